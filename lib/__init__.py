@@ -1,0 +1,1 @@
+"""Private image sharing: models, attacks and metrics, by concept."""

@@ -1,0 +1,62 @@
+"""One root seed, many named random streams; and the choice of device and precision."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+PRECISIONS = ("float32", "bf16")
+
+
+def seed_of(seed: int, *names: str | int) -> int:
+    """A stable 63-bit integer for the stream `names` under the root `seed`.
+
+    Streams with different names are independent for all practical purposes (SHA-256), so adding one
+    never shifts another.
+    """
+    text = "/".join(str(part) for part in (seed, *names))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def torch_generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator for the stream `names`, on `device`."""
+    return torch.Generator(device=device).manual_seed(seed_of(seed, *names))
+
+
+def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
+    """A NumPy generator for the stream `names`."""
+    return np.random.default_rng(seed_of(seed, *names))
+
+
+@contextlib.contextmanager
+def initialising(seed: int, *names: str | int) -> Iterator[None]:
+    """Weight initialisation inside draws from the stream `names`; the global CPU state is restored after."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "initialise", *names))
+        yield
+
+
+def device() -> torch.device:
+    """CUDA where a GPU is visible, otherwise the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is native, not emulated, on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Mixed precision as asked for, where the hardware has it.
+
+    `precision` is "float32" or "bf16"; "bf16" on hardware without it computes in float32, which changes
+    the speed and the last digits only. Raises ValueError on any other name.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    enabled = precision == "bf16" and has_bf16(device)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
