@@ -131,7 +131,7 @@ class Checkpoint:
 
 def _differences(stored: dict, asked: dict) -> str:
     return ", ".join(
-        f"{key} was {stored.get(key)!r} and is {asked.get(key)!r}"
+        f"{key} was {stored.get(key, 'absent')!r} and is {asked.get(key, 'absent')!r}"
         for key in sorted(stored.keys() | asked.keys())
         if key not in stored or key not in asked or stored[key] != asked[key]
     )

@@ -1,0 +1,90 @@
+"""Conditional DCGAN ("MCGAN"): one image channel, the class embedded and concatenated to noise and image.
+
+Osuala et al. 2024, §4.1 of the specification, at 128 px and width 64; the same family with fewer or more
+up- and down-sampling layers at 16, 32, 64 and 256 px. All convolutions are free of bias; leaky slope 0.1.
+"""
+
+import torch
+from torch import Tensor, nn
+
+SIZES = (16, 32, 64, 128, 256)
+NORMS = ("instance", "batch")
+_EMBEDDING = 50
+_SLOPE = 0.1
+
+
+class Generator(nn.Module):
+    """(n, latent) noise and (n,) int64 classes -> (n, 1, image_size, image_size) in [-1, 1].
+
+    Kernel 4 throughout; from `width` * image_size / 8 channels at 4 px down to `width` at half size. The class
+    goes through Embedding(classes, 50), Linear(50, 100) and a leaky ReLU, and is concatenated to the noise.
+    `norm`: "instance" (without affine, as published) or "batch". ValueError for an unknown size or norm.
+    """
+
+    def __init__(self, image_size=128, latent=100, classes=2, width=64, norm="instance"):
+        super().__init__()
+        self.image_size, self.latent, self.classes = image_size, latent, classes
+        channels = _channels(image_size, width)[::-1]
+        self.condition = _condition(classes, 100)
+        layers = [nn.ConvTranspose2d(latent + 100, channels[0], 4, 1, 0, bias=False)]
+        for before, after in zip(channels, [*channels[1:], 1], strict=True):
+            layers += [_normalisation(norm, before), nn.ReLU(inplace=True)]
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        self.apply(_initialise)
+
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        joined = torch.cat([noise, self.condition(labels)], dim=1)  # (n, latent + 100)
+        return self.layers(joined[:, :, None, None])
+
+
+class Discriminator(nn.Module):
+    """(n, 1, image_size, image_size) in [-1, 1] and (n,) int64 classes -> (n,) LOGITS of being real.
+
+    The published network ends in a sigmoid; here it is folded into the loss (binary cross-entropy with logits),
+    which is the same objective without its overflow.
+    Kernel 6, unlike the generator's 4, meant to fight checkerboards; no norm after the first layer.
+    The class becomes one more image channel by Embedding(classes, 50), Linear(50, size²) and a leaky ReLU.
+    `norm`: "instance" (without affine, as published) or "batch". ValueError for an unknown size or norm.
+    """
+
+    def __init__(self, image_size=128, classes=2, width=64, norm="instance"):
+        super().__init__()
+        self.image_size, self.classes = image_size, classes
+        channels = _channels(image_size, width)
+        self.condition = _condition(classes, image_size**2)
+        layers = [nn.Conv2d(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE, inplace=True)]
+        for before, after in zip(channels, channels[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 6, 2, 2, bias=False), _normalisation(norm, after)]
+            layers += [nn.LeakyReLU(_SLOPE, inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 6, 1, 1, bias=False))
+        self.apply(_initialise)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        plane = self.condition(labels).view(-1, 1, self.image_size, self.image_size)
+        return self.layers(torch.cat([images, plane], dim=1)).flatten()
+
+
+def _channels(image_size: int, width: int) -> list[int]:
+    """Channels at image_size/2, image_size/4, ..., 4 px."""
+    if image_size not in SIZES:
+        raise ValueError(f"The image size {image_size} is not one of {', '.join(map(str, SIZES))}.")
+    return [width * 2**level for level in range(image_size.bit_length() - 3)]
+
+
+def _condition(classes: int, outputs: int) -> nn.Module:
+    return nn.Sequential(nn.Embedding(classes, _EMBEDDING), nn.Linear(_EMBEDDING, outputs), nn.LeakyReLU(_SLOPE))
+
+
+def _normalisation(norm: str, channels: int) -> nn.Module:
+    if norm not in NORMS:
+        raise ValueError(f"The norm {norm!r} is not one of {', '.join(NORMS)}.")
+    return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
