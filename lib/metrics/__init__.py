@@ -1,0 +1,1 @@
+"""Metrics: arrays and features in, numbers with intervals out."""

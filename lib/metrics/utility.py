@@ -1,0 +1,123 @@
+"""How well a classifier separates two classes: ranking and threshold metrics.
+
+Labels are 0 or 1; a score is larger for class 1. In the mass cohorts class 1 is benign, so that "positive" means
+benign in `auprc` and `f1` as in the paper they follow; `classification_report` names both classes.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lib.metrics import samples
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float | np.ndarray:
+    """Area under the ROC curve: the chance that a positive outranks a negative, ties counting half.
+
+    `scores` is (n,) or (n, k), `labels` 0/1 of the same shape, or (n,) for all k columns. Returns a float, or
+    (k,) for two-dimensional scores. By midranks (Mann–Whitney). Raises ValueError when a class is empty.
+    """
+    positive, scores = samples.labels_and_scores(labels, scores)
+    order, first, last = tie_groups(scores)
+    positive = np.take_along_axis(positive, order, axis=0)
+    midrank = (first + last) / 2 + 1
+    n1 = positive.sum(axis=0)
+    n0 = len(positive) - n1
+    area = (np.where(positive, midrank, 0).sum(axis=0) - n1 * (n1 + 1) / 2) / (n1 * n0)
+    return _scalar(area)
+
+
+def auprc(labels: ArrayLike, scores: ArrayLike) -> float | np.ndarray:
+    """Average precision: precision averaged over the positives, each at the threshold that just includes it.
+
+    The step-wise sum Σ (Rᵢ − Rᵢ₋₁) Pᵢ of scikit-learn, without interpolation; tied scores share a threshold.
+    Shapes and errors as `auroc`. Not symmetric in the classes; its chance level is the share of positives.
+    """
+    positive, scores = samples.labels_and_scores(labels, scores)
+    order, _, last = tie_groups(-scores)
+    positive = np.take_along_axis(positive, order, axis=0)
+    found = np.take_along_axis(positive.cumsum(axis=0), last, axis=0)
+    precision = found / (last + 1)
+    return _scalar(np.where(positive, precision, 0).sum(axis=0) / positive.sum(axis=0))
+
+
+def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, *, fpr: float = 0.01) -> float | np.ndarray:
+    """Largest true-positive rate at a false-positive rate of at most `fpr`, without interpolation.
+
+    A threshold admits tied scores together. Shapes and errors as `auroc`; `fpr` in [0, 1).
+    """
+    if not 0 <= fpr < 1:
+        raise ValueError(f"fpr is {fpr}: give a rate in [0, 1)")
+    positive, scores = samples.labels_and_scores(labels, scores)
+    order, _, last = tie_groups(-scores)
+    positive = np.take_along_axis(positive, order, axis=0)
+    found = np.take_along_axis(positive.cumsum(axis=0), last, axis=0)
+    wrong = last + 1 - found
+    allowed = wrong <= fpr * (~positive).sum(axis=0)
+    return _scalar(np.where(allowed, found, 0).max(axis=0) / positive.sum(axis=0))
+
+
+def accuracy(labels: ArrayLike, scores: ArrayLike, *, threshold: float = 0.5) -> float | np.ndarray:
+    """Share of images whose predicted class, `scores > threshold`, is their label. Shapes as `auroc`.
+
+    At 0.5 on a two-class softmax this is argmax, a draw going to class 0.
+    """
+    positive, scores = samples.labels_and_scores(labels, scores, both=False)
+    return _scalar((positive == (scores > threshold)).mean(axis=0))
+
+
+def f1(labels: ArrayLike, scores: ArrayLike, *, threshold: float = 0.5) -> float | np.ndarray:
+    """Harmonic mean of precision and recall of class 1, predicted where `scores > threshold`. Shapes as `auroc`.
+
+    Raises ValueError where class 1 is neither present nor predicted, as precision and recall are undefined.
+    """
+    positive, scores = samples.labels_and_scores(labels, scores, both=False)
+    predicted = scores > threshold
+    total = positive.sum(axis=0) + predicted.sum(axis=0)
+    if np.any(total == 0):
+        raise ValueError("class 1 is neither present nor predicted, so F1 is undefined: add images of class 1")
+    return _scalar(2 * (positive & predicted).sum(axis=0) / total)
+
+
+def classification_report(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    *,
+    names: tuple[str, str] = ("malignant", "benign"),
+    threshold: float = 0.5,
+) -> dict[str, float]:
+    """The columns of a classification table for labels (n,) and scores (n,), the probability of class 1.
+
+    Returns auroc, auprc_<names[1]> (class 1 positive), auprc_<names[0]> (class 0 positive, scores reversed),
+    accuracy and f1 of class 1. Raises ValueError when a class is empty.
+    """
+    if np.ndim(scores) != 1:
+        raise ValueError(f"scores have shape {np.shape(scores)}: give the probability of class 1, (n,)")
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    return {
+        "auroc": auroc(labels, scores),
+        f"auprc_{names[1]}": auprc(labels, scores),
+        f"auprc_{names[0]}": auprc(1 - labels, -scores),
+        "accuracy": accuracy(labels, scores, threshold=threshold),
+        "f1": f1(labels, scores, threshold=threshold),
+    }
+
+
+def tie_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ascending order of each column, with the first and the last sorted position of every tie.
+
+    `values` is (n,) or (n, k); returns three integer arrays of that shape: the argsort along axis 0, and for each
+    sorted position the first and last position that holds an equal value.
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=0)
+    position = np.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1))
+    opens = np.ones(values.shape, dtype=bool)
+    opens[1:] = ordered[1:] != ordered[:-1]
+    closes = np.roll(opens, -1, axis=0)
+    first = np.maximum.accumulate(np.where(opens, position, 0), axis=0)
+    last = np.minimum.accumulate(np.where(closes, position, len(values) - 1)[::-1], axis=0)[::-1]
+    return order, first, last
+
+
+def _scalar(value: np.ndarray) -> float | np.ndarray:
+    return float(value) if np.ndim(value) == 0 else value
