@@ -1,0 +1,174 @@
+"""`paper.yaml`: the one screen that says what a paper is, what is run, and what must come out."""
+
+import operator
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SCALES = ("smoke", "demo", "paper")
+COHORTS = ("phantom", "public")
+_BAR = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
+
+_MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def root() -> Path:
+    """The project's folder; the environment variable SUITE_ROOT names another one (tests, scratch disks)."""
+    return Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[1])
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Item(_Strict):
+    """A figure or table that a notebook must regenerate.
+
+    `published` holds confirmed values only, None where there are none; `source` says where they stand.
+    """
+
+    notebook: str
+    shows: str
+    published: Any
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _published_has_a_source(self):
+        if self.published is not None and not self.source:
+            raise ValueError("published values need a `source`")
+        return self
+
+
+class Claim(_Strict):
+    """A directional statement: `value` names the quantity, `bar` what it must reach.
+
+    `no_effect` is the value at which the claim would be empty; `published` the paper's value or None.
+    """
+
+    says: str
+    notebook: str
+    value: str
+    bar: str
+    no_effect: float = 0.0
+    published: Any = None
+
+    @model_validator(mode="after")
+    def _bar_is_readable(self):
+        if not _BAR.match(self.bar):
+            raise ValueError(f"bar {self.bar!r} is not of the form '>= 0.03'")
+        return self
+
+    def verdict(self, value: float, interval: tuple[float, float]) -> str:
+        """`reproduced`, `direction only` or `contradicted`.
+
+        Reproduced: the value meets the bar and its interval excludes no effect. Contradicted: the value is
+        at or beyond no effect on the other side. Direction only: what lies between.
+        """
+        sign, limit = _BAR.match(self.bar).groups()
+        meets, up = _MEETS[sign](value, float(limit)), sign.startswith(">")
+        right_side = value > self.no_effect if up else value < self.no_effect
+        excludes = interval[0] > self.no_effect if up else interval[1] < self.no_effect
+        if meets and excludes:
+            return "reproduced"
+        return "direction only" if right_side else "contradicted"
+
+
+class Deviation(_Strict):
+    """Where we leave the paper, what we do instead, and why."""
+
+    where: str
+    what: str
+    why: str
+
+
+class Paper(_Strict):
+    """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs."""
+
+    title: str
+    cite: str
+    cohorts: dict[Literal["phantom", "public"], str]
+    notebooks: dict[str, list[str]]
+    settings: dict[str, list[Any]] = Field(default_factory=dict)
+    items: dict[str, Item] = Field(default_factory=dict)
+    claims: dict[str, Claim] = Field(default_factory=dict)
+    deviations: list[Deviation] = Field(default_factory=list)
+
+    def column(self, scale: str) -> dict[str, Any]:
+        """The settings of one scale."""
+        return {knob: values[SCALES.index(scale)] for knob, values in self.settings.items()}
+
+
+def load_paper(folder: Path) -> Paper:
+    """Read `folder`/paper.yaml. Raises ValueError that names file, line and key for anything unexpected."""
+    path = Path(folder) / "paper.yaml"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such paper; known are {', '.join(known_papers()) or 'none'}")
+    try:
+        tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        _refuse_repeated_keys(tree, path)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{path}:{error.problem_mark.line + 1}: not YAML ({error.problem})") from error
+
+    def refuse(keys: tuple, problem: str):
+        raise ValueError(f"{path}:{_line(tree, keys)}: {'.'.join(map(str, keys))}: {problem}")
+
+    try:
+        paper = Paper.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        refuse(first["loc"], what)
+    for knob, values in paper.settings.items():
+        if len(values) != len(SCALES):
+            refuse(("settings", knob), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
+    for section in ("items", "claims"):
+        for name, entry in getattr(paper, section).items():
+            if entry.notebook not in paper.notebooks:
+                refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    for notebook, needs in paper.notebooks.items():
+        for need in needs:
+            if need not in paper.notebooks:
+                refuse(("notebooks", notebook), f"needs the unknown notebook {need!r}")
+        if not (path.parent / f"{notebook}.ipynb").exists():
+            refuse(("notebooks", notebook), f"{notebook}.ipynb does not exist")
+    return paper
+
+
+def known_papers() -> list[str]:
+    """The folders of notebooks/ that hold a paper.yaml, in order."""
+    return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
+
+
+def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _refuse_repeated_keys(child, path)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, child in node.value:
+            if key.value in seen:
+                raise ValueError(f"{path}:{key.start_mark.line + 1}: {key.value}: stands twice; keep one")
+            seen.add(key.value)
+            _refuse_repeated_keys(child, path)
+
+
+def _line(node: yaml.Node, keys: tuple) -> int:
+    """The line of the deepest part of `keys` that the file holds."""
+    line = node.start_mark.line
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(key)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+            line = node.start_mark.line
+        else:
+            break
+    return line + 1

@@ -1,0 +1,214 @@
+"""A run: one notebook of one paper at one scale, on one cohort, from one seed. Files are the only hand-over."""
+
+import functools
+import json
+import math
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lib.cohort import atomic
+from lib.paper import COHORTS, SCALES, known_papers, load_paper, root
+
+_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images"}
+
+
+def tag(scale: str, cohort: str, seed: int) -> str:
+    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
+    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
+
+
+@functools.cache
+def revision() -> str:
+    """The short commit of the code, with a + when files differ from it; "unknown" outside git."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        clean = subprocess.run([*git, "diff", "--quiet", "HEAD"]).returncode == 0
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("" if clean else "+")
+
+
+class _Settings(SimpleNamespace):
+    def __getattr__(self, knob):
+        raise AttributeError(f"no setting {knob!r} in paper.yaml; known are {', '.join(vars(self))}")
+
+
+class Run:
+    """Settings, paths and products of one notebook's run.
+
+    paper: folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: ≥ 0.
+    Attributes: `settings` (the scale's column of paper.yaml), `source` (the phantom or public set that
+    the cohort stands for), `is_smoke`. Raises ValueError for a name that is not known.
+    """
+
+    def __init__(self, paper: str, scale: str, cohort: str, seed: int):
+        for kind, value, known in (
+            ("paper", paper, known_papers()),
+            ("scale", scale, SCALES),
+            ("cohort", cohort, COHORTS),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(known)}")
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed {seed!r}: give a whole number from 0")
+        self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
+        self.paper = load_paper(root() / "notebooks" / paper)
+        self.tag = tag(scale, cohort, seed)
+        self.settings = _Settings(**self.paper.column(scale))
+        self.is_smoke = scale == "smoke"
+        if cohort not in self.paper.cohorts:
+            raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
+        self.source = self.paper.cohorts[cohort]
+
+    def path(self, name: str) -> Path:
+        """Where the file `name` ("01_train/gan") of this run lies; its folder is made."""
+        path = root() / "data" / "runs" / self.tag / self.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def need(self, name: str) -> Path:
+        """The file `name` that an earlier notebook left; FileNotFoundError names that notebook if it is absent."""
+        path = self.path(name)
+        if not path.exists():
+            maker = name.split("/")[0]
+            flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+            raise FileNotFoundError(
+                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, "
+                f"or ./run_all.sh {self.scale} {self.name}{flag}"
+            )
+        return path
+
+    def figure(self, item: str, figure: Figure, *, n: str | int) -> Figure:
+        """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
+
+        `n` says how many of what the figure rests on ("1,104 train crops"). Returns the figure.
+        """
+        facts = self._facts(item, n)
+        stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
+        stamp += f" · {facts['revision']}"
+        if self.is_smoke:
+            stamp = "SMOKE RUN: these numbers mean nothing · " + stamp
+        figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
+        about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
+        with atomic(self._product(item, "png")) as path:
+            figure.savefig(path, dpi=300, metadata=about | {"Description": json.dumps(facts)})
+        with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
+        self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
+        return figure
+
+    def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
+        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.
+
+        Columns `x`, `x_low`, `x_high` are typeset as "x [low, high]", and `x`, `x_sd` as "x ± sd".
+        """
+        facts = self._facts(item, n)
+        typeset = typeset_table(frame, digits=digits)
+        comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
+        with atomic(self._product(item, "csv")) as path:
+            frame.to_csv(path, index=False)
+        with atomic(self._product(item, "tex")) as path:
+            styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+            path.write_text(comment + styled.to_latex(hrules=True), encoding="utf-8")
+        rows = json.loads(typeset.to_json(orient="split", index=False))
+        self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
+        return typeset
+
+    def check(self, says: str, holds: bool) -> None:
+        """An invariant that must hold at every scale; AssertionError with the sentence if it does not."""
+        if not bool(holds):
+            raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
+
+    def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
+        """Judge a declared claim by its bar, record value, interval and verdict, and return the verdict.
+
+        `n` says what the interval is over ("5 seeds"). At smoke scale no claim is testable.
+        """
+        if self.is_smoke:
+            return self.untestable(name, "a smoke run proves the wiring only")
+        if not (math.isfinite(value) and interval[0] <= value <= interval[1]):
+            raise ValueError(f"claim {name}: value {value} must be finite and lie inside its interval {interval}")
+        verdict = self._claim(name).verdict(value, interval)
+        self._judge(name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict})
+        return verdict
+
+    def untestable(self, name: str, why: str) -> str:
+        """Record that a declared claim cannot be judged in this run, and why."""
+        self._claim(name)
+        self._judge(name, {"value": None, "interval": None, "n": "", "verdict": "not testable here", "why": why})
+        return "not testable here"
+
+    def _claim(self, name: str):
+        if name not in self.paper.claims:
+            raise ValueError(f"unknown claim {name!r}: paper.yaml declares {', '.join(self.paper.claims) or 'none'}")
+        return self.paper.claims[name]
+
+    def _judge(self, name: str, judged: dict) -> None:
+        claim = self._claim(name)
+        about = {"claim": name, "scale": self.scale, "cohort": self.cohort, "seed": self.seed, "revision": revision()}
+        with atomic(self.path(f"claims/{name}.json")) as path:
+            path.write_text(json.dumps(about | claim.model_dump() | judged, indent=1), encoding="utf-8")
+
+    def _facts(self, item: str, n: str | int) -> dict:
+        if item not in self.paper.items:
+            raise ValueError(f"unknown item {item!r}: paper.yaml declares {', '.join(self.paper.items) or 'none'}")
+        n = f"{n:,}" if isinstance(n, int) else n
+        return {
+            "item": item, "paper": self.name, "scale": self.scale, "cohort": self.cohort, "source": self.source,
+            "seed": self.seed, "n": n, "revision": revision(),
+        }  # fmt: skip
+
+    def _product(self, item: str, suffix: str) -> Path:
+        return root() / "figures" / self.tag / self.name / f"{item}.{suffix}"
+
+    def _record(self, item: str, facts: dict) -> None:
+        with atomic(self._product(item, "json")) as path:
+            path.write_text(json.dumps(facts | self.paper.items[item].model_dump(), indent=1), encoding="utf-8")
+
+    def __repr__(self) -> str:
+        lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
+        return "\n".join(lines + [f"  {knob} = {value}" for knob, value in vars(self.settings).items()])
+
+    def _repr_html_(self) -> str:
+        settings = pd.DataFrame(
+            {"setting": vars(self.settings).keys(), self.scale: map(str, vars(self.settings).values())}
+        )
+        heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
+        return heading + settings.style.hide(axis="index").to_html()
+
+
+def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """A table of strings as a reader sees it: intervals and deviations beside their value, empty for missing."""
+
+    def texts(column: str) -> list[str]:
+        values = frame[column].tolist()
+        numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
+        places = digits if any(v != int(v) for v in numbers) else 0
+        return [_cell(value, places) for value in values]
+
+    shown = {}
+    for column in frame.columns:
+        base = column.removesuffix("_low").removesuffix("_high").removesuffix("_sd")
+        if base != column and base in frame.columns:
+            continue
+        cells = texts(column)
+        for suffixes, form in ((("_low", "_high"), "{} [{}, {}]"), (("_sd",), "{} ± {}")):
+            if all(column + suffix in frame.columns for suffix in suffixes):
+                extra = zip(*(texts(column + suffix) for suffix in suffixes), strict=True)
+                cells = [form.format(c, *e) if c and all(e) else c for c, e in zip(cells, extra, strict=True)]
+        shown[column] = cells
+    return pd.DataFrame(shown)
+
+
+def _cell(value, places: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:,.{places if abs(value) < 1000 else 0}f}".replace("-", "−")
+    return str(value)

@@ -1,0 +1,101 @@
+"""paper.yaml: what is wrong is named with file, line and key; what is right is kept."""
+
+import textwrap
+
+import pytest
+
+from lib.paper import Claim, load_paper
+
+GOOD = """\
+title: A paper
+cite: Nobody 2020
+cohorts: {phantom: mass, public: cbis_ddsm}
+notebooks:
+  01_train: []
+  05_utility: [01_train]
+settings:           # smoke demo paper
+  image_size:       [16, 32, 128]   # §3
+  epsilons:         [[1], [1, 6], [1, 6, 60]]
+items:
+  tab2: {notebook: 05_utility, shows: AUROC, published: {real: 0.778}, source: xlsx}
+claims:
+  C1: {says: DP costs utility, notebook: 05_utility, value: difference, bar: ">= 0.03"}
+deviations:
+  - {where: training, what: logits, why: stable}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        for name in ("01_train", "05_utility"):
+            (tmp_path / f"{name}.ipynb").write_text("{}")
+        (tmp_path / "paper.yaml").write_text(textwrap.dedent(text))
+        return tmp_path
+
+    return write
+
+
+def test_columns_are_scales(written):
+    paper = load_paper(written(GOOD))
+    assert paper.column("demo") == {"image_size": 32, "epsilons": [1, 6]}
+    assert paper.notebooks["05_utility"] == ["01_train"]
+    assert paper.items["tab2"].published == {"real": 0.778}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("title:", "titel:", r"paper\.yaml:1: "),
+        ("[16, 32, 128]", "[16, 32]", r"paper\.yaml:8: settings\.image_size: 2 columns"),
+        ("shows: AUROC", "show: AUROC", r"paper\.yaml:11: items\.tab2\.show"),
+        ("tab2: {notebook: 05_utility", "tab2: {notebook: 06_other", r"paper\.yaml:11: .*unknown notebook '06_other'"),
+        (", source: xlsx", "", r"paper\.yaml:11: items\.tab2: published values need a `source`"),
+        ('">= 0.03"', "about 3", r"paper\.yaml:13: claims\.C1: bar 'about 3'"),
+        ("[01_train]", "[01_trian]", r"paper\.yaml:6: notebooks\.05_utility: needs the unknown notebook '01_trian'"),
+        (
+            "  05_utility: [01_train]",
+            "  05_utility: []\n  07_more: []",
+            r"paper\.yaml:7: .*07_more\.ipynb does not exist",
+        ),
+        ("phantom: mass", "phantoms: mass", r"paper\.yaml:3: cohorts\.phantoms"),
+        ("  epsilons:", "  image_size:", r"paper\.yaml:9: image_size: stands twice"),
+        ("deviations:\n", "deviations:\n  - {where: x}\n", r"paper\.yaml:15: deviations\.0\.what"),
+        ("settings:", "settings: [", r"paper\.yaml:\d+: not YAML"),
+    ],
+)
+def test_every_error_names_file_line_and_key(written, old, new, sentence):
+    assert old in GOOD
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load_paper(written(GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_paper_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such paper"):
+        load_paper(tmp_path / "09_none")
+
+
+@pytest.mark.parametrize(
+    ("bar", "value", "interval", "verdict"),
+    [
+        (">= 0.03", 0.05, (0.01, 0.09), "reproduced"),
+        (">= 0.03", 0.03, (0.01, 0.05), "reproduced"),
+        ("> 0.03", 0.03, (0.01, 0.05), "direction only"),
+        (">= 0.03", 0.05, (-0.01, 0.11), "direction only"),
+        (">= 0.03", 0.02, (0.01, 0.03), "direction only"),
+        (">= 0.03", 0.0, (-0.1, 0.1), "contradicted"),
+        (">= 0.03", -0.05, (-0.1, -0.01), "contradicted"),
+        ("<= -0.03", -0.05, (-0.1, -0.01), "reproduced"),
+        ("<= -0.03", 0.05, (0.01, 0.1), "contradicted"),
+    ],
+)
+def test_verdicts(bar, value, interval, verdict):
+    claim = Claim(says="", notebook="", value="", bar=bar)
+    assert claim.verdict(value, interval) == verdict
+
+
+def test_no_effect_may_be_other_than_zero():
+    claim = Claim(says="", notebook="", value="AUROC", bar=">= 0.65", no_effect=0.5)
+    assert claim.verdict(0.55, (0.52, 0.58)) == "direction only"
+    assert claim.verdict(0.45, (0.4, 0.5)) == "contradicted"
