@@ -1,0 +1,165 @@
+"""Plots for manuscripts: arrays and an axes in, the axes out. One style, two widths, colour-blind safe."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from numpy.typing import ArrayLike
+
+WIDTHS = {"column": 85, "page": 178}  # mm
+REAL, SYNTHETIC = "#0072B2", "#D55E00"
+COLOURS = (REAL, SYNTHETIC, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")  # Okabe and Ito 2008
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLE = {
+    "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "legend.fontsize": 6.5,
+    "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.titlelocation": "left", "axes.titleweight": "bold",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.axisbelow": True,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "lines.linewidth": 1.2, "lines.markersize": 3.5,
+    "grid.linewidth": 0.4, "grid.color": "0.88", "legend.frameon": False, "image.cmap": "gray",
+    "image.interpolation": "nearest", "figure.dpi": 150, "savefig.dpi": 300, "pdf.fonttype": 42,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+}  # fmt: skip
+plt.rcParams.update(_STYLE)
+
+
+def canvas(*, width: str = "column", height: float, mosaic: Sequence | str = "a", **options) -> tuple[Figure, dict]:
+    """A figure `width` wide ("column" 85 mm or "page" 178 mm) and `height` mm high, with a strip for the stamp.
+
+    `mosaic` and `options` go to `subplot_mosaic`. Returns the figure and its axes by name.
+    Raises ValueError for another width.
+    """
+    if width not in WIDTHS:
+        raise ValueError(f"unknown width {width!r}: choose one of {', '.join(WIDTHS)}")
+    figure = plt.figure(figsize=(WIDTHS[width] / 25.4, height / 25.4), layout="constrained")
+    strip = 3 / height
+    figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip), w_pad=0.02, h_pad=0.02)
+    return figure, figure.subplot_mosaic(mosaic, **options)
+
+
+def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
+    """Images (n, H, W) in rows of `columns`, on one grey scale, a blank `gap` (share of a side) between them."""
+    images = np.asarray(images, np.float32)
+    if images.ndim != 3:
+        raise ValueError(f"images have shape {images.shape}: give (n, H, W)")
+    n, high, wide = images.shape
+    rows, gap = -(-n // columns), max(1, round(gap * wide))
+    sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan, np.float32)
+    for place, image in enumerate(images):
+        top, left = place // columns * (high + gap), place % columns * (wide + gap)
+        sheet[top : top + high, left : left + wide] = image
+    ax.imshow(sheet, vmin=value_range[0], vmax=value_range[1])
+    ax.set_axis_off()
+    return ax
+
+
+def budget_curve(ax: Axes, epsilons: ArrayLike, scores: Mapping[str, ArrayLike], *, references=()) -> Axes:
+    """Utility against the privacy budget on a logarithmic axis.
+
+    scores: arm -> (epsilons, seeds); the mean is a line, the 95 % t-interval over seeds a bar, each seed a
+    faint dot. references: (label, seed values) pairs of arms without a budget, drawn as horizontal lines.
+    """
+    epsilons = np.asarray(epsilons, float)
+    for place, (arm, values) in enumerate(scores.items()):
+        values = np.asarray(values, float)
+        shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
+        mean, half = _mean_and_half_interval(values)
+        ax.errorbar(
+            shift, mean, half, label=arm, marker=MARKERS[place], color=COLOURS[place], capsize=1.5, elinewidth=0.8
+        )
+        dots = np.broadcast_to(shift[:, None], values.shape)
+        ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
+    for place, (label, values) in enumerate(references):
+        mean, half = _mean_and_half_interval(np.atleast_2d(values))
+        style = ("--", ":", "-.")[place % 3]
+        ax.axhline(mean[0], linestyle=style, color="0.35", linewidth=0.9, label=label)
+        ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
+    ax.set_xscale("log")
+    ax.set_xticks(epsilons, [f"{e:g}" for e in epsilons])
+    ax.minorticks_off()
+    ax.set_xlabel("privacy budget ε of the classifier")
+    ax.grid(axis="y")
+    return ax
+
+
+def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from lib.metrics.intervals import seed_interval
+
+    if values.shape[1] < 2:
+        return values.mean(axis=1), np.zeros(len(values))
+    low, high = np.array([seed_interval(row)[1:] for row in values]).T
+    return values.mean(axis=1), (high - low) / 2
+
+
+def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, colours=COLOURS) -> Axes:
+    """Step histograms (densities) of several groups of values on common bins, each with its median."""
+    edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), bins)
+    for (label, values), colour in zip(groups.items(), colours, strict=False):
+        ax.hist(np.ravel(values), edges, density=True, histtype="step", color=colour, linewidth=1.1, label=label)
+        ax.axvline(np.median(values), color=colour, linewidth=0.7, linestyle=":")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
+    """Radially averaged power of each group of images (n, H, W), median over images, against cycles per pixel."""
+    for (label, images), colour in zip(groups.items(), COLOURS, strict=False):
+        images = np.asarray(images, np.float32)
+        power = np.abs(np.fft.fft2(images - images.mean(axis=(1, 2), keepdims=True))) ** 2
+        frequency = np.hypot(np.fft.fftfreq(images.shape[1])[:, None], np.fft.fftfreq(images.shape[2]))
+        ring = np.round(frequency * images.shape[1]).astype(int).ravel()
+        counts = np.bincount(ring)
+        radial = np.stack([np.bincount(ring, p.ravel()) / counts for p in power])
+        reach = slice(1, images.shape[1] // 2 + 1)
+        ax.loglog(
+            np.arange(len(counts))[reach] / images.shape[1], np.median(radial, axis=0)[reach], color=colour, label=label
+        )
+    ax.set(xlabel="cycles per pixel", ylabel="power")
+    ax.grid()
+    return ax
+
+
+def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:
+    """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`."""
+    labels, value, low, high = zip(*rows, strict=True)
+    y = np.arange(len(rows))[::-1]
+    value, low, high = (np.asarray(v, float) for v in (value, low, high))
+    ax.errorbar(
+        value, y, xerr=np.stack([value - low, high - value]), fmt="o", color=COLOURS[0], capsize=2, elinewidth=0.9
+    )
+    if reference is not None:
+        ax.axvline(reference, color="0.4", linewidth=0.8, linestyle="--")
+    ax.set_yticks(y, labels)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(axis="x")
+    return ax
+
+
+def flow_box(ax: Axes, x: float, y: float, wide: float, high: float, text: str, *, colour: str = "0.93") -> Axes:
+    """A labelled box of a schematic, centred at (x, y), in the units of `ax`."""
+    style = "round,pad=0,rounding_size=0.12"
+    ax.add_patch(
+        FancyBboxPatch(
+            (x - wide / 2, y - high / 2), wide, high, style, facecolor=colour, edgecolor="0.3", linewidth=0.7
+        )
+    )
+    ax.text(x, y, text, ha="center", va="center", fontsize=6.5, linespacing=1.25)
+    return ax
+
+
+def flow_arrow(ax: Axes, start: tuple, end: tuple, text: str = "", *, bend: float = 0, dashed: bool = False) -> Axes:
+    """An arrow of a schematic from `start` to `end`; dashed for a loss that flows back. `bend` curves it."""
+    style = "--" if dashed else "-"
+    colour = COLOURS[5] if dashed else "0.2"
+    arrow = FancyArrowPatch(
+        start, end, arrowstyle="-|>", mutation_scale=7, linewidth=0.9, linestyle=style, color=colour, shrinkA=1,
+        shrinkB=1, connectionstyle=f"arc3,rad={bend}",
+    )  # fmt: skip
+    ax.add_patch(arrow)
+    if text:
+        middle = (np.add(start, end) / 2) + (0, 0.12)
+        ax.text(*middle, text, ha="center", va="bottom", fontsize=6, color="0.2" if not dashed else REAL)
+    return ax
