@@ -138,28 +138,42 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, refe
     return ax
 
 
-def flow_box(ax: Axes, x: float, y: float, wide: float, high: float, text: str, *, colour: str = "0.93") -> Axes:
-    """A labelled box of a schematic, centred at (x, y), in the units of `ax`."""
-    style = "round,pad=0,rounding_size=0.12"
-    ax.add_patch(
-        FancyBboxPatch(
-            (x - wide / 2, y - high / 2), wide, high, style, facecolor=colour, edgecolor="0.3", linewidth=0.7
-        )
-    )
-    ax.text(x, y, text, ha="center", va="center", fontsize=6.5, linespacing=1.25)
-    return ax
+def schematic(ax: Axes, boxes: Mapping[str, tuple], arrows: Sequence[tuple], pictures: Sequence[tuple] = ()) -> Axes:
+    """Boxes, arrows between them and pictures, in millimetres of `ax`.
 
-
-def flow_arrow(ax: Axes, start: tuple, end: tuple, text: str = "", *, bend: float = 0, dashed: bool = False) -> Axes:
-    """An arrow of a schematic from `start` to `end`; dashed for a loss that flows back. `bend` curves it."""
-    style = "--" if dashed else "-"
-    colour = COLOURS[5] if dashed else "0.2"
-    arrow = FancyArrowPatch(
-        start, end, arrowstyle="-|>", mutation_scale=7, linewidth=0.9, linestyle=style, color=colour, shrinkA=1,
-        shrinkB=1, connectionstyle=f"arc3,rad={bend}",
-    )  # fmt: skip
-    ax.add_patch(arrow)
-    if text:
-        middle = (np.add(start, end) / 2) + (0, 0.12)
-        ax.text(*middle, text, ha="center", va="bottom", fontsize=6, color="0.2" if not dashed else REAL)
+    boxes: name -> (x, y, width, height, text[, colour]), centred. arrows: (from, to, text[, bend]); a negative
+    or positive `bend` curves the arrow, and a text that starts with "L" marks a loss that flows back, dashed.
+    pictures: (x, y, side, image (H, W)), centred.
+    """
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    patches = {}
+    for name, (x, y, wide, high, text, *colour) in boxes.items():
+        face = colour[0] if colour else "0.93"
+        patches[name] = FancyBboxPatch(
+            (x - wide / 2, y - high / 2), wide, high, "round,pad=0,rounding_size=1.2",
+            facecolor=face, edgecolor="0.35", linewidth=0.6,
+        )  # fmt: skip
+        ax.add_patch(patches[name])
+        ax.text(x, y, text, ha="center", va="center", fontsize=6.5, linespacing=1.3)
+    for start, end, text, *bend in arrows:
+        loss = text.startswith("L")
+        colour = REAL if loss else "0.25"
+        arrow = FancyArrowPatch(
+            boxes[start][:2], boxes[end][:2], patchA=patches[start], patchB=patches[end], arrowstyle="-|>",
+            mutation_scale=6, linewidth=0.8, linestyle=(0, (3, 2)) if loss else "-", color=colour,
+            shrinkA=0.5, shrinkB=0.5, connectionstyle=f"arc3,rad={bend[0] if bend else 0}",
+        )  # fmt: skip
+        ax.add_patch(arrow)
+        tail, head = np.array(boxes[start][:2]), np.array(boxes[end][:2])
+        along = head - tail
+        # The middle of matplotlib's arc3, a quadratic curve whose control point lies `bend` to the side.
+        middle = tail + along / 2 + (bend[0] if bend else 0) / 2 * np.array([along[1], -along[0]])
+        ax.text(
+            *middle, text, ha="center", va="center", fontsize=6, color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+        )  # fmt: skip
+    for x, y, side, image in pictures:
+        box = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
+        ax.imshow(image, extent=box, vmin=0, vmax=255, interpolation="bilinear", zorder=3)
     return ax
