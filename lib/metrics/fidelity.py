@@ -1,9 +1,12 @@
 """How close synthetic images lie to real ones, as distributions: of features, and of spectra."""
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from lib.metrics import samples
+from lib.metrics import samples, utility
 
 
 def frechet_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> float:
@@ -51,6 +54,177 @@ def frechet_from_moments(
     return _assemble(mean_1 - mean_2, first.trace(), second.trace(), _root_trace(first, second))
 
 
+def frechet_of_subsets(
+    *,
+    real: ArrayLike | torch.Tensor,
+    synthetic: ArrayLike | torch.Tensor,
+    real_keep: np.ndarray,
+    synthetic_keep: np.ndarray,
+    memory: int = 2**28,
+) -> np.ndarray:
+    """`frechet_distance` of many subsets of the same two sets of features, (draws,) float64.
+
+    `real_keep` (draws, n₁) and `synthetic_keep` (draws, n₂) are booleans: the rows that draw keeps, at least two
+    of each set. Evaluated in blocks of draws that take about `memory` bytes.
+    """
+    real, synthetic = _features(real, synthetic)
+    keeps = [torch.as_tensor(keep, device=real.device) for keep in (real_keep, synthetic_keep)]
+    if keeps[0].shape[0] != keeps[1].shape[0] or [k.shape[1] for k in keeps] != [len(real), len(synthetic)]:
+        raise ValueError("real_keep and synthetic_keep must be (draws, n) masks of the rows of their sets")
+    if min(int(keep.sum(dim=1).min()) for keep in keeps) < 2:
+        raise ValueError("a subset keeps fewer than two rows, but a covariance needs two")
+    centre = real.mean(dim=0)  # a common shift changes no distance and saves digits
+    real, synthetic = real - centre, synthetic - centre
+    few = min(len(real), len(synthetic)) < real.shape[1]
+    products = real @ synthetic.T if few else None
+    each = 8 * (products.numel() if few else 2 * real.numel() + 2 * synthetic.numel())
+    step = max(1, memory // each)
+    values = []
+    for keep_1, keep_2 in zip(*(keep.split(step) for keep in keeps), strict=True):
+        mean_1, trace_1 = _subset_moments(real, keep_1)
+        mean_2, trace_2 = _subset_moments(synthetic, keep_2)
+        if few:
+            # (xᵢ − m₁)·(yⱼ − m₂) from the products of all rows, 0 where either row is left out.
+            cross = products - (mean_1 @ synthetic.T)[:, None, :] - (mean_2 @ real.T)[:, :, None]
+            cross = cross + (mean_1 * mean_2).sum(dim=1)[:, None, None]
+            cross = cross * keep_1[:, :, None] * keep_2[:, None, :]
+            freedom = (keep_1.sum(dim=1) - 1).double() * (keep_2.sum(dim=1) - 1)
+            overlap = torch.linalg.svdvals(cross).sum(dim=1) / freedom.sqrt()
+        else:
+            first = _subset_covariance(real, keep_1, mean_1)
+            overlap = _root_trace(first, _subset_covariance(synthetic, keep_2, mean_2))
+        values.append((mean_1 - mean_2).square().sum(dim=1) + trace_1 + trace_2 - 2 * overlap)
+    return torch.cat(values).clamp_min(0).cpu().numpy()
+
+
+def _subset_moments(values: torch.Tensor, keep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (draws, d) and trace of the covariance (draws,) of the rows kept."""
+    kept = keep.to(values.dtype)
+    count = kept.sum(dim=1)
+    mean = kept @ values / count[:, None]
+    spread = kept @ values.square().sum(dim=1) - count * mean.square().sum(dim=1)
+    return mean, spread / (count - 1)
+
+
+def _subset_covariance(values: torch.Tensor, keep: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    centred = (values - mean[:, None, :]) * keep[:, :, None]
+    return centred.mT @ centred / (keep.sum(dim=1) - 1)[:, None, None]
+
+
+def kernel_distance(
+    *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, block: int = 1024
+) -> float:
+    """Squared maximum mean discrepancy with the cubic kernel k(x, y) = (x·y / d + 1)³, unbiased.
+
+    The kernel distance (KID) of Bińkowski et al. 2018, as one U-statistic over all images rather than a mean over
+    subsets. `real` is (n₁, d), `synthetic` (n₂, d). Unbiased at any n, so it can be slightly negative. Memory is
+    bounded by `block` rows of similarities. Raises ValueError as `frechet_distance`.
+    """
+    real, synthetic = _features(real, synthetic)
+
+    def total(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return sum((rows @ second.T / second.shape[1] + 1).pow(3).sum() for rows in first.split(block))
+
+    def within(values: torch.Tensor) -> torch.Tensor:
+        n = len(values)
+        itself = (values.square().sum(dim=1) / values.shape[1] + 1).pow(3).sum()
+        return (total(values, values) - itself) / (n * (n - 1))
+
+    between = total(real, synthetic) / (len(real) * len(synthetic))
+    return float(within(real) + within(synthetic) - 2 * between)
+
+
+def high_frequency_share(
+    images: ArrayLike | torch.Tensor, *, cutoff: float = 0.25, block: int = 256
+) -> torch.Tensor:
+    """Share of each image's spectral power above `cutoff` cycles per pixel: the image-quality flag.
+
+    `images` is (N, H, W) or (N, C, H, W) of any real dtype; returns (N,) float64 in [0, 1] on the CPU. The mean of
+    each image and channel is removed, no window is applied, and frequency is radial: power at
+    √(fx² + fy²) > `cutoff` over power at all frequencies but 0, channels summed. In this convention the medians
+    are .0124 (CBIS-DDSM train crops), .0122 (BCDR) and .0491 (the published MCGAN images, whose grid it flags).
+    The value depends on image size: compare sets at one size only. A constant image has no power: 0.
+
+    Raises ValueError on NaN, other shapes, or a cutoff outside (0, .5).
+    """
+    if not 0 < cutoff < 0.5:
+        raise ValueError(f"cutoff is {cutoff}: give cycles per pixel between 0 and .5")
+    if not isinstance(images, torch.Tensor):
+        images = np.asarray(images)
+    if images.ndim not in (3, 4):
+        raise ValueError(f"images have shape {tuple(images.shape)}: give (N, H, W) or (N, C, H, W)")
+    height, width = images.shape[-2:]
+    samples.rows(images[:1], "images")  # refuses an empty set before the loop
+    down = torch.fft.fftfreq(height, dtype=torch.float64)
+    across = torch.fft.rfftfreq(width, dtype=torch.float64)
+    above = (down[:, None] ** 2 + across**2) > cutoff**2
+    # A real image's spectrum is stored by half: every column but the first, and the last of an even width, is double.
+    double = torch.full((len(across),), 2.0, dtype=torch.float64)
+    double[0] = 1
+    if width % 2 == 0:
+        double[-1] = 1
+    shares = []
+    for start in range(0, len(images), block):
+        part = samples.rows(images[start : start + block], "images").double()
+        part = part.reshape(len(part), -1, height, width)
+        part = part - part.mean(dim=(2, 3), keepdim=True)
+        power = torch.fft.rfft2(part).abs().square().sum(dim=1) * double.to(part.device)
+        power[:, 0, 0] = 0
+        total = power.sum(dim=(1, 2))
+        high = (power * above.to(part.device)).sum(dim=(1, 2))
+        shares.append(torch.where(total > 0, high / total.clamp_min(1e-300), 0.0).cpu())
+    return torch.cat(shares)
+
+
+class ArtefactTest(NamedTuple):
+    """Outcome of `artefact_test`; labels, scores and groups fit `intervals.bootstrap_auroc`."""
+
+    auroc: float  # .5: indistinguishable, 1: every synthetic image is recognised
+    labels: np.ndarray  # (n,) 1 synthetic, 0 real; the real images first
+    scores: np.ndarray  # (n,) out-of-fold probability of being synthetic
+    groups: np.ndarray  # (n,) patient code; each synthetic image is its own
+
+
+def artefact_test(
+    *,
+    real: ArrayLike | torch.Tensor,
+    synthetic: ArrayLike | torch.Tensor,
+    rng: np.random.Generator,
+    groups: ArrayLike | None = None,
+    folds: int = 5,
+    trees: int = 200,
+) -> ArtefactTest:
+    """Classifier two-sample test: how well a random forest tells synthetic features from real ones.
+
+    `real` (n₁, d) and `synthetic` (n₂, d) are features, `groups` (n₁,) the patients of the real images. AUROC of
+    the pooled out-of-fold scores of a stratified cross-validation in which no patient is in two folds. It flags
+    textures (grids, noise) that the eye and a Fréchet distance forgive. Raises ValueError on NaN, different
+    widths, or fewer patients or synthetic images than `folds`.
+    """
+    # scikit-learn takes a second to import, which the other metrics need not pay.
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+    real, synthetic = _features(real, synthetic)
+    patient = samples.codes(groups, len(real))
+    patients = int(patient.max()) + 1
+    if min(patients, len(synthetic)) < folds:
+        raise ValueError(
+            f"{patients} patients and {len(synthetic)} synthetic images are too few for {folds} folds: give more"
+        )
+    everyone = np.concatenate([patient, patients + np.arange(len(synthetic))])
+    labels = np.repeat([0, 1], [len(real), len(synthetic)])
+    scores = cross_val_predict(
+        RandomForestClassifier(trees, random_state=int(rng.integers(2**31))),
+        torch.cat([real, synthetic]).float().cpu().numpy(),
+        labels,
+        groups=everyone,
+        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))),
+        method="predict_proba",
+    )[:, 1]
+    return ArtefactTest(utility.auroc(labels, scores), labels, scores, everyone)
+
+
 def _features(real, synthetic) -> tuple[torch.Tensor, torch.Tensor]:
     real = samples.matrix(real, "real")
     synthetic = samples.matrix(synthetic, "synthetic").to(real.device)
@@ -72,22 +246,22 @@ def _short(factor: torch.Tensor) -> torch.Tensor:
 
 
 def _nuclear_norm(values: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.svdvals(values).sum()
+    return torch.linalg.svdvals(values).sum(dim=-1)
 
 
 def _root_trace(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Tr (S₁S₂)^½ of two covariances (d, d)."""
+    """Tr (S₁S₂)^½ of covariances (..., d, d)."""
     lower, failed = torch.linalg.cholesky_ex(first)
-    if not failed:
+    if not failed.any():
         # S₁S₂ = LLᵀS₂ has the eigenvalues of LᵀS₂L, which is symmetric: no root of a non-symmetric product.
-        return torch.linalg.eigvalsh(lower.T @ second @ lower).clamp_min(0).sqrt().sum()
+        return torch.linalg.eigvalsh(lower.mT @ second @ lower).clamp_min(0).sqrt().sum(dim=-1)
     return _nuclear_norm(_root(first) @ _root(second))
 
 
 def _root(covariance: torch.Tensor) -> torch.Tensor:
-    """Symmetric root of a covariance that may be singular; eigenvalues within rounding of 0 count as 0."""
+    """Symmetric root of covariances that may be singular; an eigenvalue below 0 is rounding and counts as 0."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    return (vectors * values.clamp_min(0).sqrt()[..., None, :]) @ vectors.mT
 
 
 def _covariance(values, mean: torch.Tensor, name: str) -> torch.Tensor:
