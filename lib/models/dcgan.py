@@ -5,6 +5,7 @@ up- and down-sampling layers at 16, 32, 64 and 256 px. All convolutions are free
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIZES = (16, 32, 64, 128, 256)
@@ -26,7 +27,7 @@ class Generator(nn.Module):
         self.image_size, self.latent, self.classes = image_size, latent, classes
         channels = _channels(image_size, width)[::-1]
         self.condition = _condition(classes, 100)
-        layers = [nn.ConvTranspose2d(latent + 100, channels[0], 4, 1, 0, bias=False)]
+        layers = [_FromPoint(latent + 100, channels[0], 4, 1, 0, bias=False)]
         for before, after in zip(channels, [*channels[1:], 1], strict=True):
             layers += [_normalisation(norm, before), nn.ReLU(inplace=True)]
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
@@ -53,16 +54,42 @@ class Discriminator(nn.Module):
         self.image_size, self.classes = image_size, classes
         channels = _channels(image_size, width)
         self.condition = _condition(classes, image_size**2)
-        layers = [nn.Conv2d(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE, inplace=True)]
+        layers = [_Halving(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE, inplace=True)]
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [nn.Conv2d(before, after, 6, 2, 2, bias=False), _normalisation(norm, after)]
             layers += [nn.LeakyReLU(_SLOPE, inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 6, 1, 1, bias=False))
+        self.layers = nn.Sequential(*layers, _ToPoint(channels[-1], 1, 6, 1, 1, bias=False))
         self.apply(_initialise)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         plane = self.condition(labels).view(-1, 1, self.image_size, self.image_size)
         return self.layers(torch.cat([images, plane], dim=1)).flatten()
+
+
+class _FromPoint(nn.ConvTranspose2d):
+    """A transposed convolution of a 1 x 1 map, which is one matrix product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:])
+
+
+class _ToPoint(nn.Conv2d):
+    """A 6 x 6 convolution of a 4 x 4 map padded by 1, which is one matrix product with the kernel's middle."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.weight[:, :, 1:5, 1:5].flatten(1).T)[:, :, None, None]
+
+
+class _Halving(nn.Conv2d):
+    """A 6 x 6 convolution of stride 2 as the equal 3 x 3 one of the four pixel phases.
+
+    Two input channels leave vector units and tensor cores idle; eight fill them. Halves the time of this layer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs, inputs = self.weight.shape[:2]
+        phases = self.weight.view(outputs, inputs, 3, 2, 3, 2).permute(0, 1, 3, 5, 2, 4)
+        return F.conv2d(F.pixel_unshuffle(x, 2), phases.reshape(outputs, 4 * inputs, 3, 3), padding=1)
 
 
 def _channels(image_size: int, width: int) -> list[int]:

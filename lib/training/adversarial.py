@@ -46,7 +46,7 @@ def train_gan(
     step, as the released bookkeeping does against its own setting of 1:1 (defect 7.1-5). ema: decay of an
     exponential average of the generator's weights, which is then returned (None, as published: off).
     precision: see lib.seeding.autocast. compile: torch.compile on CUDA; without effect elsewhere, where it does not
-    pay. progress: called as progress(steps done, d=loss, g=loss) after each step; None prints lines.
+    pay. progress: called as progress(steps done, loss_d=…, loss_g=…) after each step; None prints lines.
 
     A checkpoint in `path` with the same settings, seed and data is returned if finished and continued if not, else
     training starts anew. The randomness of each step depends on (seed, step) alone: on the CPU, with the same
@@ -183,7 +183,7 @@ class Adversaries:
                 self.average.update_parameters(self.generator)
         else:
             loss_g = _bce(on_fake.detach(), torch.ones_like(target))
-        return {"d": loss_d.detach(), "g": loss_g.detach()}
+        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers of both networks, and of the averaged generator if there is one."""
