@@ -1,0 +1,98 @@
+"""Grey pixels from PNG files: strictly as they are, or reduced to a common size; many at a time."""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+_COLOUR = ("L", "LA", "RGB", "RGBA", "P")
+
+
+def read_exact(path: Path, size: int) -> np.ndarray:
+    """The pixels of an 8-bit grey PNG of `size` × `size`: (size, size) uint8.
+
+    Raises ValueError that names the file if it is damaged, of another size, in colour or deeper than 8 bits.
+    """
+
+    def check(image):
+        if image.mode != "L":
+            raise ValueError(f"{path}: mode {image.mode} where 8-bit grey (L) is expected; fetch the file again")
+        if image.size != (size, size):
+            problem = f"{image.width}×{image.height} pixels where {size}×{size} are expected"
+            raise ValueError(f"{path}: {problem}; fetch the file again")
+
+    return _decode(path, check, lambda image: image)
+
+
+def read_reduced(path: Path, size: int) -> np.ndarray:
+    """The pixels of a square PNG, box-averaged to `size` × `size`: (size, size) uint8.
+
+    Colour becomes grey by ITU-R 601 luma; a grey film stored as RGB keeps its values exactly, as the
+    weights sum to one. Transparency is dropped, not blended: films are opaque. The average is taken along
+    rows, rounded, then along columns, rounded: within one grey level of the mean of the block.
+    Raises ValueError that names the file if it is damaged, deeper than 8 bits, or not a whole multiple of
+    `size` on each side.
+    """
+
+    def check(image):
+        if image.mode not in _COLOUR:
+            raise ValueError(f"{path}: mode {image.mode} is not 8-bit grey or colour; convert the file")
+        if image.width != image.height or image.width % size:
+            problem = f"{image.width}×{image.height} pixels cannot be box-averaged to {size}×{size}"
+            raise ValueError(f"{path}: {problem}; give the published square film")
+
+    return _decode(path, check, lambda image: image.convert("L").resize((size, size), Image.Resampling.BOX))
+
+
+def _decode(path: Path, check: Callable, convert: Callable) -> np.ndarray:
+    try:
+        image = Image.open(path, formats=("PNG",))
+    except _UNREADABLE as error:
+        raise ValueError(f"{path}: not a readable PNG; fetch the file again") from error
+    with image:
+        check(image)  # from the header alone: a huge image is refused before it is decoded
+        try:
+            return np.asarray(convert(image))
+        except _UNREADABLE as error:
+            raise ValueError(f"{path}: truncated or damaged PNG; fetch the file again") from error
+
+
+class Unread:
+    """Images of many files, decoded by threads when asked for: `unread[index]` is (n, size, size) uint8.
+
+    It stands in for an array in a Cohort, so that a set of any length is saved in bounded memory.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int, read: Callable[[Path, int], np.ndarray]):
+        self.paths, self.size, self.read = list(paths), size, read
+        self.shape, self.ndim, self.dtype = (len(self.paths), size, size), 3, np.dtype("uint8")
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, which) -> np.ndarray:
+        index = np.arange(len(self))[which]
+        if index.ndim == 0:
+            return self.read(self.paths[index], self.size)
+        images = np.empty((len(index), *self.shape[1:]), np.uint8)
+        for row, image in enumerate(self._pool.map(lambda i: self.read(self.paths[i], self.size), index)):
+            images[row] = image
+        return images
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
