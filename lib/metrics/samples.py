@@ -102,7 +102,9 @@ def _detached(values: ArrayLike | torch.Tensor) -> ArrayLike:
 
 
 def _require_finite(tensor: torch.Tensor, name: str) -> None:
+    # One pass in the usual case: a NaN anywhere makes both extremes NaN.
+    if all(torch.isfinite(extreme) for extreme in tensor.aminmax()):
+        return
     bad = ~torch.isfinite(tensor).flatten(1).all(dim=1)
-    if bad.any():
-        first = int(bad.nonzero()[0, 0])
-        raise ValueError(f"{name} holds NaN or infinite values in {int(bad.sum())} rows (first: row {first})")
+    first = int(bad.nonzero()[0, 0])
+    raise ValueError(f"{name} holds NaN or infinite values in {int(bad.sum())} rows, the first in row {first}")
