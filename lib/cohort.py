@@ -69,9 +69,8 @@ class Rows:
         order, inverse = np.unique(index, return_inverse=True)
         with h5py.File(self.path) as file:
             stored = file[self.key]
-            full = len(order) and len(order) == order[-1] - order[0] + 1
             try:
-                rows = stored[order[0] : order[-1] + 1] if full else stored[order]
+                rows = np.concatenate([_read(stored, part) for part in _blocks(order)]) if len(order) else stored[:0]
             except OSError as error:
                 raise OSError(_INVALID_FILE.format(self.path, "damaged pixel data")) from error
         if self._channels_last:
@@ -279,6 +278,18 @@ class Cohort:
             raise ValueError(_INVALID_FILE.format(path, "truncated, or not HDF5")) from error
         masks = Rows(path, "masks") if has_masks else None
         return cls(Rows(path, "images"), **columns, key=key, masks=masks, **(stored | facts))
+
+
+def _blocks(order: np.ndarray) -> list[np.ndarray]:
+    """Ascending rows in groups that lie within one block of the file."""
+    return np.split(order, np.flatnonzero(np.diff(order // _BLOCK)) + 1)
+
+
+def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Ascending rows of one block. HDF5 is slow on scattered rows: unless they are few, the span is read."""
+    if len(rows) * 8 < rows[-1] - rows[0]:
+        return stored[rows]
+    return stored[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
 def _plain_facts(path: Path, dis: np.ndarray, dtype: np.dtype) -> dict:
