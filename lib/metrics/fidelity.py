@@ -136,10 +136,10 @@ def kernel_distance(
 
 def high_frequency_share(
     images: ArrayLike | torch.Tensor, *, cutoff: float = 0.25, block: int = 256
-) -> torch.Tensor:
+) -> np.ndarray:
     """Share of each image's spectral power above `cutoff` cycles per pixel: the image-quality flag.
 
-    `images` is (N, H, W) or (N, C, H, W) of any real dtype; returns (N,) float64 in [0, 1] on the CPU. The mean of
+    `images` is (N, H, W) or (N, C, H, W) of any real dtype; returns (N,) float64 in [0, 1]. The mean of
     each image and channel is removed, no window is applied, and frequency is radial: power at
     √(fx² + fy²) > `cutoff` over power at all frequencies but 0, channels summed. In this convention the medians
     are .0124 (CBIS-DDSM train crops), .0122 (BCDR) and .0491 (the published MCGAN images, whose grid it flags).
@@ -173,7 +173,7 @@ def high_frequency_share(
         total = power.sum(dim=(1, 2))
         high = (power * above.to(part.device)).sum(dim=(1, 2))
         shares.append(torch.where(total > 0, high / total.clamp_min(1e-300), 0.0).cpu())
-    return torch.cat(shares)
+    return torch.cat(shares).numpy()
 
 
 class ArtefactTest(NamedTuple):

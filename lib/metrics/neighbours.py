@@ -63,7 +63,7 @@ def nearest(
     best = torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=queries.device)
     where = torch.zeros((len(queries), k), dtype=torch.int64, device=queries.device)
     tall = max(k, memory // 2 // (4 * references.shape[1]))
-    wide = max(1, memory // 2 // (5 * min(tall, len(references))))
+    wide = max(1, memory // 2 // (5 * min(tall, len(references)) + 4 * references.shape[1]))
     with _full_precision(queries.device.type):
         for low in range(0, len(references), tall):
             part = references[low : low + tall]

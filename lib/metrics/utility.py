@@ -56,6 +56,20 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, *, fpr: float = 0.01) -> fl
     return _scalar(np.where(allowed, found, 0).max(axis=0) / positive.sum(axis=0))
 
 
+def precision_at(labels: ArrayLike, scores: ArrayLike, *, k: int) -> float:
+    """Share of positives among the `k` largest scores of labels (n,) and scores (n,); chance is the share of all.
+
+    Of scores tied at the cut, each is as likely as another to be among the k: the expected value is returned.
+    """
+    positive, scores = samples.labels_and_scores(labels, scores)
+    if scores.ndim != 1 or not 1 <= k <= len(scores):
+        raise ValueError(f"k is {k} for scores of shape {scores.shape}: give (n,) scores and 1 <= k <= n")
+    cut = np.partition(scores, -k)[-k]
+    above, tied = scores > cut, scores == cut
+    share = (k - above.sum()) / tied.sum()
+    return float((positive[above].sum() + share * positive[tied].sum()) / k)
+
+
 def accuracy(labels: ArrayLike, scores: ArrayLike, *, threshold: float = 0.5) -> float | np.ndarray:
     """Share of images whose predicted class, `scores > threshold`, is their label. Shapes as `auroc`.
 
