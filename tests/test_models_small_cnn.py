@@ -1,0 +1,22 @@
+"""The pilot classifier: its size, its features."""
+
+import pytest
+import torch
+
+from lib.models.small_cnn import SmallCNN
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_size_and_shapes(size):
+    model = SmallCNN()
+    assert sum(p.numel() for p in model.parameters()) == 14_594
+    images = torch.rand(3, 1, size, size)
+    features = model.features(images)
+    assert features.shape == (3, 64)
+    assert (features[:, 32:] >= features[:, :32]).all()  # maximum beside mean
+    assert torch.equal(model(images), model.head(features))
+
+
+def test_images_do_not_mix():
+    model, images = SmallCNN().double(), torch.rand(4, 1, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(model(images)[1:2], model(images[1:2]))
