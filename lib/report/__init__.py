@@ -1,0 +1,1 @@
+"""What came out of a run, for a reader: the result page of one scale and cohort."""

@@ -1,0 +1,28 @@
+"""`python -m lib.report TAG [--open]`: write figures/TAG/index.html."""
+
+import argparse
+import sys
+import webbrowser
+
+from lib.report.page import write_page
+
+
+def main() -> int:
+    """Write the page and print where it lies; one sentence and exit code 1 where that is not possible."""
+    parser = argparse.ArgumentParser(prog="python -m lib.report", description="Write figures/TAG/index.html.")
+    parser.add_argument("tag", metavar="TAG", help="the run: demo-phantom, smoke-phantom, demo-public-seed3, …")
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+    arguments = parser.parse_args()
+    try:
+        page = write_page(arguments.tag)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(page)
+    if arguments.open:
+        webbrowser.open(page.as_uri())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
