@@ -141,8 +141,9 @@ def high_frequency_share(
 
     `images` is (N, H, W) or (N, C, H, W) of any real dtype; returns (N,) float64 in [0, 1]. The mean of
     each image and channel is removed, no window is applied, and frequency is radial: power at
-    √(fx² + fy²) > `cutoff` over power at all frequencies but 0, channels summed. In this convention the medians
-    are .0124 (CBIS-DDSM train crops), .0122 (BCDR) and .0491 (the published MCGAN images, whose grid it flags).
+    √(fx² + fy²) > `cutoff` over power at all frequencies but 0, channels summed. In this convention the medians of
+    128 px crops of breast masses are .0124 and .0122 (two public sets) against .0491 for published GAN images whose
+    grid texture it flags (.013, .012 and .049 in the specification).
     The value depends on image size: compare sets at one size only. A constant image has no power: 0.
 
     Raises ValueError on NaN, other shapes, or a cutoff outside (0, .5).

@@ -54,7 +54,7 @@ def bootstrap(
     _require_level(level)
     if groups is None and not hasattr(statistic, "n"):
         raise ValueError("the number of images is unknown: give groups=, one patient per image")
-    n = len(groups) if groups is not None else statistic.n
+    n = statistic.n if hasattr(statistic, "n") else len(groups)
     code = samples.codes(groups, n)
     value = np.asarray(statistic(np.ones((1, n), dtype=np.int64)))[0]
     blocks = []

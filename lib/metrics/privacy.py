@@ -93,6 +93,7 @@ def memorisation_test(
     train_groups: ArrayLike | None = None,
     heldout_groups: ArrayLike | None = None,
     similarity: str = "distance",
+    flips: bool = False,
     rng: np.random.Generator,
     fpr: float = 0.01,
     suspicious: int = 20,
@@ -105,14 +106,17 @@ def memorisation_test(
     range. The score of a real image is its similarity to the closest synthetic image, found exactly: with
     similarity "distance" the Euclidean distance, negated; with "correlation" Pearson's correlation of the values,
     in [-1, 1], which also finds a copy of other brightness or contrast. A constant synthetic image correlates with
-    none and is passed over. `train_groups` and `heldout_groups` are patients, in one numbering.
+    none and is passed over. `flips` compares with each synthetic image (s, ..., H, W) in its four mirrorings: a
+    generator trained with flips can memorise either. `train_groups` and `heldout_groups` are patients, in one
+    numbering.
 
     A held-out set of the same population is the yardstick: without it, closeness says nothing. Raises ValueError
     on NaN, other shapes, an unknown similarity, or a constant real image under "correlation".
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}: choose one of {', '.join(SIMILARITIES)}")
-    synthetic = samples.rows(synthetic, "synthetic")
+    count = len(synthetic)
+    synthetic = samples.rows(_mirrored(synthetic) if flips else synthetic, "synthetic")
     real = {name: samples.rows(rows, name) for name, rows in (("train", train), ("heldout", heldout))}
     kept = np.arange(len(synthetic))
     for name, rows in real.items():
@@ -143,8 +147,8 @@ def memorisation_test(
         ),
         member=score["train"],
         nonmember=score["heldout"],
-        member_nearest=kept[found["train"].indices[:, 0]],
-        nonmember_nearest=kept[found["heldout"].indices[:, 0]],
+        member_nearest=kept[found["train"].indices[:, 0]] % count,
+        nonmember_nearest=kept[found["heldout"].indices[:, 0]] % count,
         copied=np.flatnonzero(found["train"].distances[:, 0] == 0),
     )
 
@@ -212,6 +216,14 @@ def _joint_groups(first, second, n: int, m: int) -> np.ndarray:
         return samples.codes(np.concatenate([np.asarray(first), np.asarray(second)]), n + m)
     first, second = samples.codes(first, n, "member_groups"), samples.codes(second, m, "nonmember_groups")
     return np.concatenate([first, n + second])
+
+
+def _mirrored(images: ArrayLike | torch.Tensor) -> torch.Tensor:
+    """(4n, ..., H, W): the images, then mirrored left to right, top to bottom, and both."""
+    images = images if isinstance(images, torch.Tensor) else torch.as_tensor(np.ascontiguousarray(images))
+    if images.ndim < 3:
+        raise ValueError(f"synthetic has shape {tuple(images.shape)}: flips need images, (n, H, W)")
+    return torch.cat([images, images.flip(-1), images.flip(-2), images.flip(-2, -1)])
 
 
 def _constant(rows: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+from sklearn import metrics as peer
+
+from lib.metrics import intervals, utility, weighted
+from lib.metrics.intervals import bootstrap, bootstrap_auprc, bootstrap_auroc, bootstrap_frechet, patient_weights
+
+
+def task(seed=0, n=120, decimals=1):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
+    return labels, np.round(rng.normal(size=n) + labels, decimals)
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+@pytest.mark.parametrize("kind", ["counts", "fractions"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(weighted.WeightedAuroc, peer.roc_auc_score), (weighted.WeightedAuprc, peer.average_precision_score)],
+)
+def test_weighted_metrics_equal_scikit_learn(ours, theirs, kind, decimals):
+    labels, scores = task(decimals=decimals)
+    rng = np.random.default_rng(1)
+    weights = rng.multinomial(120, np.full(120, 1 / 120), 30) if kind == "counts" else rng.random((30, 120))
+    expected = [theirs(labels, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(ours(labels, scores)(weights), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow"),
+    [
+        (weighted.WeightedAuroc, utility.auroc),
+        (weighted.WeightedAuprc, utility.auprc),
+        (lambda y, s: weighted.WeightedTprAtFpr(y, s, fpr=0.1), lambda y, s: utility.tpr_at_fpr(y, s, fpr=0.1)),
+        (lambda y, s: weighted.WeightedRatio(y == (s > 0.5)), utility.accuracy),
+        (lambda y, s: weighted.WeightedRatio(2 * y * (s > 0.5), y + (s > 0.5)), utility.f1),
+    ],
+)
+def test_weights_equal_repeated_images(fast, slow):
+    labels, scores = task(2)
+    weights = patient_weights(np.arange(120) // 2, draws=25, rng=np.random.default_rng(3))
+    repeated = [np.repeat(np.arange(120), row) for row in weights]
+    expected = [slow(labels[rows], scores[rows]) for rows in repeated]
+    np.testing.assert_allclose(fast(labels, scores)(weights), expected, rtol=0, atol=1e-12)
+
+
+def test_columns_share_the_draws():
+    labels, scores = task(4)
+    both = np.stack([scores, -scores], axis=1)
+    weights = patient_weights(np.arange(120), draws=10, rng=np.random.default_rng(0))
+    value = weighted.WeightedAuroc(labels, both)(weights)
+    assert value.shape == (10, 2)
+    np.testing.assert_allclose(value.sum(axis=1), 1, atol=1e-12)
+    interval = bootstrap_auroc(labels, both, rng=np.random.default_rng(1))
+    np.testing.assert_allclose(interval.low, 1 - interval.high[::-1], atol=1e-12)
+
+
+def test_the_fast_bootstrap_is_the_literal_loop_on_the_same_draws():
+    labels, scores = task(5)
+    patients = np.array([f"p{i // 3}" for i in range(120)])
+    interval = bootstrap_auroc(labels, scores, groups=patients, draws=300, rng=np.random.default_rng(9))
+    drawn = np.random.default_rng(9).integers(0, 40, (300, 40))
+    members = [np.flatnonzero(patients == name) for name in np.unique(patients)]
+    literal = []
+    for row in drawn:
+        rows = np.concatenate([members[patient] for patient in row])
+        literal.append(peer.roc_auc_score(labels[rows], scores[rows]))
+    np.testing.assert_allclose(interval.draws, literal, atol=1e-12)
+    assert interval.low == pytest.approx(np.quantile(literal, 0.025), abs=1e-12)
+    assert interval.high == pytest.approx(np.quantile(literal, 0.975), abs=1e-12)
+    assert interval.value == pytest.approx(peer.roc_auc_score(labels, scores), abs=1e-12)
+    assert interval.units == 40
+
+
+def test_all_images_of_a_patient_are_drawn_together():
+    groups = np.random.default_rng(0).integers(0, 9, 60)
+    weights = patient_weights(groups, draws=50, rng=np.random.default_rng(1))
+    assert weights.shape == (50, 60)
+    for name in np.unique(groups):
+        assert (weights[:, groups == name] == weights[:, groups == name][:, :1]).all()
+    first = np.unique(groups, return_index=True)[1]
+    assert (weights[:, first].sum(axis=1) == len(first)).all()
+
+
+def test_draws_in_several_calls_continue_one_stream():
+    labels, scores = task(6, n=5000)  # 13 draws a block
+    once = patient_weights(np.arange(5000), draws=30, rng=np.random.default_rng(4))
+    interval = bootstrap_auprc(labels, scores, draws=30, rng=np.random.default_rng(4))
+    np.testing.assert_allclose(interval.draws, weighted.WeightedAuprc(labels, scores)(once), atol=1e-13)
+
+
+def test_a_paired_difference_uses_the_same_draws():
+    labels, scores = task(7)
+    one, two = weighted.WeightedAuroc(labels, scores), weighted.WeightedAuroc(labels, scores + 1)
+    interval = bootstrap(lambda w: one(w) - two(w), groups=np.arange(120), rng=np.random.default_rng(0), draws=50)
+    assert interval.low == interval.high == interval.value == 0
+    assert str(interval) == "0.000 [0.000, 0.000]"
+
+
+def test_coverage_of_the_auroc_by_patient():
+    """Four images of one patient, strongly correlated: the patient interval covers, the image interval does not."""
+    rng = np.random.default_rng(10)
+    truth, hits, naive, runs = 0.7602499, 0, 0, 250  # Φ(1 / √2) for unit shift and unit variance
+    for _ in range(runs):
+        labels = np.repeat(np.arange(60) % 2, 4)
+        scores = np.repeat(rng.normal(size=60), 4) * 0.95**0.5 + rng.normal(size=240) * 0.05**0.5 + labels
+        patient = bootstrap_auroc(labels, scores, groups=np.arange(240) // 4, draws=200, rng=rng)
+        image = bootstrap_auroc(labels, scores, draws=200, rng=rng)
+        hits += patient.low <= truth <= patient.high
+        naive += image.low <= truth <= image.high
+    assert 0.89 <= hits / runs <= 0.985
+    assert naive / runs < 0.8
+
+
+def test_undefined_draws_are_counted_and_too_many_are_refused():
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    interval = bootstrap_auroc(labels, np.arange(6), groups=[0, 0, 1, 2, 2, 3], rng=np.random.default_rng(0))
+    assert 0 < np.isnan(interval.draws).mean() < 0.5
+    assert np.isfinite([interval.low, interval.high]).all()
+    with pytest.raises(ValueError, match="more than half of the draws lack one class"):
+        bootstrap(lambda w: np.full(len(w), np.nan), groups=np.arange(6), rng=np.random.default_rng(1))
+
+
+def test_seed_interval_and_paired_difference_by_hand():
+    interval = intervals.seed_interval([1.0, 2.0, 3.0])
+    assert interval.value == 2
+    assert interval.high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t quantile of 2 degrees of freedom
+    paired = intervals.paired_difference(arm=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
+    assert paired.interval.value == pytest.approx(0.25 / 3)
+    assert (paired.wins, paired.seeds) == (2, 3)
+    assert intervals.mean_sd([0.776, 0.778, 0.780]) == pytest.approx((0.778, 0.001633), abs=1e-6)
+
+
+def test_coverage_of_seeds():
+    rng = np.random.default_rng(11)
+    found = [intervals.seed_interval(rng.normal(size=5)) for _ in range(1500)]
+    assert 0.93 < np.mean([one.low <= 0 <= one.high for one in found]) < 0.97
+
+
+def test_coverage_of_frechet_by_patient():
+    """The interval is for the expected distance at these sizes, which a simulation gives."""
+    rng = np.random.default_rng(12)
+    patients = np.repeat(np.arange(40), 2)
+
+    def sets():
+        shared = np.repeat(rng.normal(size=(40, 3)), 2, axis=0) * 0.8
+        return shared + 0.6 * rng.normal(size=(80, 3)), 1.3 * rng.normal(size=(120, 3)) + 0.8
+
+    cases = [sets() for _ in range(120)]
+    found = [
+        bootstrap_frechet(real=real, synthetic=synthetic, real_groups=patients, draws=40, rng=rng)
+        for real, synthetic in cases
+    ]
+    expected = np.mean([one.value for one in found])
+    assert 0.87 <= np.mean([one.low <= expected <= one.high for one in found]) <= 0.99
+    assert np.mean([one.draws.mean() for one in found]) < 1.15 * expected  # no bias by duplicates
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], groups=[0, 0, 0], rng=rng), "all images are of one patient"),
+        (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], groups=[0, 1], rng=rng), "one patient per image"),
+        (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], level=95, rng=rng), "level is 95"),
+        (lambda rng: bootstrap(lambda w: w[:, 0], rng=rng), "give groups="),
+        (lambda rng: intervals.seed_interval([1.0]), "two seeds or more"),
+        (lambda rng: intervals.paired_difference(arm=[1, 2, 3], baseline=[1, 2]), "pair them seed by seed"),
+        (lambda rng: bootstrap_frechet(real=np.eye(6), synthetic=np.eye(6), rng=rng), "at least ten"),
+        (lambda rng: weighted.WeightedAuroc([0, 1], [1, 2])(np.ones(2)), "one row of 2 weights per draw"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.random.default_rng(0))
