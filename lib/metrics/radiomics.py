@@ -128,7 +128,10 @@ def frechet_radiomics_distance(*, real: ArrayLike | torch.Tensor, synthetic: Arr
 
     Raises ValueError on infinite values, fewer than two rows, or different widths.
     """
-    real, synthetic = (torch.as_tensor(x).to(torch.float64) for x in (real, synthetic))
+    real, synthetic = (
+        x.detach().double() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x, np.float64, order="C"))
+        for x in (real, synthetic)
+    )
     synthetic = synthetic.to(real.device)
     for name, values in (("real", real), ("synthetic", synthetic)):
         if values.ndim != 2 or values.shape[1:] != real.shape[1:] or 0 in values.shape:
