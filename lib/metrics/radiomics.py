@@ -121,12 +121,22 @@ def radiomics(
 def frechet_radiomics_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> float:
     """Fréchet radiomics distance (FRD) v0 between features (n, d) of `radiomics`, or a subset of its columns.
 
-    Each feature is scaled to [0, 7.45670747756958] by its minimum and maximum over both sets joined; a constant
-    feature, or a NaN, becomes the middle. Then the squared Fréchet distance, without root or logarithm. Source:
-    frd-score 0.0.1 and 0.0.2 (2024). Its v1 is another number: more filters, no shape, bin width 5, z-scores by
-    one set, logarithm. The estimate falls strongly as n grows: always state both n.
+    The squared Fréchet distance, without root or logarithm, of features `scaled_together`. Source: frd-score 0.0.1
+    and 0.0.2 (2024). Its v1 is another number: more filters, no shape, bin width 5, z-scores by one set, logarithm.
+    The estimate falls strongly as n grows: always state both n. Raises ValueError as `scaled_together`, and for
+    fewer than two rows.
+    """
+    real, synthetic = scaled_together(real=real, synthetic=synthetic)
+    return frechet_distance(real=real, synthetic=synthetic)
 
-    Raises ValueError on infinite values, fewer than two rows, or different widths.
+
+def scaled_together(
+    *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both sets of features (n, d) as FRD v0 scales them, float64 on the device of `real`.
+
+    Each feature runs over [0, 7.45670747756958] by its minimum and maximum over both sets joined; a constant
+    feature, or a NaN, becomes the middle. Raises ValueError on infinite values or different widths.
     """
     real, synthetic = (
         x.detach().double() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x, np.float64, order="C"))
@@ -143,7 +153,7 @@ def frechet_radiomics_distance(*, real: ArrayLike | torch.Tensor, synthetic: Arr
     low = joined.masked_fill(missing, torch.inf).amin(dim=0)
     spread = joined.masked_fill(missing, -torch.inf).amax(dim=0) - low
     scaled = torch.where(missing | ~(spread > 0), 0.5, (joined - low) / spread) * _SCALE
-    return frechet_distance(real=scaled[: len(real)], synthetic=scaled[len(real) :])
+    return scaled[: len(real)], scaled[len(real) :]
 
 
 def _of_block(

@@ -1,0 +1,56 @@
+"""Features of images by named extractors: what distances, neighbours and attacks are computed on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.metrics.radiomics import FIRST_ORDER, radiomics
+from lib.paper import root
+from lib.seeding import device
+
+EXTRACTORS = ("pixels", "radiomics", "radiomics_first_order", "inception")
+INCEPTION_WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
+_BATCH = 64
+
+
+def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) -> np.ndarray:
+    """Features (n, d) of uint8 images (n, H, W) by the named extractor, or by the `features` of a classifier.
+
+    A classifier sees pixels in [-1, 1], as in training; its features are float32.
+    "pixels": the H·W grey values in [0, 1], float32. "radiomics": 102 two-dimensional features, float64;
+    "radiomics_first_order": the 18 of them that know no texture. "inception": the 2,048 pool features that
+    Fréchet Inception distances are defined on, float32; needs the published weights (`inception_weights`).
+    `cache`: folder in which radiomics are kept by content. Raises ValueError for another name.
+    """
+    place = device()
+    if isinstance(extractor, nn.Module):
+        model = extractor.to(place).eval()
+        return _in_batches(lambda batch: model.features(batch.float() / 127.5 - 1), images, place)
+    if extractor not in EXTRACTORS:
+        raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
+    if extractor == "pixels":
+        return np.asarray(images).reshape(len(images), -1).astype(np.float32) / 255
+    if extractor == "inception":
+        from lib.models.inception import load_inception
+
+        return _in_batches(load_inception(inception_weights()).to(place), images, place)
+    values = radiomics(images, cache=cache)
+    return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
+
+
+def inception_weights() -> Path:
+    """Where the Inception weights of Fréchet Inception distances are looked for."""
+    return root() / "data" / "weights" / INCEPTION_WEIGHTS
+
+
+@torch.inference_mode()
+def _in_batches(network: Callable[[Tensor], Tensor], images, place: torch.device) -> np.ndarray:
+    """What `network` makes of uint8 images (b, 1, H, W), a batch at a time: (n, d) float32."""
+    parts = []
+    for start in range(0, len(images), _BATCH):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH])).to(place)
+        parts.append(network(batch[:, None]).float().cpu())
+    return torch.cat(parts).numpy()
