@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from opacus.grad_sample import GradSampleModule
 
 from lib.models.dcgan import SIZES, Discriminator, Generator
 from lib.seeding import initialising
@@ -80,3 +81,18 @@ def test_unknown_size_and_norm_are_refused(network):
         network(48)
     with pytest.raises(ValueError, match="'layer' is not one of instance, batch"):
         network(16, width=4, norm="layer")
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+def test_discriminator_can_be_trained_privately():
+    """Opacus' per-sample gradients equal a micro-batch loop for every parameter, rewritten layers included."""
+    with initialising(2):
+        network = Discriminator(16, width=4).double()
+        images, labels = torch.rand(3, 1, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 1])
+    expected = [
+        torch.autograd.grad(network(images[i : i + 1], labels[i : i + 1]).sum(), list(network.parameters()))
+        for i in range(3)
+    ]
+    GradSampleModule(network, loss_reduction="sum")(images, labels).sum().backward()
+    for parameter, gradients in zip(network.parameters(), zip(*expected, strict=True), strict=True):
+        torch.testing.assert_close(parameter.grad_sample, torch.stack(gradients), rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 """GAN training: it learns, it resumes exactly, it refuses bad input; its augmentation equals crop and resize."""
 
+import copy
 import json
 import logging
 
@@ -114,6 +115,34 @@ def test_one_pass_over_real_and_fake_equals_two(tmp_path):
     torch.testing.assert_close(torch.stack(joined), torch.stack(apart), rtol=1e-4, atol=1e-6)
 
 
+def test_bf16_is_the_same_training_to_its_precision(tmp_path, monkeypatch):
+    """Emulated where the hardware lacks it; channels last must survive saving and restoring as well."""
+    images, labels = _two_classes(8)
+    _, resolved = _settings(tmp_path, images, labels)
+    exact = _adversaries(images, labels, resolved)
+    monkeypatch.setattr("lib.seeding.has_bf16", lambda device: True)
+    rough, other = (_adversaries(images, labels, resolved | {"precision": "bf16"}) for _ in range(2))
+    for loss, approximate in zip(exact.step(0).values(), rough.step(0).values(), strict=True):
+        torch.testing.assert_close(approximate, loss, rtol=0.05, atol=0)
+    other.restore(rough.tensors(), copy.deepcopy(rough.state()))
+    for adversaries in (rough, other):
+        adversaries.step(1)
+        assert adversaries.discriminator.layers[2].weight.is_contiguous(memory_format=torch.channels_last)
+    _equal(rough.tensors(), other.tensors())
+
+
+def test_average_without_memory_is_the_generator(tmp_path):
+    images, labels = _two_classes(8)
+    generator = train_gan(images, labels, path=tmp_path, progress=_silent, ema=0.0, **TINY)
+    tensors = _weights(tmp_path)
+    for key, value in generator.state_dict().items():
+        assert torch.equal(value, tensors["generator." + key])
+    train_gan(images, labels, path=tmp_path / "slow", progress=_silent, ema=0.99, **TINY)
+    slow = _weights(tmp_path / "slow")
+    assert torch.equal(slow["generator.layers.0.weight"], tensors["generator.layers.0.weight"])
+    assert not torch.equal(slow["average.module.layers.0.weight"], slow["generator.layers.0.weight"])
+
+
 def _settings(tmp_path, images, labels):
     train_gan(images, labels, path=tmp_path, progress=_silent, **TINY)
     record = json.loads((tmp_path / "checkpoint.json").read_text())
@@ -177,6 +206,11 @@ def test_bad_data_is_refused_in_a_sentence(tmp_path, spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
         train_gan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=_silent, **TINY)
     assert not (tmp_path / "none").exists()
+
+
+def test_no_step_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        train_gan(*_two_classes(8), path=tmp_path, **(TINY | {"steps": 0}))
 
 
 def test_divergence_is_refused_and_not_saved(tmp_path):
@@ -248,3 +282,17 @@ def test_headless_progress_prints_one_line_each_tenth(capsys, monkeypatch):
     report = Progress("loss", 5)
     report(5, d=torch.tensor(0.25))
     assert capsys.readouterr().out.rstrip().endswith("d 0.25")
+
+
+def test_progress_in_jupyterlab_rewrites_one_line(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown.append(data["text/plain"])
+
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, display_id: Handle())
+    list(progress("count", range(5000)))
+    assert 1 <= len(shown) < 20
+    assert shown[-1].startswith("count  5000/5000")

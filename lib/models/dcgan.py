@@ -47,6 +47,7 @@ class Discriminator(nn.Module):
     Kernel 6, unlike the generator's 4, meant to fight checkerboards; no norm after the first layer.
     The class becomes one more image channel by Embedding(classes, 50), Linear(50, size²) and a leaky ReLU.
     `norm`: "instance" (without affine, as published) or "batch". ValueError for an unknown size or norm.
+    Nothing works in place, and with instance norm nothing mixes images, so that Opacus can train it.
     """
 
     def __init__(self, image_size=128, classes=2, width=64, norm="instance"):
@@ -54,10 +55,10 @@ class Discriminator(nn.Module):
         self.image_size, self.classes = image_size, classes
         channels = _channels(image_size, width)
         self.condition = _condition(classes, image_size**2)
-        layers = [_Halving(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE, inplace=True)]
+        layers = [_Halving(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE)]
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [nn.Conv2d(before, after, 6, 2, 2, bias=False), _normalisation(norm, after)]
-            layers += [nn.LeakyReLU(_SLOPE, inplace=True)]
+            layers += [nn.LeakyReLU(_SLOPE)]
         self.layers = nn.Sequential(*layers, _ToPoint(channels[-1], 1, 6, 1, 1, bias=False))
         self.apply(_initialise)
 

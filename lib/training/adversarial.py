@@ -53,6 +53,8 @@ def train_gan(
     number of threads, an interrupted and resumed training equals an uninterrupted one bit for bit. It is saved
     every `save_seconds`. ValueError for images or labels that do not fit, a damaged checkpoint, or divergence.
     """
+    if steps < 1:
+        raise ValueError(f"A GAN is trained for at least one step, not {steps}.")
     device = device or seeding.device()
     pixels, labels = _checked(images, labels, classes, batch)
     settings = {
@@ -79,8 +81,7 @@ def train_gan(
             checkpoint.save(adversaries.tensors(), adversaries.state(), step + 1)
             saved = time.monotonic()
         report(step + 1, **losses)
-    if start < steps:
-        _refuse_divergence(losses, steps - 1)
+    _refuse_divergence(losses, steps - 1)
     tensors = adversaries.tensors()
     checkpoint.save(tensors, None, steps, finished=True)
     return _generator(tensors, settings, device)
