@@ -1,0 +1,159 @@
+"""Training an image classifier without privacy, and its predictions.
+
+Osuala et al. 2024, §5 of the specification: AdamW, cross-entropy with label smoothing, horizontal and vertical flips,
+no schedule, no early stopping, the epoch chosen on validation images.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib import seeding
+from lib.training.batches import Examples, Features, flipped, network_input
+from lib.training.resuming import Resumable, weights_digest
+from lib.training.selection import History, Selection, logits_of, training_mode
+
+
+def train_classifier(
+    model: nn.Module, *, images, labels, validation: tuple, epochs: int, batch: int, learning_rate: float, seed: int,
+    weight_decay: float = 0.0, label_smoothing: float = 0.0, augment: str = "flips", select: str = "auprc",
+    checkpoint=None, device: torch.device | None = None, precision: str = "float32",
+    progress: Callable | None = None,
+) -> History:  # fmt: skip
+    """Train the parameters of `model` that require gradients, in place; it ends with the selected epoch's weights.
+
+    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.batches.Examples`); labels: (n,) integers
+    from 0; validation: (images, labels) with labels 0 and 1. model: images -> (n, classes) logits. Every image is
+    seen once an epoch; the last batch may be smaller. augment: "flips" or "none". select: "auprc" or "last" (see
+    `lib.training.selection`). precision: see `lib.seeding.autocast`; validation is always float32.
+    checkpoint: folder, or None; a training finished there with the same settings, data and initial weights is
+    returned, an unfinished one continued. progress: called as progress(epochs done, loss=, auprc=).
+
+    The randomness of each epoch depends on (seed, epoch) alone: on one machine, with the same number of threads, an
+    interrupted and resumed training equals an uninterrupted one. Where only `model.head` is trainable, the features
+    of the frozen rest are computed once (`frozen_features`). ValueError for input that does not fit, a class
+    without training images, a validation set of one class, or divergence.
+    """
+    device = device or seeding.device()
+    examples = Examples(images, labels, device=device, augment=augment)
+    judged = Examples(*validation, device=device, name="validation")
+    settings = {
+        "algorithm": "classifier", "model": type(model).__name__, "epochs": epochs, "batch": batch,
+        "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
+        "augment": augment, "select": select, "precision": precision, "seed": seed, "data": examples.digest,
+        "validation": judged.digest, "weights": weights_digest(model),
+    }  # fmt: skip
+    model.to(device, memory_format=torch.channels_last)
+    network, (examples, judged) = trained_part(model, examples, judged, batch=batch)
+    selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
+    saved = Resumable(checkpoint, settings)
+    history, found = History(), saved.load(network)
+    if found:
+        history = History(**found["history"])
+    if saved.finished:
+        return history
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    if found:
+        optimiser.load_state_dict(found["optimiser"])
+        selection.weights = {name: value.to(device) for name, value in found["best"].items()}
+    for epoch in range(len(history.loss), epochs):
+        training_mode(network)
+        generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
+        order = torch.randperm(len(examples), generator=generator).to(device)
+        flips = examples.draw_flips(len(examples), generator)
+        total = torch.zeros((), device=device)
+        with seeding.initialising(seed, "classifier", "dropout", epoch):
+            for i in range(0, len(order), batch):
+                rows, part = order[i : i + batch], slice(i, i + batch)
+                with seeding.autocast(device, precision):
+                    logits = network(examples.inputs(rows, None if flips is None else flips[part]))
+                loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += loss.detach() * len(rows)
+        history.loss.append(float(total) / len(examples))
+        selection.judge(network, history)
+        if progress:
+            progress(epoch + 1, loss=history.loss[-1], auprc=history.validation_auprc[-1])
+        if epoch + 1 < epochs:
+            saved.save(network, len(history.loss), lambda: {
+                "history": asdict(history), "optimiser": optimiser.state_dict(), "best": selection.weights,
+            })  # fmt: skip
+    network.load_state_dict(selection.weights, strict=False)
+    saved.finish(network, epochs, {"history": asdict(history)})
+    network.eval()
+    return history
+
+
+def predict(model: nn.Module, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
+    """Class probabilities (n, classes) float32 of images as `train_classifier` takes them; `model` ends in eval mode.
+
+    ValueError for images that do not fit.
+    """
+    device = device or seeding.device()
+    examples = Examples(images, None, device=device, name="given")
+    return logits_of(model.to(device), examples, batch=batch).softmax(1).cpu().numpy()
+
+
+@torch.no_grad()
+def frozen_features(model: nn.Module, examples: Examples, *, batch: int) -> Tensor:
+    """What `model.head` receives: (4, n, d) float32 under no, left-right, upside-down and both flips, or (1, n, d).
+
+    Exact, since the frozen part of the model, in eval mode, maps an image to the same features in every epoch.
+    ValueError unless the model's output is its head's output.
+    """
+    model.eval()
+    caught = []
+    hook = model.head.register_forward_hook(lambda _, args, output: caught.append((args[0], output)))
+    variants = [(False, False), (True, False), (False, True), (True, True)]
+    features = []
+    try:
+        for across, down in variants if examples.augment == "flips" else variants[:1]:
+            parts = []
+            for i in range(0, len(examples), batch):
+                images = examples.values[i : i + batch]
+                flips = torch.tensor([[across, down]], device=images.device).expand(len(images), 2)
+                logits = model(network_input(flipped(images, flips)))
+                received, output = caught.pop()
+                if caught or output is not logits:
+                    raise ValueError("The model does more than its head after its features: unfreeze it or move that.")
+                parts.append(received)
+            features.append(torch.cat(parts))
+    finally:
+        hook.remove()
+    return torch.stack(features).float()
+
+
+def trained_part(
+    model: nn.Module, examples: Examples, *others: Examples | None, batch: int
+) -> tuple[nn.Module, list[Examples | None]]:
+    """What to train, and all the examples as it takes them.
+
+    `model` and the images, or, where everything but `model.head` is frozen, the head and cached features.
+    ValueError when nothing is trainable, when a label of `examples` has no output, or a class no training image.
+    """
+    trainable = {p for p in model.parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError("The model has no trainable parameter: set requires_grad on the part to train.")
+    _check_classes(model, examples)
+    head = getattr(model, "head", None)
+    if not isinstance(head, nn.Module) or not trainable <= set(head.parameters()):
+        return model, [examples, *others]
+    return head, [e and Features(frozen_features(model, e, batch=batch), e) for e in (examples, *others)]
+
+
+@torch.no_grad()
+def _check_classes(model: nn.Module, examples: Examples) -> None:
+    classes = model.eval()(examples.inputs(slice(0, 1))).shape[1]
+    counts = torch.bincount(examples.labels, minlength=classes)
+    if len(counts) > classes:
+        raise ValueError(f"The labels reach {len(counts) - 1}, but the model has {classes} outputs, counted from 0.")
+    if (counts == 0).any():
+        empty = counts.eq(0).nonzero().flatten().tolist()
+        raise ValueError(f"No training image is of class {empty}: every class of the model must occur.")

@@ -1,0 +1,259 @@
+"""The plain classifier trainer: learning, selection, conventions, exact resume, cached features, bad input."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score
+from torch import nn
+
+from lib import seeding
+from lib.training import resuming
+from lib.training.batches import Examples, Features, flipped
+from lib.training.classifier import frozen_features, predict, train_classifier
+from lib.training.selection import History, Selection, changing, logits_of, training_mode
+
+CPU = torch.device("cpu")
+
+
+class Net(nn.Module):
+    """Convolution, group norm, pooling, head: the small CNN in miniature."""
+
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.GroupNorm(2, 4), nn.ReLU(inplace=True))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images):
+        maps = self.dropout(self.layers(images))
+        return self.head(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1))
+
+
+def net(seed=0, **options):
+    with seeding.initialising(seed, "net"):
+        return Net(**options)
+
+
+def bright_or_dark(n, seed=0):
+    """Class 1 is brighter, with overlap."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.normal(110 + 30 * labels[:, None, None], 40, (n, 8, 8)).clip(0, 255).astype(np.uint8)
+    return images, labels
+
+
+def fit(model, **options):
+    images, labels = bright_or_dark(60)
+    given = {"epochs": 5, "batch": 16, "learning_rate": 0.02, "label_smoothing": 0.1, "weight_decay": 1e-3}
+    given |= {"images": images, "labels": labels, "validation": bright_or_dark(30, seed=1), "seed": 3, "device": CPU}
+    return train_classifier(model, **(given | options))
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_it_learns_and_class_one_is_the_positive_one():
+    model = net()
+    fit(model, epochs=15)
+    images, labels = bright_or_dark(200, seed=2)
+    scores = predict(model, images, device=CPU)
+    assert scores.shape == (200, 2)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
+    assert scores[labels == 1, 1].mean() > scores[labels == 0, 1].mean() + 0.2
+
+
+def test_the_validation_score_is_scikit_learns_average_precision_of_class_one():
+    model = net()
+    history = fit(model, select="last", epochs=2)
+    images, labels = bright_or_dark(30, seed=1)
+    expected = average_precision_score(labels, predict(model, images, device=CPU)[:, 1])
+    assert history.validation_auprc[-1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_best_epoch_is_kept():
+    history = fit(model := net(), epochs=12, learning_rate=0.05)
+    best = max(zip(history.validation_auprc, [-loss for loss in history.validation_loss], strict=True))
+    chosen = history.selected - 1
+    assert (history.validation_auprc[chosen], -history.validation_loss[chosen]) == best
+    # A shorter training with the same seed passes through the same weights.
+    other = net()
+    fit(other, epochs=history.selected, select="last", learning_rate=0.05)
+    torch.testing.assert_close(weights(model), weights(other), rtol=0, atol=0)
+
+
+def test_ties_go_to_the_lower_loss_then_the_earlier_epoch():
+    examples = Examples(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    history = History()
+    for bias, expected in ((1.0, 1), (0.0, 2), (0.0, 2), (-1.0, 2)):  # all scores tie; the loss is least at 0
+        with torch.no_grad():
+            network[1].bias.copy_(torch.tensor([0.0, bias]))
+        selection.judge(network, history)
+        assert history.selected == expected
+    assert selection.weights["1.bias"].tolist() == [0.0, 0.0]
+
+
+def test_epochs_that_are_not_eligible_are_judged_but_not_kept():
+    examples = Examples(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
+    history = History()
+    selection.judge(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), history, eligible=False)
+    assert (history.selected, len(history.validation_auprc), selection.weights) == (0, 1, {})
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
+    first, second, third = net(dropout=0.3), net(dropout=0.3), net(dropout=0.3)
+    torch.manual_seed(1)
+    one = fit(first)
+    torch.manual_seed(2)  # the global state must not matter
+    assert fit(second) == one
+    torch.testing.assert_close(weights(first), weights(second), rtol=0, atol=0)
+    fit(third, seed=4)
+    assert not torch.equal(weights(first), weights(third))
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(resuming, "_SAVE_SECONDS", 0.0)
+    whole = net(dropout=0.2)
+    expected = fit(whole, epochs=6)
+
+    class Killed(Exception):
+        pass
+
+    def kill(done, **_):
+        if done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(net(dropout=0.2), epochs=6, checkpoint=tmp_path, progress=kill)
+    seen = []
+    resumed = net(dropout=0.2)
+    assert fit(resumed, epochs=6, checkpoint=tmp_path, progress=lambda done, **_: seen.append(done)) == expected
+    assert seen == [4, 5, 6]  # the last save was after epoch 3
+    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
+    fetched = net(dropout=0.2)
+    assert fit(fetched, epochs=6, checkpoint=tmp_path, progress=lambda *_, **__: pytest.fail("trained")) == expected
+    torch.testing.assert_close(weights(fetched), weights(whole), rtol=0, atol=0)
+
+
+def test_other_initial_weights_or_data_are_another_training(tmp_path):
+    fit(net(), epochs=1, checkpoint=tmp_path)
+    for change in ({"model": net(1)}, {"model": net(), "labels": np.zeros(60, int) + (np.arange(60) < 30)}):
+        seen = []
+        fit(
+            **{"epochs": 1, "checkpoint": tmp_path, "progress": lambda done, seen=seen, **_: seen.append(done)} | change
+        )
+        assert seen == [1]
+
+
+def frozen():
+    model = net()
+    model.layers.requires_grad_(False)
+    return model
+
+
+def test_cached_features_train_the_same_head():
+    cached, literal = frozen(), frozen()
+    before = copy.deepcopy(cached.layers.state_dict())
+    history = fit(cached)
+
+    class Hidden(nn.Module):  # the same network without a `head`, so that nothing is cached
+        def __init__(self):
+            super().__init__()
+            self.inner = literal
+
+        def forward(self, images):
+            return self.inner(images)
+
+    expected = fit(Hidden())
+    np.testing.assert_allclose(history.loss, expected.loss, rtol=1e-5)
+    torch.testing.assert_close(weights(cached), weights(literal), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(before, cached.layers.state_dict())
+
+
+def test_features_of_each_flip_are_those_of_the_flipped_image():
+    model, (images, labels) = frozen(), bright_or_dark(10)
+    examples = Examples(images, labels, device=CPU, augment="flips")
+    features = Features(frozen_features(model, examples, batch=4), examples)
+    flips = examples.draw_flips(10, torch.Generator().manual_seed(0))
+    rows = torch.arange(10)
+    torch.testing.assert_close(
+        model.head(features.inputs(rows, flips)), model(examples.inputs(rows, flips)), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_flips_mirror_each_image_by_its_own_draw():
+    images = torch.arange(2 * 1 * 2 * 3).view(2, 1, 2, 3)
+    out = flipped(images, torch.tensor([[True, False], [True, True]]))
+    torch.testing.assert_close(out[0], images[0].flip(2))
+    torch.testing.assert_close(out[1], images[1].flip(1, 2))
+
+
+def test_a_frozen_part_stays_in_eval_mode():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    training_mode(model)
+    assert [module.training for module in model] == [False, True, True]
+    assert "0.running_mean" in changing(model)
+    assert "0.weight" not in changing(model)
+
+
+def test_predictions_do_not_depend_on_the_batch():
+    model, (images, _) = net(), bright_or_dark(23)
+    whole = predict(model, images, batch=23, device=CPU)
+    np.testing.assert_allclose(predict(model, images[:, None], batch=5, device=CPU), whole, atol=1e-6)
+    scaled = images.astype(np.float32) / 127.5 - 1
+    np.testing.assert_allclose(predict(model, scaled, device=CPU), whole, atol=1e-6)
+
+
+def test_a_smaller_last_batch_is_used():
+    history = fit(net(), batch=59, epochs=1)
+    assert np.isfinite(history.loss).all()
+    examples = Examples(*bright_or_dark(7), device=CPU)
+    assert len(logits_of(net(), examples, batch=3)) == 7
+
+
+IMAGES, LABELS = bright_or_dark(60)
+NAN = IMAGES.astype(np.float32)
+NAN[3, 2, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": NAN}, "training images hold NaN"),
+        ({"images": IMAGES.astype(np.int32)}, "training images are torch.int32: give uint8"),
+        ({"images": IMAGES[0]}, "training images have shape"),
+        ({"labels": LABELS[:-1]}, "give 60 integers"),
+        ({"labels": LABELS * 0.5}, "training labels are float64"),
+        ({"labels": LABELS - 1}, "training labels hold -1"),
+        ({"labels": LABELS * 2}, "labels reach 2, but the model has 2 outputs"),
+        ({"labels": np.zeros(60, int)}, r"No training image is of class \[1\]"),
+        ({"validation": (IMAGES, np.ones(60, int))}, r"validation labels hold only \[1\]"),
+        ({"augment": "crops"}, "unknown augmentation 'crops': choose one of flips, none"),
+        ({"select": "loss"}, "unknown selection 'loss': choose one of auprc, last"),
+        ({"precision": "fp16"}, "unknown precision"),
+        ({"learning_rate": 1e30}, "diverged in epoch"),
+    ],
+)
+def test_bad_input_is_one_sentence(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit(net(), **change)
+
+
+def test_nothing_to_train_is_an_error():
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        fit(net().requires_grad_(False))
+
+
+def test_a_model_that_goes_on_after_its_head_cannot_be_cached():
+    model = frozen()
+    forward = model.forward
+    model.forward = lambda images: forward(images) * 2
+    with pytest.raises(ValueError, match="more than its head"):
+        fit(model)
