@@ -89,8 +89,8 @@ def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     if values.shape[1] < 2:
         return values.mean(axis=1), np.zeros(len(values))
-    low, high = np.array([seed_interval(row)[1:] for row in values]).T
-    return values.mean(axis=1), (high - low) / 2
+    spread = [seed_interval(row) for row in values]
+    return values.mean(axis=1), np.array([(interval.high - interval.low) / 2 for interval in spread])
 
 
 def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, colours=COLOURS) -> Axes:
