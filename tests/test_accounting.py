@@ -145,7 +145,7 @@ def test_groups_outside_their_range(change, sentence):
         group_epsilon(**(run | change))
 
 
-@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(1, 1 / 9, 135), (60, 1 / 9, 135), (6, 1 / 33, 495)])
+@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(1, 1 / 9, 135), (6, 1 / 33, 495)])
 def test_the_noise_is_the_one_opacus_finds(epsilon, rate, steps):
     with accounting._orders_silenced():
         theirs = get_noise_multiplier(target_epsilon=epsilon, target_delta=1e-4, sample_rate=rate, steps=steps)

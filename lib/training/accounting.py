@@ -209,7 +209,12 @@ def _mixture_rdp(k: int, sigma: float, rate: float) -> np.ndarray:
     x, step = np.linspace(-reach, reach, 2 * math.ceil(4 * reach / min(sigma, sigma**2)) + 1, retstep=True)
     base = -(x**2) / (2 * sigma**2) - math.log(sigma * math.sqrt(2 * math.pi)) + math.log(step)
     ratio = logsumexp((weights - j**2 / (2 * sigma**2))[:, None] + j[:, None] * (x / sigma**2), axis=0)
-    rdp = [max(logsumexp(base + a * ratio), logsumexp(base + (1 - a) * ratio)) / (a - 1) for a in orders]
+    log_moments = []
+    for some in np.array_split(orders, math.ceil(orders.size * x.size / 2**21)):  # bounds the memory
+        both = np.stack([some, 1 - some])[..., None] * ratio + base  # (directions, orders, points)
+        peak = both.max(axis=2)
+        log_moments.append(peak + np.log(np.exp(both - peak[..., None]).sum(axis=2)))
+    rdp = np.concatenate(log_moments, axis=1).max(axis=0) / (orders - 1)
     rdp = np.maximum(rdp, 0.0)
     rdp.flags.writeable = False
     return rdp
