@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 from lib.metrics import samples
 
 _DEPTH = 4096  # values summed by one product; chunks of a longer row are added up, which keeps the bound small
-_STRIP = {"cpu": 2**17, "cuda": 2**25}  # values converted or compared at a time: on a CPU, what its cache holds
 
 
 class Neighbours(NamedTuple):
@@ -144,7 +143,7 @@ def _kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
 
 def _distances(asked, part, row, column) -> torch.Tensor:
     """Distances (m,) of pairs of rows, by direct difference in float64."""
-    step = max(1, _STRIP[asked.device.type] // asked.shape[1])
+    step = max(1, _strip(asked) // asked.shape[1])
     pairs = zip(row.split(step), column.split(step), strict=True)
     distances = [torch.linalg.vector_norm(asked[i].double() - part[j].double(), dim=1) for i, j in pairs]
     return torch.cat(distances)
@@ -180,12 +179,17 @@ def _framed(values: torch.Tensor, shift: torch.Tensor, scale: float, dtype: torc
     shift = shift.float().to(exact)
     framed = torch.empty(values.shape, dtype=dtype, device=values.device)
     norms = torch.empty(len(values), dtype=torch.float64, device=values.device)
-    step = max(1, _STRIP[values.device.type] // values.shape[1])
+    step = max(1, _strip(values) // values.shape[1])
     for start in range(0, len(values), step):  # strip by strip, in cache: one pass through memory
         strip = (values[start : start + step].to(exact) * scale).sub_(shift)
         framed[start : start + step] = strip
         norms[start : start + step] = torch.linalg.vector_norm(strip, dim=1, dtype=torch.float64)
     return _Block(framed, norms)
+
+
+def _strip(values: torch.Tensor) -> int:
+    """Values converted or compared at a time: on a CPU what its cache holds, on a GPU what keeps it busy."""
+    return 2**17 if values.device.type == "cpu" else 2**25
 
 
 @contextlib.contextmanager

@@ -104,9 +104,9 @@ def classification_report(
     Returns auroc, auprc_<names[1]> (class 1 positive), auprc_<names[0]> (class 0 positive, scores reversed),
     accuracy and f1 of class 1. Raises ValueError when a class is empty.
     """
-    if np.ndim(scores) != 1:
-        raise ValueError(f"scores have shape {np.shape(scores)}: give the probability of class 1, (n,)")
-    labels, scores = np.asarray(labels), np.asarray(scores)
+    labels, scores = samples.columns(labels, "labels"), samples.columns(scores, "scores")
+    if scores.ndim != 1:
+        raise ValueError(f"scores have shape {scores.shape}: give the probability of class 1, (n,)")
     return {
         "auroc": auroc(labels, scores),
         f"auprc_{names[1]}": auprc(labels, scores),
