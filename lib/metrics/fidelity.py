@@ -111,9 +111,7 @@ def _subset_covariance(values: torch.Tensor, keep: torch.Tensor, mean: torch.Ten
     return centred.mT @ centred / (keep.sum(dim=1) - 1)[:, None, None]
 
 
-def kernel_distance(
-    *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, block: int = 1024
-) -> float:
+def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, block: int = 1024) -> float:
     """Squared maximum mean discrepancy with the cubic kernel k(x, y) = (x·y / d + 1)³, unbiased.
 
     The kernel distance (KID) of Bińkowski et al. 2018, as one U-statistic over all images rather than a mean over
@@ -134,9 +132,7 @@ def kernel_distance(
     return float(within(real) + within(synthetic) - 2 * between)
 
 
-def high_frequency_share(
-    images: ArrayLike | torch.Tensor, *, cutoff: float = 0.25, block: int = 256
-) -> np.ndarray:
+def high_frequency_share(images: ArrayLike | torch.Tensor, *, cutoff: float = 0.25, block: int = 256) -> np.ndarray:
     """Share of each image's spectral power above `cutoff` cycles per pixel: the image-quality flag.
 
     `images` is (N, H, W) or (N, C, H, W) of any real dtype; returns (N,) float64 in [0, 1]. The mean of

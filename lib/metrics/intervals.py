@@ -147,9 +147,7 @@ def bootstrap_frechet(
         raise ValueError(f"draws is {draws}: a standard error needs at least two")
     value = fidelity.frechet_distance(real=real, synthetic=synthetic)
     keep_real, factor_real, units_real = _subsets(real_groups, len(real), deleted, draws, rng)
-    keep_synthetic, factor_synthetic, units_synthetic = _subsets(
-        synthetic_groups, len(synthetic), deleted, draws, rng
-    )
+    keep_synthetic, factor_synthetic, units_synthetic = _subsets(synthetic_groups, len(synthetic), deleted, draws, rng)
     drawn = fidelity.frechet_of_subsets(
         real=real, synthetic=synthetic, real_keep=keep_real, synthetic_keep=keep_synthetic
     )
