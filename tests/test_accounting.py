@@ -150,3 +150,9 @@ def test_the_noise_is_the_one_opacus_finds(epsilon, rate, steps):
     with accounting._orders_silenced():
         theirs = get_noise_multiplier(target_epsilon=epsilon, target_delta=1e-4, sample_rate=rate, steps=steps)
     assert noise_multiplier(epsilon=epsilon, delta=1e-4, sample_rate=rate, steps=steps) == theirs
+
+
+def test_prv_is_the_tighter_at_every_budget_of_the_table():
+    for rate, steps, epsilon, sigma in ROWS[:5]:
+        tight = epsilon_spent(noise_multiplier=sigma, sample_rate=rate, steps=steps, delta=1e-4, accountant="prv")
+        assert 0.85 * epsilon < tight < epsilon

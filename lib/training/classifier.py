@@ -48,14 +48,14 @@ def train_classifier(
         "validation": judged.digest, "weights": weights_digest(model),
     }  # fmt: skip
     model.to(device, memory_format=torch.channels_last)
-    network, (examples, judged) = trained_part(model, examples, judged, batch=batch)
-    selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
-    saved = Resumable(checkpoint, settings)
-    history, found = History(), saved.load(network)
-    if found:
-        history = History(**found["history"])
+    check_classes(model, examples)
+    network, saved = trained_part(model), Resumable(checkpoint, settings)
+    found = saved.load(network)
+    history = History(**found["history"]) if found else History()
     if saved.finished:
         return history
+    examples, judged = taken_by(network, model, examples, judged, batch=batch)
+    selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
     if found:
@@ -130,26 +130,25 @@ def frozen_features(model: nn.Module, examples: Examples, *, batch: int) -> Tens
     return torch.stack(features).float()
 
 
-def trained_part(
-    model: nn.Module, examples: Examples, *others: Examples | None, batch: int
-) -> tuple[nn.Module, list[Examples | None]]:
-    """What to train, and all the examples as it takes them.
-
-    `model` and the images, or, where everything but `model.head` is frozen, the head and cached features.
-    ValueError when nothing is trainable, when a label of `examples` has no output, or a class no training image.
-    """
+def trained_part(model: nn.Module) -> nn.Module:
+    """`model.head` where all else is frozen, or `model`. ValueError when nothing is trainable."""
     trainable = {p for p in model.parameters() if p.requires_grad}
     if not trainable:
         raise ValueError("The model has no trainable parameter: set requires_grad on the part to train.")
-    _check_classes(model, examples)
     head = getattr(model, "head", None)
-    if not isinstance(head, nn.Module) or not trainable <= set(head.parameters()):
-        return model, [examples, *others]
-    return head, [e and Features(frozen_features(model, e, batch=batch), e) for e in (examples, *others)]
+    return head if isinstance(head, nn.Module) and trainable <= set(head.parameters()) else model
+
+
+def taken_by(network: nn.Module, model: nn.Module, *parts: Examples | None, batch: int) -> list[Examples | None]:
+    """`parts` as `trained_part(model)` takes them: cached features where that is the head, or the images."""
+    if network is model:
+        return list(parts)
+    return [part and Features(frozen_features(model, part, batch=batch), part) for part in parts]
 
 
 @torch.no_grad()
-def _check_classes(model: nn.Module, examples: Examples) -> None:
+def check_classes(model: nn.Module, examples: Examples) -> None:
+    """ValueError unless every output of `model` is the class of some example, and every label an output."""
     classes = model.eval()(examples.inputs(slice(0, 1))).shape[1]
     counts = torch.bincount(examples.labels, minlength=classes)
     if len(counts) > classes:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lib import seeding
 from lib.training import accounting
 from lib.training.batches import Examples
-from lib.training.classifier import trained_part
+from lib.training.classifier import check_classes, taken_by, trained_part
 from lib.training.per_sample import FlatParameters, check_engine, per_sample_gradients
 from lib.training.resuming import Resumable, weights_digest
 from lib.training.selection import History, Selection, training_mode
@@ -92,18 +92,19 @@ def train_private(
         "validation": judged.digest, "public": free and free.digest, "weights": weights_digest(model),
     }  # fmt: skip
     model.to(device, memory_format=torch.channels_last)
-    network, (examples, judged, free) = trained_part(model, examples, judged, free, batch=batch)
+    check_classes(model, examples)
+    network, saved = trained_part(model), Resumable(checkpoint, settings)
+    found = saved.load(network)
+    if saved.finished:
+        return PrivateHistory(**found["history"])
+    examples, judged, free = taken_by(network, model, examples, judged, free, batch=batch)
     selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
     per_epoch = math.ceil(len(examples) / batch)
     plan = {"sample_rate": 1 / per_epoch, "steps": epochs * per_epoch, "delta": delta}
     sigma = accounting.noise_multiplier(epsilon=epsilon, accountant=accountant, **plan)
     history = PrivateHistory(noise_multiplier=sigma, max_grad_norm=max_grad_norm, accountant=accountant, **plan)
-    saved = Resumable(checkpoint, settings)
-    found = saved.load(network)
     if found:
         history = PrivateHistory(**found["history"])
-    if saved.finished:
-        return history
     flat = FlatParameters(network)
     try:
         mechanism = _Mechanism(
