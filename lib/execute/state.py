@@ -1,0 +1,162 @@
+"""The notebooks of a run: which need which, which are finished, and with how many threads each may compute.
+
+A notebook is finished while its done.json holds the digest of what it would be made from now: content, not
+times, so a fresh clone or a `touch` changes nothing.
+"""
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.paper import load_paper, root
+
+CODE = Path(__file__).resolve().parents[2]
+_SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
+
+
+def tag(scale: str, cohort: str, seed: int) -> str:
+    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
+    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook of a run. `needs`: the notebooks of its paper whose files it reads."""
+
+    paper: str
+    name: str
+    scale: str
+    cohort: str
+    seed: int
+    needs: tuple["Notebook", ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.paper}/{self.name}"
+
+    @property
+    def source(self) -> Path:
+        """The committed notebook, which is never written to."""
+        return root() / "notebooks" / self.paper / f"{self.name}.ipynb"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where everything of this run lies."""
+        return root() / "data" / "runs" / tag(self.scale, self.cohort, self.seed)
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.run_folder / "log" / self.paper / f"{self.name}.log"
+
+    def executed(self, kind: str = "") -> Path:
+        """The executed copy; `kind` "failed" or "running" for a partial one."""
+        return self.run_folder / "executed" / self.paper / f"{self.name}{'.' if kind else ''}{kind}.ipynb"
+
+    def record(self, kind: str) -> Path:
+        """Its `running`, `done` or `failed` record; at most one of the three exists."""
+        return self.run_folder / self.paper / self.name / f"{kind}.json"
+
+    def read(self, kind: str) -> dict:
+        """The content of a record, empty if it is absent or damaged."""
+        try:
+            return json.loads(self.record(kind).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the result: cells, paper.yaml, lib, the prepared cohorts, and its needs."""
+        sha = hashlib.sha256()
+        for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
+            text = "".join(cell["source"])  # outputs and execution counts decide nothing
+            sha.update(repr((cell["cell_type"], text, cell["metadata"].get("tags", []))).encode())
+        sha.update(self.source.with_name("paper.yaml").read_bytes())
+        sha.update(_library_digest())
+        if self.cohort == "public":
+            sha.update(_cohorts_digest())
+        for need in self.needs:
+            sha.update(need.digest.encode())
+        return sha.hexdigest()
+
+    @property
+    def is_current(self) -> bool:
+        """Finished, from the present sources, after the present results of what it needs."""
+        done = self.read("done")
+        return (
+            done.get("source_sha256") == self.digest
+            and done.get("needs") == self.finished_needs()
+            and all(need.is_current for need in self.needs)
+            and self.executed().exists()
+        )
+
+    def finished_needs(self) -> dict[str, str]:
+        """When each notebook that this one needs was finished, by its own record."""
+        return {need.name: need.read("done").get("finished_at", "") for need in self.needs}
+
+
+def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list[Notebook]:
+    """The notebooks of `papers`, each after those it needs. ValueError for a paper.yaml that cannot be used.
+
+    A paper that does not know the cohort has none.
+    """
+    notebooks = []
+    for paper in papers:
+        loaded = load_paper(root() / "notebooks" / paper)
+        if cohort not in loaded.cohorts:
+            continue
+        made: dict[str, Notebook] = {}
+
+        def make(name: str, path: tuple[str, ...] = (), paper=paper, loaded=loaded, made=made) -> Notebook:
+            if name in path:
+                raise ValueError(f"{paper}/paper.yaml: notebooks need each other: {' → '.join([*path, name])}")
+            if name not in made:
+                needs = tuple(make(need, (*path, name)) for need in loaded.notebooks[name])
+                made[name] = Notebook(paper, name, scale, cohort, seed, needs)
+            return made[name]
+
+        for name in loaded.notebooks:
+            make(name)
+        notebooks += made.values()
+    return notebooks
+
+
+def threads(notebooks: list[Notebook], *, cores: int, jobs: int) -> dict[Notebook, int]:
+    """Threads for each notebook: the cores divided by how many may run beside it, at most `jobs`.
+
+    It follows from the graph alone and not from what is finished, so that a resumed run, which has fewer
+    notebooks left, rounds its sums as an uninterrupted one does.
+    """
+    above = {notebook: _needed(notebook) for notebook in notebooks}
+    beside = {n: sum(n not in above[m] and m not in above[n] for m in notebooks) for n in notebooks}
+    return {notebook: max(1, cores // min(jobs, beside[notebook])) for notebook in notebooks}
+
+
+def _needed(notebook: Notebook) -> set[Notebook]:
+    return {need for direct in notebook.needs for need in ({direct} | _needed(direct))}
+
+
+@functools.cache
+def _library_digest() -> bytes:
+    """Of every module of lib but those that only run notebooks or show what they made."""
+    sha = hashlib.sha256()
+    for path in sorted((CODE / "lib").rglob("*.py")):
+        name = path.relative_to(CODE / "lib").as_posix()
+        if not name.startswith(("execute/", "report/")):
+            sha.update(name.encode() + path.read_bytes())
+    return sha.digest()
+
+
+@functools.cache
+def _cohorts_digest() -> bytes:
+    """Of every prepared cohort: name, size, and blocks spread over the file."""
+    sha = hashlib.sha256()
+    for path in sorted((root() / "data" / "cohorts").glob("*.h5")):
+        size = path.stat().st_size
+        sha.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for block in range(_SAMPLES):
+                file.seek(max(0, size - _BLOCK) * block // (_SAMPLES - 1))
+                sha.update(file.read(_BLOCK))
+    return sha.digest()

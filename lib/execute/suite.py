@@ -1,0 +1,226 @@
+"""Run the suite: what is out of date, in the order of its needs, side by side, and say how each notebook ended."""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from lib.execute.arguments import Arguments, parse
+from lib.execute.state import CODE, Notebook, plan, tag, threads
+from lib.paper import root
+
+_LOOK = 0.2  # seconds between two looks at the records
+_GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 when every notebook is finished, 1 when one is not, 2 for arguments that cannot be meant."""
+    try:
+        arguments = parse(argv)
+        notebooks = plan(arguments.papers, scale=arguments.scale, cohort=arguments.cohort, seed=arguments.seed)
+        _require_cohort(arguments, notebooks)
+    except (ValueError, OSError) as problem:
+        print(f"run_all.sh: {problem}", file=sys.stderr)
+        return 2
+    run = _Run(arguments, notebooks, argv)
+    if arguments.dry_run:
+        return run.announce()
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGHUP, _interrupt)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with open(run.folder / ".lock", "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
+        except OSError:
+            lock.seek(0)
+            owner = lock.read().strip()
+            print(f"run_all.sh: {run.folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
+            return 1
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        try:
+            return run.execute()
+        except KeyboardInterrupt:
+            print(f"\nStopped. The same command goes on where it stopped: {run.command}", flush=True)
+            return 130
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
+    without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
+    if without and (not arguments.all_papers or not notebooks):
+        raise ValueError(f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort in its paper.yaml")
+
+
+class _Run:
+    def __init__(self, arguments: Arguments, notebooks: list[Notebook], argv: list[str]):
+        self.arguments, self.notebooks = arguments, notebooks
+        self.command = shlex.join(["./run_all.sh", *argv])
+        self.tag = tag(arguments.scale, arguments.cohort, arguments.seed)
+        self.folder = root() / "data" / "runs" / self.tag
+        self.log = self.folder / "log" / "snakemake.log"
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.jobs = arguments.jobs or max(1, min(4, self.cores, max(2, self.cores // 4)))
+        self.current = {notebook for notebook in notebooks if notebook.is_current}
+        self.left = [notebook for notebook in notebooks if notebook not in self.current]
+        self.started, self.ended = set(), {}
+
+    def announce(self) -> int:
+        """Say what is about to run."""
+        finished = f", {len(self.current)} of them finished" if self.current else ""
+        papers = ", ".join(sorted({notebook.paper for notebook in self.notebooks}))
+        print(f"{self.tag}: {len(self.notebooks)} notebooks{finished} ({papers})")
+        if self.arguments.dry_run:
+            for notebook in self.notebooks:
+                print(f"  {'finished ' if notebook in self.current else 'would run'}  {notebook}")
+        elif self.left:
+            shares = sorted(set(threads(self.notebooks, cores=self.cores, jobs=self.jobs).values()))
+            share = " or ".join(map(str, shares))
+            print(f"Up to {self.jobs} side by side, threads for each: {share}; logs: {self.log.parent}")
+        sys.stdout.flush()
+        return 0
+
+    def execute(self) -> int:
+        """Run what is left, write the page, and end with the table."""
+        self.announce()
+        for notebook in self.left:
+            for kind in ("done", "failed", "running"):
+                notebook.record(kind).unlink(missing_ok=True)
+        problem = self._run_graph() if self.left else ""
+        page = self._write_page()
+        self._print_table()
+        if problem:
+            print(problem)
+        print(page)
+        return 1 if problem or any(not notebook.read("done") for notebook in self.notebooks) else 0
+
+    def _run_graph(self) -> str:
+        """Have Snakemake execute what is left, with a zygote beside it; what stopped it, or nothing."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
+        is_local = self.arguments.executor == "local"
+        zygote = snakemake = None
+        with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "wb") as log:
+
+            def start(*command: str) -> subprocess.Popen:
+                # A session of its own: Ctrl-C reaches us alone, and we end everything.
+                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+                command = [sys.executable, "-m", *command]
+                return subprocess.Popen(command, cwd=CODE, env=environment, start_new_session=True, **streams)
+
+            try:
+                if is_local and sys.platform == "linux" and "SUITE_ZYGOTE" not in environment:
+                    environment["SUITE_ZYGOTE"] = os.path.join(folder, "zygote")
+                    zygote = start("lib.execute.zygote", environment["SUITE_ZYGOTE"], str(os.getpid()))
+                snakemake = start("lib.execute.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
+                while snakemake.poll() is None:
+                    time.sleep(_LOOK)
+                    self._progress()
+            finally:
+                if snakemake and snakemake.poll() is None and not is_local:
+                    snakemake.send_signal(signal.SIGINT)  # it cancels what it has submitted
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        snakemake.wait(_GRACE)
+                for process in filter(None, (snakemake, zygote)):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        self._progress()
+        for notebook in self.left:
+            if notebook not in self.ended:
+                unmet = any(not need.read("done") for need in notebook.needs) or snakemake.returncode < 0
+                self._end(notebook, "killed" if notebook in self.started else "skipped" if unmet else "failed")
+        if snakemake.returncode < 0:
+            return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
+        if snakemake.returncode and not self.started:
+            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+            return "\n".join([f"Snakemake could not start a notebook ({self.log}):", *last])
+        return ""
+
+    def _snakemake(self) -> list[str]:
+        arguments = self.arguments
+        local = arguments.executor == "local"
+        config = {
+            "papers": ",".join(sorted({notebook.paper for notebook in self.notebooks})),
+            "scale": arguments.scale,
+            "cohort": arguments.cohort,
+            "seed": arguments.seed,
+            "cores": self.cores,
+            "jobs": self.jobs,
+        }
+        return [
+            *("--snakefile", str(CODE / "Snakefile"), "--directory", str(self.folder)),
+            *("--executor", arguments.executor),
+            *(("--cores", str(self.cores)) if local else ("--jobs", str(self.jobs))),
+            *("--scheduler", "greedy", "--keep-going", "--nocolor"),
+            # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
+            *("--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "input"),
+            *("--config", *(f"{key}={value}" for key, value in config.items())),
+            *arguments.snakemake,
+        ]
+
+    def _progress(self) -> None:
+        """One line for each notebook that started or ended since the last look."""
+        for notebook in self.left:
+            if notebook in self.ended:
+                continue
+            kind = next((kind for kind in ("done", "failed") if notebook.record(kind).exists()), None)
+            if kind:
+                self.started.add(notebook)
+                self._end(notebook, kind)
+            elif notebook not in self.started and notebook.record("running").exists():
+                self.started.add(notebook)
+                self._say("started", notebook)
+
+    def _end(self, notebook: Notebook, how: str) -> None:
+        self.ended[notebook] = how
+        record = notebook.read(how) if how in ("done", "failed") else {}
+        unmet = [need.name for need in notebook.needs if not need.read("done")]
+        more = _cost(record)
+        if how == "skipped":
+            more = f"needs {', '.join(unmet)}" if unmet else "not started"
+        self._say(how, notebook, more)
+        if "error" in record:
+            print(f"          {record['error']}", flush=True)
+
+    @staticmethod
+    def _say(what: str, notebook: Notebook, more: str = "") -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {what:8} {str(notebook):40} {more}".rstrip(), flush=True)
+
+    def _write_page(self) -> str:
+        if importlib.util.find_spec("lib.report") is None:
+            return ""
+        command = [sys.executable, "-m", "lib.report", self.tag]
+        made = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
+        return made.stdout.strip() if made.returncode == 0 else f"No page: {made.stderr.strip()}"
+
+    def _print_table(self) -> None:
+        print()
+        for notebook in self.notebooks:
+            how = self.ended.get(notebook, "finished before")
+            record = notebook.read("done") or notebook.read("failed")
+            print(f"{str(notebook):40} {_cost(record):24}  {how}")
+        for notebook, how in self.ended.items():
+            if how in ("failed", "killed"):
+                kept = notebook.read(how).get("executed")
+                executed = f"; executed up to the error: {kept}" if kept else ""
+                print(f"{how}: {notebook}; log: {notebook.log}{executed}")
+
+
+def _cost(record: dict) -> str:
+    """Time and memory of a notebook, empty if neither is known."""
+    return f"{record['seconds']:9.1f} s {record['peak_memory_mb']:9,.0f} MB" if "seconds" in record else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

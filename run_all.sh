@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# ./run_all.sh [smoke|demo|paper] [PAPER…] [--cohort phantom|public] [--seed N] [--jobs N] [--dry-run] [--executor E] [-- …]
+# ./run_all.sh test [PYTEST ARGUMENT…]
+# Sets up .venv unless the active environment (or $PYTHON) has what pyproject.toml asks for; then runs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+python=""
+for candidate in "${PYTHON:-}" "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" \
+    .venv/bin/python python3 python3.{11..15}; do
+    if [[ -n $candidate ]] && is_new_enough "$candidate"; then python=$candidate && break; fi
+done
+if [[ -z $python ]]; then
+    echo "run_all.sh: needs Python 3.11 or later, and found $(python3 -V 2>/dev/null || echo none); name one by PYTHON=…" >&2
+    exit 2
+fi
+
+extras=test
+if [[ ${1:-} != test ]]; then  # a typing error is answered before anything is installed
+    extras=""
+    "$python" -m lib.execute.arguments "$@" || exit $?
+    case " $* " in *" -h "* | *" --help "*) exit ;; esac
+fi
+
+# Our own .venv carries a stamp, "incomplete" from before its first file to after its last.
+stamp=$(cat pyproject.toml constraints.txt | cksum)
+state=$(cat .venv/suite-stamp 2>/dev/null || true)
+is_ready() {
+    if [[ -n $state && $python =~ ^("$PWD/")?\.venv/ ]]; then
+        found="incomplete or out of date" && [[ $state == "$stamp" ]]
+    else
+        found=$("$python" -m lib.execute.environment $extras)
+    fi
+}
+if ! is_ready; then
+    if [[ $state != "$stamp" ]]; then
+        echo "Setting up .venv, which takes about two minutes and 2 GB ($python is $found)"
+        mkdir -p .venv && echo incomplete >.venv/suite-stamp
+        .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
+        for info in .venv/lib/python*/site-packages/*.dist-info; do  # cut off while it was installed: pip would trust it
+            if [[ -d $info && ! -e $info/RECORD ]]; then rm -r "$info"; fi
+        done
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+        echo "$stamp" >.venv/suite-stamp
+    fi
+    python=.venv/bin/python
+fi
+
+if [[ $extras == test ]]; then exec "$python" -m pytest "${@:2}"; fi
+exec "$python" -m lib.execute.suite "$@"

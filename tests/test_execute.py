@@ -1,0 +1,468 @@
+"""The runner: order, failures, what is out of date, and what a kill -9 leaves behind (nothing)."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+import lib.paper
+import lib.run
+from lib.execute import arguments, environment, state
+from lib.execute.notebook import check_parameters
+
+ROOT = Path(__file__).parents[1]
+SLEEP = """
+import os, time
+from pathlib import Path
+here = Path(os.environ["SUITE_ROOT"])
+(here / "pids").write_text(f"{os.getpid()} {os.getppid()}")
+while not (here / "go").exists():
+    time.sleep(0.05)
+"""
+
+
+def cell(source: str, tags: tuple[str, ...] = (), **more) -> dict:
+    return {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source, "outputs": [],
+            "execution_count": None, "id": f"c{abs(hash(source)) % 10**8}"} | more  # fmt: skip
+
+
+def write_notebook(path: Path, *sources: str, parameters: str = 'scale = "demo"\ncohort = "phantom"\nseed = 0') -> None:
+    cells = [cell(parameters, ("parameters",)), *map(cell, sources)]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+class Suite:
+    """A throw-away project with the papers given as {paper: {notebook: (needs, source)}}, run by `code`."""
+
+    def __init__(self, root: Path, papers: dict, zygote: str | None, code: Path = ROOT):
+        self.root, self.folder, self.code = root, root / "data" / "runs" / "smoke-phantom-seed3", code
+        self.env = os.environ | {"SUITE_ROOT": str(root), "PYTHON": sys.executable}
+        self.env.pop("SUITE_ZYGOTE", None)
+        self.env |= {"SUITE_ZYGOTE": zygote} if zygote else {}
+        for paper, notebooks in papers.items():
+            folder = root / "notebooks" / paper
+            folder.mkdir(parents=True)
+            content = {"title": paper, "cite": "", "cohorts": {"phantom": "mass"}}
+            content["notebooks"] = {name: list(needs) for name, (needs, _) in notebooks.items()}
+            (folder / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+            for name, (_, source) in notebooks.items():
+                write_notebook(folder / f"{name}.ipynb", source)
+
+    def start(self, *words: str) -> subprocess.Popen:
+        command = [self.code / "run_all.sh", "smoke", *words, "--seed", "3"]
+        return subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def record(self, notebook: str, kind: str = "done") -> dict | None:
+        path = self.folder / notebook / f"{kind}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def source(self, notebook: str) -> Path:
+        return self.root / "notebooks" / f"{notebook}.ipynb"
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory):
+    """A copy of the runner and of lib, which nobody edits while the tests run."""
+    folder = tmp_path_factory.mktemp("code")
+    for name in ("run_all.sh", "Snakefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "lib", folder / "lib")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory):
+    """One zygote for the tests, without torch, so that a notebook costs no import."""
+    path = str(tmp_path_factory.mktemp("zygote") / "s")
+    code = "import sys; from lib.execute import zygote as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:6])"
+    with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
+        while not os.path.exists(path):
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield path
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, zygote, code):
+    """A suite that was run once: two notebooks that depend, and a paper in which one fails."""
+    model = "from pathlib import Path; model = Path('../../data/runs/smoke-phantom-seed3/01_good/01_train/model')\n"
+    made, read = model + "model.write_text('42')", model + "print(model.read_text(), scale, seed)"
+    good = {"01_train": ((), made), "02_fidelity": (("01_train",), read)}
+    bad = {"01_train": ((), "1 / 0"), "02_fidelity": (("01_train",), ""), "05_utility": ((), "import os; os.getcwd()")}
+    suite = Suite(tmp_path_factory.mktemp("suite"), {"01_good": good, "02_bad": bad}, zygote, code)
+    before = suite.source("01_good/02_fidelity").read_bytes()
+    suite.exit_code, suite.output = suite.run()
+    assert suite.source("01_good/02_fidelity").read_bytes() == before
+    return suite
+
+
+class TestARun:
+    def test_hands_files_over_in_the_order_of_the_needs(self, finished):
+        executed = json.loads((finished.folder / "executed/01_good/02_fidelity.ipynb").read_text())
+        assert executed["cells"][-1]["outputs"][0]["text"] == ["42 smoke 3\n"]
+        assert "42 smoke 3" in (finished.folder / "log/01_good/02_fidelity.log").read_text()
+
+    def test_records_time_memory_and_origin(self, finished):
+        done = finished.record("01_good/01_train")
+        assert done["seconds"] >= done["seconds_in_cells"] > 0
+        assert 20 < done["peak_memory_mb"] < 20_000
+        assert len(done["source_sha256"]) == 64
+        assert finished.record("01_good/02_fidelity")["needs"] == {"01_train": done["finished_at"]}
+
+    def test_keeps_going_past_a_failure_and_tells(self, finished):
+        assert finished.exit_code == 1
+        assert "02_bad/01_train, cell [3]: ZeroDivisionError: division by zero" in finished.output
+        assert "executed/02_bad/01_train.failed.ipynb" in finished.output
+        rows = {line.split()[0]: line for line in finished.output.split("\n\n")[-1].splitlines()}
+        assert rows["02_bad/01_train"].endswith("failed")
+        assert rows["02_bad/02_fidelity"].endswith("skipped")
+        assert rows["02_bad/05_utility"].endswith("done")
+        assert rows["01_good/02_fidelity"].endswith("done")
+
+    def test_works_in_the_folder_of_the_notebook(self, finished):
+        executed = json.loads((finished.folder / "executed/02_bad/05_utility.ipynb").read_text())
+        (output,) = executed["cells"][-1]["outputs"]
+        assert str(finished.root / "notebooks" / "02_bad") in "".join(output["data"]["text/plain"])
+
+    def test_leaves_no_partial_copy_and_no_running_record(self, finished):
+        assert list(finished.folder.rglob("*running*")) == []
+        assert (finished.folder / "executed/02_bad/01_train.failed.ipynb").exists()
+        assert finished.record("02_bad/01_train") is None
+
+    def test_again_executes_nothing(self, finished):
+        for path in (finished.root / "notebooks").rglob("*"):
+            path.touch()
+        before = finished.record("01_good/01_train"), finished.record("01_good/02_fidelity")
+        code, output = finished.run("01_good")
+        assert (code, output.count("finished before")) == (0, 2)
+        assert (finished.record("01_good/01_train"), finished.record("01_good/02_fidelity")) == before
+
+    def test_executes_what_changed_and_nothing_else(self, finished):
+        before = finished.record("01_good/01_train"), finished.record("01_good/02_fidelity")
+        write_notebook(finished.source("01_good/02_fidelity"), "print('changed')")
+        code, output = finished.run("01_good")
+        assert code == 0
+        assert finished.record("01_good/01_train") == before[0]
+        assert finished.record("01_good/02_fidelity")["finished_at"] > before[1]["finished_at"]
+
+
+class TestIsCurrent:
+    """Content decides what is out of date. Each test starts from two finished notebooks."""
+
+    @pytest.fixture
+    def suite(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+        suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1"), "02_fidelity": (("01_train",), "2")}}, None)
+        for notebook in self.plan():
+            notebook.executed().parent.mkdir(parents=True, exist_ok=True)
+            notebook.executed().write_text("{}")
+            notebook.record("done").parent.mkdir(parents=True)
+            done = {"source_sha256": notebook.digest, "needs": notebook.finished_needs(), "finished_at": notebook.name}
+            notebook.record("done").write_text(json.dumps(done))
+        return suite
+
+    @staticmethod
+    def plan() -> list[state.Notebook]:
+        return state.plan(("01_p",), scale="smoke", cohort="phantom", seed=3)
+
+    def current(self) -> list[bool]:
+        return [notebook.is_current for notebook in self.plan()]
+
+    def test_finished(self, suite):
+        assert self.current() == [True, True]
+
+    def test_outputs_do_not_count(self, suite):
+        content = json.loads(suite.source("01_p/01_train").read_text())
+        output = {"output_type": "stream", "name": "stdout", "text": "x"}
+        content["cells"][1] |= {"execution_count": 7, "outputs": [output]}
+        suite.source("01_p/01_train").write_text(json.dumps(content, indent=1))
+        assert self.current() == [True, True]
+
+    def test_source(self, suite):
+        write_notebook(suite.source("01_p/02_fidelity"), "3")
+        assert self.current() == [True, False]
+
+    def test_source_of_a_need(self, suite):
+        write_notebook(suite.source("01_p/01_train"), "3")
+        assert self.current() == [False, False]
+
+    def test_paper_yaml(self, suite):
+        with (suite.root / "notebooks/01_p/paper.yaml").open("a") as file:
+            file.write("# a reason\n")
+        assert self.current() == [False, False]
+
+    def test_need_made_again(self, suite):
+        train, _ = self.plan()
+        train.record("done").write_text(json.dumps(train.read("done") | {"finished_at": "later"}))
+        assert self.current() == [True, False]
+
+    @pytest.mark.parametrize("left", ["", '{"source_sha', "[]x"])
+    def test_half_written_record(self, suite, left):
+        self.plan()[1].record("done").write_text(left)
+        assert self.current() == [True, False]
+
+    def test_half_written_copy(self, suite):
+        train, _ = self.plan()
+        train.record("done").rename(train.record("running"))
+        train.executed().rename(train.executed("running"))
+        assert self.current() == [False, False]
+
+    def test_prepared_cohort(self, suite, monkeypatch):
+        def digest():
+            state._cohorts_digest.cache_clear()
+            return state.Notebook("01_p", "01_train", "smoke", "public", 3).digest
+
+        path = suite.root / "data/cohorts/a.h5"
+        before = digest()
+        path.parent.mkdir()
+        path.write_bytes(bytes(10**6))
+        prepared = digest()
+        path.write_bytes(bytes(10**6 - 1) + b"1")
+        assert len({before, prepared, digest()}) == 3
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    for _ in range(int(seconds / 0.05)):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def processes_of(suite: Suite) -> list[psutil.Process]:
+    """Everything that was started for `suite`, which its environment tells, and the kernel with its parent."""
+    pids = (suite.root / "pids").read_text().split() if (suite.root / "pids").exists() else []
+    found = []
+    for process in psutil.process_iter():
+        try:
+            own = process.environ().get("SUITE_ROOT") == str(suite.root) or str(process.pid) in pids
+            if own and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("killed", ["suite", "snakemake", "job", "interrupt"])
+def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, zygote, code, killed):
+    notebooks = {"01_train": ((), "1"), "02_fidelity": (("01_train",), SLEEP)}
+    own_zygote = killed == "suite"
+    suite = Suite(tmp_path, {"01_p": notebooks}, None if own_zygote else zygote, code)
+    process = suite.start()
+    wait_for((tmp_path / "pids").exists)
+    running = processes_of(suite)
+    assert len(running) == 6 if own_zygote else 5  # suite, snakemake, job, papermill, kernel; zygote
+    if killed == "interrupt":
+        process.send_signal(signal.SIGINT)
+    else:
+        marks = {"suite": "lib.execute.suite", "snakemake": "lib.execute.lifetime", "job": "lib.execute"}
+        (victim,) = [p for p in running if marks[killed] in p.cmdline()]
+        victim.kill()
+    output, _ = process.communicate(timeout=60)
+    wait_for(lambda: processes_of(suite) == [], seconds=10)
+    assert process.returncode == {"suite": -signal.SIGKILL, "interrupt": 130}.get(killed, 1)
+    says = {"snakemake": "killed", "job": "killed", "interrupt": "./run_all.sh smoke --seed 3"}
+    assert says.get(killed, "") in output
+    assert suite.record("01_p/02_fidelity") is None
+    assert not (suite.folder / "executed/01_p/02_fidelity.ipynb").exists()
+    if own_zygote:
+        (tmp_path / "go").touch()
+        suite.env["SUITE_ZYGOTE"] = zygote
+        before = suite.record("01_p/01_train")
+        code, output = suite.run()
+        assert code == 0, output
+        assert suite.record("01_p/01_train") == before
+        assert suite.record("01_p/02_fidelity")["needs"] == {"01_train": before["finished_at"]}
+
+
+def test_one_run_at_a_time(tmp_path):
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1")}}, None)
+    suite.folder.mkdir(parents=True)
+    with (suite.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711")
+        lock.flush()
+        code, output = suite.run()
+    assert code == 1
+    assert "is in use by process 4711" in output
+    assert len(output.strip().splitlines()) == 1
+
+
+class TestOneNotebook:
+    def execute(self, tmp_path, *words: str, **environment):
+        suite = Suite(tmp_path, {"01_p": {"01_train": ((), "print('done', scale)\nraise KeyError('no\\nmore')")}}, None)
+        command = [sys.executable, "-m", "lib.execute", "01_p", *words]
+        made = subprocess.run(command, cwd=ROOT, env=suite.env | environment, capture_output=True, text=True)
+        return made.returncode, made.stdout, made.stderr
+
+    def test_without_a_zygote(self, tmp_path):
+        gone = str(tmp_path / "none")
+        code, output, errors = self.execute(tmp_path, "01_train", "--scale", "smoke", SUITE_ZYGOTE=gone)
+        assert code == 1
+        assert "no zygote here" in output
+        assert "done smoke" in output
+        assert "01_p/01_train, cell [3]: KeyError: 'no\\nmore'" in errors
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["02_nope"], "01_p has no notebook '02_nope': choose one of 01_train"),
+            (["01_train", "-p", "epochs", "3"], "no parameter epochs; its parameters cell sets scale, cohort, seed"),
+            (["01_train", "--cohort", "public"], "01_p has no public cohort"),
+        ],
+    )
+    def test_refuses_what_is_not_known(self, tmp_path, zygote, words, says):
+        code, _, errors = self.execute(tmp_path, *words, SUITE_ZYGOTE=zygote)
+        assert code == 2
+        assert says in errors
+        assert len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [('scale = ""\nseed: int = 0', "no parameter cohort; its parameters cell sets scale, seed"), (None, "has 0")],
+)
+def test_check_parameters(tmp_path, source, says):
+    write_notebook(tmp_path / "n.ipynb", parameters=source or "")
+    if source is None:
+        (tmp_path / "n.ipynb").write_text('{"cells": []}')
+    with pytest.raises(ValueError, match=says):
+        check_parameters(tmp_path / "n.ipynb", {"scale": 1, "seed": 2, "cohort": 3})
+
+
+class TestArguments:
+    @pytest.fixture(autouse=True)
+    def _papers(self, monkeypatch):
+        monkeypatch.setattr(arguments, "known_papers", lambda: ["01_a", "02_b"])
+
+    def test_defaults(self):
+        read = arguments.parse([])
+        assert (read.scale, read.papers, read.all_papers) == ("demo", ("01_a", "02_b"), True)
+        assert (read.cohort, read.seed) == ("phantom", 0)
+
+    def test_in_any_order(self):
+        read = arguments.parse("--jobs 2 notebooks/02_b/ --seed=4 paper --executor slurm -- -k x".split())
+        assert (read.scale, read.papers, read.jobs, read.seed) == ("paper", ("02_b",), 2, 4)
+        assert (read.executor, read.snakemake, read.all_papers) == ("slurm", ("-k", "x"), False)
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["smok"], "unknown scale or paper 'smok': scales are smoke, demo, paper; papers are 01_a, 02_b"),
+            (["demo", "smoke"], "two scales"),
+            (["--cohort", "private"], "unknown cohort 'private': choose one of phantom, public"),
+            (["--sed", "3"], "unknown option --sed: known are --help, --cohort, --seed"),
+            (["--seed", "-1"], "seed '-1': give a whole number from 0"),
+            (["--jobs", "0"], "jobs '0': give a whole number from 1"),
+        ],
+    )
+    def test_refuses_what_is_not_known(self, words, says):
+        with pytest.raises(ValueError, match=says):
+            arguments.parse(words)
+
+    def test_knows_the_scales_and_cohorts_of_the_suite(self):
+        assert (arguments.SCALES, arguments.COHORTS) == (lib.paper.SCALES, lib.paper.COHORTS)
+        for seed in (0, 3):
+            assert state.tag("demo", "public", seed) == lib.run.tag("demo", "public", seed)
+
+
+def test_threads_follow_the_graph():
+    train = state.Notebook("a", "01", "demo", "phantom", 0)
+    rest = [state.Notebook("a", name, "demo", "phantom", 0, (train,)) for name in ("02", "04", "05")]
+    assert list(state.threads([train, *rest], cores=8, jobs=2).values()) == [8, 4, 4, 4]
+    assert list(state.threads([train, *rest], cores=2, jobs=4).values()) == [2, 1, 1, 1]
+    other = state.Notebook("b", "01", "demo", "phantom", 0)
+    assert list(state.threads([train, other], cores=9, jobs=4).values()) == [4, 4]
+
+
+def test_needs_in_a_circle(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    Suite(tmp_path, {"01_p": {"01_a": (("02_b",), ""), "02_b": (("01_a",), "")}}, None)
+    with pytest.raises(ValueError, match="notebooks need each other: 01_a → 02_b → 01_a"):
+        state.plan(("01_p",), scale="smoke", cohort="phantom", seed=0)
+
+
+class TestSettingUp:
+    """run_all.sh with a stand-in for Python that makes and fills environments by writing a log."""
+
+    STAND_IN = """#!/usr/bin/env bash
+[[ $1 == -c ]] || echo "$(dirname "$0") $*" >>log
+case "$*" in
+    -c*) exit "$(cat old 2>/dev/null || echo 0)" ;;
+    "-m lib.execute.environment"*) echo "without torch"; exit 1 ;;
+    "-m venv .venv") mkdir -p .venv/bin .venv/lib/python3/site-packages/{half,whole}.dist-info
+        touch .venv/lib/python3/site-packages/whole.dist-info/RECORD; cp "$0" .venv/bin/python ;;
+    "-m pip install"*) exit "$(cat broken 2>/dev/null || echo 0)" ;;
+esac
+"""
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        shutil.copy(ROOT / "run_all.sh", tmp_path)
+        (tmp_path / "bin").mkdir()
+        for name in ("python", "python3", *(f"python3.{minor}" for minor in range(11, 16))):
+            (tmp_path / "bin" / name).write_text(self.STAND_IN)
+            (tmp_path / "bin" / name).chmod(0o755)
+        (tmp_path / "pyproject.toml").touch()
+        (tmp_path / "constraints.txt").touch()
+        env = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+
+        def run(*words: str) -> tuple[int, str, str]:
+            (tmp_path / "log").unlink(missing_ok=True)
+            made = subprocess.run([tmp_path / "run_all.sh", *words], env=env, capture_output=True, text=True, cwd="/")
+            log = (tmp_path / "log").read_text() if made.returncode != 2 else ""
+            return made.returncode, made.stdout + made.stderr, log
+
+        return run
+
+    def test_once(self, run):
+        code, output, log = run("smoke")
+        assert (code, output.count("Setting up .venv")) == (0, 1)
+        assert ".venv/bin -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]" in log
+        assert log.endswith(".venv/bin -m lib.execute.suite smoke\n")
+        code, output, log = run("test", "-k", "x")
+        assert (code, output) == (0, "")
+        assert "pip" not in log
+        assert log.endswith(".venv/bin -m pytest -k x\n")
+
+    def test_completes_what_was_cut_off(self, run, tmp_path):
+        (tmp_path / "broken").write_text("1")
+        code, _, log = run()
+        assert code == 1
+        assert "lib.execute.suite" not in log
+        (tmp_path / "broken").unlink()
+        code, _, log = run()
+        assert code == 0
+        assert "-m venv" not in log
+        assert "-m pip install" in log
+        assert [path.name for path in (tmp_path / ".venv/lib/python3/site-packages").iterdir()] == ["whole.dist-info"]
+
+    def test_follows_new_constraints(self, run, tmp_path):
+        run()
+        (tmp_path / "constraints.txt").write_text("torch==2.14.0")
+        assert "-m pip install" in run()[2]
+
+    def test_old_python(self, run, tmp_path):
+        (tmp_path / "old").write_text("1")
+        code, output, _ = run()
+        assert code == 2
+        assert "needs Python 3.11 or later" in output
+
+
+def test_environment_has_what_it_needs():
+    assert environment.missing(["test"]) == []
