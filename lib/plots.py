@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
 
 WIDTHS = {"column": 85, "page": 178}  # mm
@@ -56,7 +57,7 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
 
 
 def budget_curve(ax: Axes, epsilons: ArrayLike, scores: Mapping[str, ArrayLike], *, references=()) -> Axes:
-    """Utility against the privacy budget on a logarithmic axis.
+    """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
     scores: arm -> (epsilons, seeds); the mean is a line, the 95 % t-interval over seeds a bar, each seed a
     faint dot. references: (label, seed values) pairs of arms without a budget, drawn as horizontal lines.
@@ -79,6 +80,8 @@ def budget_curve(ax: Axes, epsilons: ArrayLike, scores: Mapping[str, ArrayLike],
     ax.set_xscale("log")
     ax.set_xticks(epsilons, [f"{e:g}" for e in epsilons])
     ax.minorticks_off()
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, 0), min(high, 1))
     ax.set_xlabel("privacy budget ε of the classifier")
     ax.grid(axis="y")
     return ax
@@ -118,6 +121,9 @@ def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
             np.arange(len(counts))[reach] / images.shape[1], np.median(radial, axis=0)[reach], color=colour, label=label
         )
     ax.set(xlabel="cycles per pixel", ylabel="power")
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if tick >= ax.get_xlim()[0]]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.grid()
     return ax
 

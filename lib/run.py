@@ -94,7 +94,9 @@ class Run:
         stamp += f" · {facts['revision']}"
         if self.is_smoke:
             stamp = "SMOKE RUN: these numbers mean nothing · " + stamp
-        figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
+        note = figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
+        room = 0.985 * figure.bbox.width / note.get_window_extent().width
+        note.set_fontsize(4.5 * min(room, 1))
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
             figure.savefig(path, dpi=300, metadata=about | {"Description": json.dumps(facts)})
@@ -115,7 +117,8 @@ class Run:
             frame.to_csv(path, index=False)
         with atomic(self._product(item, "tex")) as path:
             styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-            path.write_text(comment + styled.to_latex(hrules=True), encoding="utf-8")
+            columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
+            path.write_text(comment + styled.to_latex(hrules=True, column_format=columns), encoding="utf-8")
         rows = json.loads(typeset.to_json(orient="split", index=False))
         self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
         return typeset

@@ -147,7 +147,7 @@ def test_an_unknown_engine_lists_the_known():
 def mechanism(flat, *, sigma, clip, size, seed=0, rate=1.0, chunk=None, learning_rate=0.01):
     history = PrivateHistory(noise_multiplier=sigma, sample_rate=rate, max_grad_norm=clip)
     optimiser = torch.optim.AdamW([flat.vector], lr=learning_rate, weight_decay=1e-2, fused=True)
-    return private._Mechanism(
+    return private.Mechanism(
         flat, history, optimiser=optimiser, seed=seed, size=size, label_smoothing=0.1, chunk=chunk, engine="layers"
     )
 

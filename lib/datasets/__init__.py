@@ -14,8 +14,13 @@ SET_OF = {
     "mcgan": "cbis_ddsm",
     "nih_cxr14_1000": "nih_cxr14",
     "nih_cxr14": "nih_cxr14",
+    "pgan_release": "pgan_release",
 }
-_BY_HAND = {"nih_cxr14"}  # cohorts that nobody can fetch without a browser
+# Cohorts that are not fetched, and where a browser finds them.
+_BY_HAND = {
+    "nih_cxr14": "download the films from nihcc.app.box.com/v/ChestXray-NIHCC",
+    "pgan_release": "download the file of doi 10.5281/zenodo.5031881",
+}
 
 
 def set_of(name: str) -> str:
@@ -45,8 +50,10 @@ def open_public(name: str) -> Cohort:
 
     Raises ValueError for an unknown name, FileNotFoundError with the command that makes the file.
     """
-    command = f"python -m lib.datasets prepare {set_of(name)}" + (" --from DIR" if name in _BY_HAND else "")
+    command = f"run `python -m lib.datasets prepare {set_of(name)}`"
+    if name in _BY_HAND:
+        command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
     path = cohorts_folder() / f"{name}.h5"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: not prepared yet; run `{command}`")
+        raise FileNotFoundError(f"{path}: not prepared yet; {command}")
     return Cohort.open(path)

@@ -107,7 +107,7 @@ def train_private(
         history = PrivateHistory(**found["history"])
     flat = FlatParameters(network)
     try:
-        mechanism = _Mechanism(
+        mechanism = Mechanism(
             flat, history, seed=seed, size=len(examples), label_smoothing=label_smoothing, chunk=chunk, engine=engine,
             optimiser=torch.optim.AdamW([flat.vector], lr=learning_rate, weight_decay=weight_decay, fused=True),
         )  # fmt: skip
@@ -156,7 +156,7 @@ def poisson_rows(n: int, sample_rate: float, generator: torch.Generator) -> Tens
     return (torch.rand(n, generator=generator, dtype=torch.float64) < sample_rate).nonzero().flatten()
 
 
-class _Mechanism:
+class Mechanism:
     """One optimiser step of DP-SGD on flat parameters; its randomness depends on (seed, step) alone."""
 
     def __init__(self, flat, history, *, seed, size, label_smoothing, chunk, engine, optimiser):
