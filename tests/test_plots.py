@@ -1,0 +1,73 @@
+"""Plots: they draw the arrays they are given, on the axes they are given, at the widths of a page."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from lib import plots
+from lib.metrics.intervals import seed_interval
+
+
+@pytest.fixture
+def ax():
+    figure, axes = plots.canvas(height=50)
+    yield axes["a"]
+    plt.close(figure)
+
+
+def test_a_canvas_has_the_widths_of_a_manuscript():
+    for width, mm in (("column", 85), ("page", 178)):
+        figure, _ = plots.canvas(width=width, height=40)
+        np.testing.assert_allclose(figure.get_size_inches() * 25.4, (mm, 40))
+        plt.close(figure)
+    with pytest.raises(ValueError, match="unknown width 'poster': choose one of column, page"):
+        plots.canvas(width="poster", height=40)
+
+
+def test_a_grid_holds_every_image_in_reading_order(ax):
+    images = np.arange(5)[:, None, None] * np.ones((5, 8, 8)) * 10
+    sheet = plots.image_grid(ax, images, columns=3).images[0].get_array()
+    assert sheet.shape == (17, 26)
+    assert [sheet[4, 4], sheet[4, 13], sheet[4, 22], sheet[13, 4], sheet[13, 13]] == [0, 10, 20, 30, 40]
+    assert np.ma.getmaskarray(np.ma.masked_invalid(sheet))[13, 22]
+    with pytest.raises(ValueError, match="give"):
+        plots.image_grid(ax, images[0], columns=3)
+
+
+def test_budget_curves_show_means_with_seed_intervals(ax):
+    values = np.array([[0.6, 0.62, 0.64], [0.7, 0.71, 0.75]])
+    plots.budget_curve(ax, [1, 6], {"real": values}, references=[("no privacy", np.array([0.8, 0.82]))])
+    bar = ax.containers[0]
+    np.testing.assert_allclose(bar.lines[0].get_ydata(), values.mean(axis=1))
+    low, high = bar.lines[2][0].get_segments()[1][:, 1]
+    interval = seed_interval(values[1])
+    np.testing.assert_allclose((low, high), (interval.low, interval.high))
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "6"]
+
+
+def test_a_spectrum_peaks_at_the_frequency_drawn(ax):
+    wave = np.sin(2 * np.pi * 8 * np.arange(64) / 64)
+    plots.power_spectra(ax, {"waves": np.tile(wave, (3, 64, 1))})
+    x, y = ax.lines[0].get_data()
+    assert x[np.argmax(y)] == pytest.approx(8 / 64)
+
+
+def test_histograms_are_densities_on_common_bins(ax):
+    plots.distributions(ax, {"a": np.random.default_rng(0).normal(size=500), "b": np.full(20, 3.0)}, bins=20)
+    for patch in ax.patches:
+        x, y = patch.get_xy()[:-1].T
+        assert np.sum(np.diff(x)[1::2] * y[1:-1:2]) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_forest_has_the_first_row_on_top(ax):
+    plots.intervals(ax, [("first", 0.5, 0.4, 0.6), ("second", 0.7, 0.65, 0.8)], reference=0.5)
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_data(), [[0.5, 0.7], [1, 0]])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["first", "second"]
+
+
+def test_a_schematic_joins_its_boxes(ax):
+    ax.set(xlim=(0, 100), ylim=(0, 50))
+    boxes = {"a": (20, 25, 20, 10, "one"), "b": (80, 25, 20, 10, "two")}
+    plots.schematic(ax, boxes, [("a", "b", "to")], [(50, 40, 8, np.zeros((4, 4)))])
+    assert {text.get_text() for text in ax.texts} == {"one", "two", "to"}
+    assert len(ax.patches) == 3
