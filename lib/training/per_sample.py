@@ -4,8 +4,8 @@ Three engines give the same numbers (a test holds each to the other two):
 
 `layers`       one forward pass, one backward pass to the layers' outputs only (no summed weight gradients), then
                each layer's rule from its input and its output's gradient. The rules are Opacus' own registry, which
-               many eyes have read; convolutions alone have a faster statement of the same sum, because unfolding is
-               where the time goes. The fastest on a CPU and on a GPU for convolutional networks.
+               many eyes have read; convolutions and group norms have a faster statement of the same sums, as this is
+               where the time goes. The fastest for small convolutional networks on a CPU (benchmarks/dpsgd_step.py).
 `vmap`         torch.func: any network without in-place or data-dependent operations, parameters used in any way.
 `microbatch`   one image at a time: the definition, and the reference.
 
