@@ -43,7 +43,7 @@ if ! is_ready; then
         for info in .venv/lib/python*/site-packages/*.dist-info; do  # cut off while it was installed: pip would trust it
             if [[ -d $info && ! -e $info/RECORD ]]; then rm -r "$info"; fi
         done
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+        .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[test]'
         echo "$stamp" >.venv/suite-stamp
     fi
     python=.venv/bin/python

@@ -433,7 +433,7 @@ esac
     def test_once(self, run):
         code, output, log = run("smoke")
         assert (code, output.count("Setting up .venv")) == (0, 1)
-        assert ".venv/bin -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .[test]" in log
+        assert ".venv/bin -m pip install -qq --disable-pip-version-check -c constraints.txt -e .[test]" in log
         assert log.endswith(".venv/bin -m lib.execute.suite smoke\n")
         code, output, log = run("test", "-k", "x")
         assert (code, output) == (0, "")
