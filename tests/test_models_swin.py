@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from opacus.grad_sample import GradSampleModule
 from opacus.validators import ModuleValidator
 
@@ -246,3 +247,13 @@ def test_unknown_variant_is_refused():
     for function in (swin_classifier, classifier_head):
         with pytest.raises(ValueError, match=f"'half' is not one of {', '.join(VARIANTS)}"):
             function("half")
+
+
+def test_grey_crops_are_upsampled_and_used_three_times():
+    small = {"classes": 2, "width": 12, "depths": (1, 1), "heads": (1, 2), "patch": 2, "window": 2}
+    with initialising(0):
+        resizing, plain = Swin(**small, input_size=16).eval(), Swin(**small).eval()
+    plain.load_state_dict(resizing.state_dict())
+    grey = torch.randn(3, 1, 8, 8)
+    colour = F.interpolate(grey, size=(16, 16), mode="bilinear").repeat(1, 3, 1, 1)
+    torch.testing.assert_close(resizing(grey), plain(colour))

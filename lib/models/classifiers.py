@@ -12,7 +12,7 @@ SWIN_WEIGHTS = "swin_t-704ceda3.pth"
 
 
 def classifier(name: str, *, variant: str = "whole", seed: int, start: nn.Module | None = None) -> nn.Module:
-    """A two-class network (n, 1, s, s) -> (n, 2) logits.
+    """A two-class network (n, 1, s, s) -> (n, 2) logits. Swin sees crops up-sampled to 224 pixels, in three channels.
 
     name: "small_cnn", or "swin", the Swin-T whose ImageNet weights are read from data/weights. variant: "whole",
     everything is trained; "frozen_linear", only a linear head is; "frozen_two_layer" (swin), only a new two-layer
@@ -24,7 +24,8 @@ def classifier(name: str, *, variant: str = "whole", seed: int, start: nn.Module
     state = None if start is None else start.state_dict()
     with initialising(seed, "classifier"):
         if name == "swin":
-            return swin_classifier(variant, weights=state or root() / "data" / "weights" / SWIN_WEIGHTS)
+            weights = state or root() / "data" / "weights" / SWIN_WEIGHTS
+            return swin_classifier(variant, weights=weights, input_size=224)
         model = SmallCNN()
     if variant not in ("whole", "frozen_linear"):
         raise ValueError(f"unknown variant {variant!r} of small_cnn: choose whole or frozen_linear")

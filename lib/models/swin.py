@@ -27,17 +27,19 @@ _FROM_TORCHVISION = (
 
 
 class Swin(nn.Module):
-    """(n, 3, h, w) float images -> (n, classes) logits; the defaults are Swin-T (28,288,354 parameters).
+    """(n, 1 or 3, h, w) float images -> (n, classes) logits; the defaults are Swin-T (28,288,354 parameters).
 
-    Any h and w of at least `patch`: maps are padded to whole windows, and to even sizes before merging.
+    Any h and w of at least `patch`: maps are padded to whole windows, and to even sizes before merging. One grey
+    channel is used three times. input_size: images are first resized to input_size x input_size, bilinearly.
     stochastic_depth: the last block's chance of being skipped in training; it rises linearly from 0.
     """
 
     def __init__(
         self, classes=1000, *, patch=4, window=7, width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24),
-        stochastic_depth=0.2,
+        stochastic_depth=0.2, input_size=None,
     ):  # fmt: skip
         super().__init__()
+        self.input_size = input_size
         stages: list[nn.Module] = [_PatchEmbedding(patch, width)]
         block, last = 0, max(sum(depths) - 1, 1)
         for depth, count in zip(depths, heads, strict=True):
@@ -57,7 +59,10 @@ class Swin(nn.Module):
         self.apply(_initialise)
 
     def features(self, images: Tensor) -> Tensor:
-        """(n, 3, h, w) -> (n, width): what the head sees, the mean over positions of the last map."""
+        """(n, 1 or 3, h, w) -> (n, width): what the head sees, the mean over positions of the last map."""
+        if self.input_size is not None:
+            images = F.interpolate(images, size=(self.input_size, self.input_size), mode="bilinear")
+        images = images.expand(-1, 3, -1, -1)
         return self.norm(self.stages(images)).mean(dim=(1, 2))
 
     def forward(self, images: Tensor) -> Tensor:
