@@ -20,7 +20,7 @@ _HISTORY, _HISTORY_P = ((1, 1), (1, 0), (2, 1), (2, 0), (3, 0)), (0.25, 0.66, 0.
 _LOBES, _NEEDLES, _LIGAMENTS = 10, 24, 5
 _DRIFT_BAND, _FIBRE_BAND = 8, 32  # these fields have no power from this frequency on
 # Characteristic curve: offset, slope, exponent; grain; blur; share of crops with air; magnification.
-_SCAN = {"film": (-0.05, 1.0, 1, 0.034, 0.0045, 0.08, 1.0), "digital": (-0.05, 1.7, 1.5, 0.04, 0.0025, 0.35, 0.75)}
+_SCAN = {"film": (-0.05, 1.0, 1, 0.034, 0.0045, 0.08, 1.0), "digital": (0.12, 1.7, 1.5, 0.038, 0.0025, 0.45, 0.64)}
 
 
 def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scanner: str = "film") -> Cohort:
@@ -80,7 +80,7 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
     solid = {
         "quadric": np.einsum("nij,nj,nkj->nik", turn, axes**2, turn), "lobe": outward[:, :_LOBES],
-        "bulge": (0.02 + 0.45 * irregular[:, None] ** 1.3) * normal(lobes), "keen": np.exp(uniform(1, 4, lobes)),
+        "bulge": (0.08 + 0.36 * irregular[:, None] ** 1.3) * normal(lobes), "keen": np.exp(uniform(1, 4, lobes)),
         "needle": outward[:, _LOBES:], "reach": np.exp(0.4 + 0.45 * normal(needles)) * (0.6 + 0.8 * spiky),
         "thick": 0.011 * np.exp(0.35 * normal(needles)), "shine": (0.05 + 0.4 * spiky) * uniform(0.3, 1, needles),
         "miss": 0.035 * normal(needles), "mottle": 0.05 + 0.15 * irregular, "fray": 0.01 + 0.1 * fuzzy,
@@ -142,9 +142,8 @@ def _expose(truth: dict[str, np.ndarray], size: int, scanner: str) -> tuple[np.n
     level -= c["halo"] * np.exp(-np.minimum(((rho - 1.1) / 0.07) ** 2, 30))
     if (some := t["count"] > 0).any():
         level[some] += _needles({k: v[some] for k, v in t.items()}, *(a[some] for a in (x, y, r, rho, which, drift)))
-    level += c["slope"][0] * x + c["slope"][1] * y
     beyond = c["side_x"] * x + c["side_y"] * y + c["bend"] * (c["side_x"] * y - c["side_y"] * x) ** 2 - c["gap"]
-    level = level * (slope * c["gain"]) + (offset + c["base"] + c["level"])
+    level = (level + c["slope"][0] * x + c["slope"][1] * y) * (slope * c["gain"]) + (offset + c["base"] + c["level"])
     level += c["step"] * _logistic(c["crisp"] * (beyond + c["ragged"] * drift))
     level -= c["fall"] * (beyond + np.sqrt(beyond**2 + 0.01))
     return np.rint(255 * _logistic(level) ** np.float32(exponent)).astype(np.uint8), (rho <= 1).astype(np.uint8)
