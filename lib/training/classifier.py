@@ -34,9 +34,9 @@ def train_classifier(
     returned, an unfinished one continued. progress: called as progress(epochs done, loss=, auprc=).
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable, the features
-    of the frozen rest are computed once (`frozen_features`). ValueError for input that does not fit, a class
-    without training images, a validation set of one class, or divergence.
+    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
+    the features of the frozen rest are computed once (`frozen_features`). ValueError for input that does not fit, a
+    class without training images, a validation set of one class, or divergence.
     """
     device = device or seeding.device()
     examples = Examples(images, labels, device=device, augment=augment)
