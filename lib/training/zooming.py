@@ -1,0 +1,32 @@
+"""Slight zooms and turns of whole batches: one resampling for all images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DRAWS = 5
+
+
+def zoomed_and_turned(
+    images: Tensor, draws: Tensor, *, zoom: float = 1.15, degrees: float = 6.0, offset: float = 0.1
+) -> Tensor:
+    """Each image enlarged, turned in its plane, cropped at random to its size, and its brightness shifted.
+
+    images: (n, c, s, s) float, all channels of one image treated alike. draws: (n, 5) uniform on [0, 1), which
+    decide everything. Zoom by 1 to `zoom`, turn by up to `degrees` to either side, the crop anywhere within the
+    enlarged image, and up to `offset` added or subtracted; bilinear, what lies outside repeats the border.
+
+    Sun et al. 2021, §3 of the specification. The released transforms draw the angle once for a whole run and the
+    crop from a canvas of another shape (§7, defect 7); here every image has its own.
+    """
+    factor = 1 + (zoom - 1) * draws[:, 0]
+    signed = 2 * draws[:, 1:] - 1
+    angle = torch.deg2rad(degrees * signed[:, 0])
+    # In affine_grid's coordinates the image spans [-1, 1]: a crop of the enlarged image shifts by zoom - 1 at most.
+    shift = (factor - 1)[:, None] * signed[:, 1:3]
+    cos, sin = angle.cos() / factor, angle.sin() / factor
+    turn = torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+    theta = torch.cat([turn, turn @ shift[:, :, None]], dim=2)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    turned = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return turned + offset * signed[:, 3].view(-1, 1, 1, 1)
