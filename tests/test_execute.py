@@ -63,7 +63,7 @@ class Suite:
 
     def run(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=240)
         return process.returncode, output
 
     def record(self, notebook: str, kind: str = "done") -> dict | None:
@@ -236,7 +236,7 @@ class TestIsCurrent:
         assert len({before, prepared, digest()}) == 3
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 240) -> None:
     for _ in range(int(seconds / 0.05)):
         if condition():
             return
@@ -273,8 +273,8 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, zygote, cod
         marks = {"suite": "lib.execute.suite", "snakemake": "lib.execute.lifetime", "job": "lib.execute"}
         (victim,) = [p for p in running if marks[killed] in p.cmdline()]
         victim.kill()
-    output, _ = process.communicate(timeout=60)
-    wait_for(lambda: processes_of(suite) == [], seconds=10)
+    output, _ = process.communicate(timeout=120)
+    wait_for(lambda: processes_of(suite) == [], seconds=30)
     assert process.returncode == {"suite": -signal.SIGKILL, "interrupt": 130}.get(killed, 1)
     says = {"snakemake": "killed", "job": "killed", "interrupt": "./run_all.sh smoke --seed 3"}
     assert says.get(killed, "") in output

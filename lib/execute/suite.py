@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from lib.execute.arguments import Arguments, parse
 from lib.execute.state import CODE, Notebook, plan, tag, threads
@@ -28,32 +29,44 @@ def main(argv: list[str]) -> int:
     except (ValueError, OSError) as problem:
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2
-    run = _Run(arguments, notebooks, argv)
     if arguments.dry_run:
-        return run.announce()
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGHUP, _interrupt)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with open(run.folder / ".lock", "a+") as lock:
+        _Run(arguments, notebooks, argv).announce()
+        return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
+    folder = notebooks[0].run_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
         except OSError:
             lock.seek(0)
             owner = lock.read().strip()
-            print(f"run_all.sh: {run.folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
+            print(f"run_all.sh: {folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
             return 1
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         try:
-            return run.execute()
+            return _Run(arguments, notebooks, argv).execute()
         except KeyboardInterrupt:
-            print(f"\nStopped. The same command goes on where it stopped: {run.command}", flush=True)
+            command = shlex.join(["./run_all.sh", *argv])
+            print(f"\nStopped. The same command goes on where it stopped: {command}", flush=True)
             return 130
 
 
 def _interrupt(*_):
     raise KeyboardInterrupt
+
+
+def _cores() -> int:
+    """The cores that this process may use, by its affinity and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota is written as "max"
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
 
 
 def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
@@ -69,13 +82,13 @@ class _Run:
         self.tag = tag(arguments.scale, arguments.cohort, arguments.seed)
         self.folder = root() / "data" / "runs" / self.tag
         self.log = self.folder / "log" / "snakemake.log"
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.cores = _cores()
         self.jobs = arguments.jobs or max(1, min(4, self.cores, max(2, self.cores // 4)))
         self.current = {notebook for notebook in notebooks if notebook.is_current}
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
         self.started, self.ended = set(), {}
 
-    def announce(self) -> int:
+    def announce(self) -> None:
         """Say what is about to run."""
         finished = f", {len(self.current)} of them finished" if self.current else ""
         papers = ", ".join(sorted({notebook.paper for notebook in self.notebooks}))
@@ -88,7 +101,6 @@ class _Run:
             share = " or ".join(map(str, shares))
             print(f"Up to {self.jobs} side by side, threads for each: {share}; logs: {self.log.parent}")
         sys.stdout.flush()
-        return 0
 
     def execute(self) -> int:
         """Run what is left, write the page, and end with the table."""
@@ -143,8 +155,7 @@ class _Run:
         if snakemake.returncode < 0:
             return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
         if snakemake.returncode and not self.started:
-            last = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-            return "\n".join([f"Snakemake could not start a notebook ({self.log}):", *last])
+            return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
         return ""
 
     def _snakemake(self) -> list[str]:
@@ -190,8 +201,9 @@ class _Run:
         if how == "skipped":
             more = f"needs {', '.join(unmet)}" if unmet else "not started"
         self._say(how, notebook, more)
-        if "error" in record:
-            print(f"          {record['error']}", flush=True)
+        error = record.get("error") or (_last_line(notebook.log) if how in ("failed", "killed") else "")
+        if error:
+            print(f"          {error}", flush=True)
 
     @staticmethod
     def _say(what: str, notebook: Notebook, more: str = "") -> None:
@@ -215,6 +227,11 @@ class _Run:
                 kept = notebook.read(how).get("executed")
                 executed = f"; executed up to the error: {kept}" if kept else ""
                 print(f"{how}: {notebook}; log: {notebook.log}{executed}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else ""
 
 
 def _cost(record: dict) -> str:

@@ -44,7 +44,7 @@ PRELOADED = (
 def ask(path: str, request: dict) -> int:
     """Have the zygote at `path` execute `request` (arguments of `lib.execute.notebook.execute`); its exit code.
 
-    FileNotFoundError where there is no zygote (another machine); ConnectionError where its run has ended.
+    FileNotFoundError or ConnectionRefusedError where there is none, as on another machine.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
@@ -82,8 +82,8 @@ def _preload(names: tuple[str, ...]) -> None:
     for name in names:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            print(f"zygote: {name} is not preloaded ({error})", flush=True)
+        except Exception as error:  # the notebook that needs it will say so in its own words
+            print(f"zygote: {name} is not preloaded ({error!r})", flush=True)
     for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
         del sys.modules[name]
     import nbformat
