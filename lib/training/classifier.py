@@ -1,7 +1,8 @@
 """Training an image classifier without privacy, and its predictions.
 
 Osuala et al. 2024, §5 of the specification: AdamW, cross-entropy with label smoothing, horizontal and vertical flips,
-no schedule, no early stopping, the epoch chosen on validation images.
+no schedule, no early stopping, the epoch chosen on validation images. Sun et al. 2021, §5: SGD with momentum, plain
+cross-entropy of three classes, no flips.
 """
 
 from collections.abc import Callable
@@ -17,34 +18,41 @@ from lib.training.batches import Examples, Features, flipped, network_input
 from lib.training.resuming import Resumable, weights_digest
 from lib.training.selection import History, Selection, logits_of, training_mode
 
+OPTIMISERS = ("adamw", "sgd")
+
 
 def train_classifier(
     model: nn.Module, *, images, labels, validation: tuple, epochs: int, batch: int, learning_rate: float, seed: int,
     weight_decay: float = 0.0, label_smoothing: float = 0.0, augment: str = "flips", select: str = "auprc",
-    checkpoint=None, device: torch.device | None = None, precision: str = "float32",
-    progress: Callable | None = None,
+    optimiser: str = "adamw", batch_statistics: bool = False, checkpoint=None, device: torch.device | None = None,
+    precision: str = "float32", progress: Callable | None = None,
 ) -> History:  # fmt: skip
     """Train the parameters of `model` that require gradients, in place; it ends with the selected epoch's weights.
 
     images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.batches.Examples`); labels: (n,) integers
-    from 0; validation: (images, labels) with labels 0 and 1. model: images -> (n, classes) logits. Every image is
-    seen once an epoch; the last batch may be smaller. augment: "flips" or "none". select: "auprc" or "last" (see
-    `lib.training.selection`). precision: see `lib.seeding.autocast`; validation is always float32.
-    checkpoint: folder, or None; a training finished there with the same settings, data and initial weights is
-    returned, an unfinished one continued. progress: called as progress(epochs done, loss=, auprc=).
+    from 0; validation: (images, labels). model: images -> (n, classes) logits. Every image is seen once an epoch; the
+    last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or
+    "last" (see `lib.training.selection`), batch_statistics: how batch normalisation judges validation images (see
+    `lib.training.selection.logits_of`). optimiser: "adamw" or "sgd", with momentum 0.9. precision: see
+    `lib.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training finished there with
+    the same settings, data and initial weights is returned, an unfinished one continued. progress: called as
+    progress(epochs done, loss=, auprc= or balanced_accuracy=).
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
     the features of the frozen rest are computed once (`frozen_features`). ValueError for input that does not fit, a
     class without training images, a validation set of one class, or divergence.
     """
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
     device = device or seeding.device()
     examples = Examples(images, labels, device=device, augment=augment)
     judged = Examples(*validation, device=device, name="validation")
     settings = {
         "algorithm": "classifier", "model": type(model).__name__, "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-        "augment": augment, "select": select, "precision": precision, "seed": seed, "data": examples.digest,
+        "augment": augment, "select": select, "optimiser": optimiser, "batch_statistics": batch_statistics,
+        "precision": precision, "seed": seed, "data": examples.digest,
         "validation": judged.digest, "weights": weights_digest(model),
     }  # fmt: skip
     model.to(device, memory_format=torch.channels_last)
@@ -55,11 +63,17 @@ def train_classifier(
     if saved.finished:
         return history
     examples, judged = taken_by(network, model, examples, judged, batch=batch)
-    selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
+    selection = Selection(
+        select, judged, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
+    )
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    options = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+    if optimiser == "sgd":
+        updates = torch.optim.SGD(parameters, momentum=0.9, **options)
+    else:
+        updates = torch.optim.AdamW(parameters, **options)
     if found:
-        optimiser.load_state_dict(found["optimiser"])
+        updates.load_state_dict(found["optimiser"])
         selection.weights = {name: value.to(device) for name, value in found["best"].items()}
     for epoch in range(len(history.loss), epochs):
         training_mode(network)
@@ -73,17 +87,17 @@ def train_classifier(
                 with seeding.autocast(device, precision):
                     logits = network(examples.inputs(rows, None if flips is None else flips[part]))
                 loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
-                optimiser.zero_grad()
+                updates.zero_grad()
                 loss.backward()
-                optimiser.step()
+                updates.step()
                 total += loss.detach() * len(rows)
         history.loss.append(float(total) / len(examples))
         selection.judge(network, history)
         if progress:
-            progress(epoch + 1, loss=history.loss[-1], auprc=history.validation_auprc[-1])
+            progress(epoch + 1, loss=history.loss[-1], **{selection.measure: selection.scores(history)[-1]})
         if epoch + 1 < epochs:
             saved.save(network, len(history.loss), lambda: {
-                "history": asdict(history), "optimiser": optimiser.state_dict(), "best": selection.weights,
+                "history": asdict(history), "optimiser": updates.state_dict(), "best": selection.weights,
             })  # fmt: skip
     network.load_state_dict(selection.weights, strict=False)
     saved.finish(network, epochs, {"history": asdict(history)})
@@ -91,14 +105,18 @@ def train_classifier(
     return history
 
 
-def predict(model: nn.Module, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
+def predict(
+    model: nn.Module, images, *, batch: int = 256, batch_statistics: bool = False, device: torch.device | None = None
+) -> np.ndarray:
     """Class probabilities (n, classes) float32 of images as `train_classifier` takes them; `model` ends in eval mode.
 
-    ValueError for images that do not fit.
+    batch_statistics: see `lib.training.selection.logits_of`; the result then depends on `batch` and on the order of
+    the images. ValueError for images that do not fit.
     """
     device = device or seeding.device()
     examples = Examples(images, None, device=device, name="given")
-    return logits_of(model.to(device), examples, batch=batch).softmax(1).cpu().numpy()
+    logits = logits_of(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
+    return logits.softmax(1).cpu().numpy()
 
 
 @torch.no_grad()

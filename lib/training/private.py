@@ -128,7 +128,7 @@ def train_private(
             history.eligible.append(in_window(history.epsilon[-1], epsilon))
             selection.judge(network, history, eligible=history.eligible[-1])
             if progress:
-                progress(epoch + 1, epsilon=history.epsilon[-1], auprc=history.validation_auprc[-1])
+                progress(epoch + 1, epsilon=history.epsilon[-1], **{selection.measure: selection.scores(history)[-1]})
             if epoch + 1 < epochs:
                 saved.save(network, epoch + 1, lambda: {
                     "history": asdict(history), "mechanism": mechanism.state_dict(), "best": selection.weights,
