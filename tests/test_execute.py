@@ -88,7 +88,9 @@ def code(tmp_path_factory):
 def zygote(tmp_path_factory):
     """One zygote for the tests, without torch, so that a notebook costs no import."""
     path = str(tmp_path_factory.mktemp("zygote") / "s")
-    code = "import sys; from lib.execute import zygote as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:6])"
+    code = (
+        "import sys; from lib.execute import zygote as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:-1], ())"
+    )
     with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
         while not os.path.exists(path):
             assert process.poll() is None

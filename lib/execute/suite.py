@@ -26,6 +26,11 @@ def main(argv: list[str]) -> int:
         arguments = parse(argv)
         notebooks = plan(arguments.papers, scale=arguments.scale, cohort=arguments.cohort, seed=arguments.seed)
         _require_cohort(arguments, notebooks)
+        plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
+        if arguments.executor != "local" and importlib.util.find_spec(plugin) is None:
+            raise ValueError(
+                f"executor {arguments.executor!r} is not installed; slurm and kubernetes: pip install '.[cluster]'"
+            )
     except (ValueError, OSError) as problem:
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2
@@ -106,8 +111,8 @@ class _Run:
         """Run what is left, write the page, and end with the table."""
         self.announce()
         for notebook in self.left:
-            for kind in ("done", "failed", "running"):
-                notebook.record(kind).unlink(missing_ok=True)
+            for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
+                old.unlink(missing_ok=True)
         problem = self._run_graph() if self.left else ""
         page = self._write_page()
         self._print_table()
@@ -150,8 +155,8 @@ class _Run:
         self._progress()
         for notebook in self.left:
             if notebook not in self.ended:
-                unmet = any(not need.read("done") for need in notebook.needs) or snakemake.returncode < 0
-                self._end(notebook, "killed" if notebook in self.started else "skipped" if unmet else "failed")
+                was_tried = notebook.log.exists() and snakemake.returncode >= 0
+                self._end(notebook, "killed" if notebook in self.started else "failed" if was_tried else "skipped")
         if snakemake.returncode < 0:
             return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
         if snakemake.returncode and not self.started:

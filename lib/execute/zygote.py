@@ -13,32 +13,29 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable
 
 from lib.execute.lifetime import die_with_parent
 
 PRELOADED = (
-    "lib.execute.notebook",  # with papermill, and all that Run needs
+    "lib.execute.notebook",  # with papermill, and all that Run needs: NumPy, pandas, h5py, matplotlib
+    "matplotlib.pyplot",
     "ipykernel.ipkernel",
     "ipykernel.debugger",
     "IPython.core.completerlib",
     "IPython.core.debugger",
     "IPython.extensions.storemagic",
     "tornado.platform.asyncio",
-    "numpy",
-    "pandas",
-    "h5py",
-    "matplotlib.pyplot",
-    "scipy.stats",
-    "sklearn.metrics",
     "torch",
-    "opacus",
 )
+WHEN_IDLE = ("scipy.stats", "sklearn.metrics", "opacus")  # the first notebook need not wait for these
 
 
 def ask(path: str, request: dict) -> int:
@@ -55,30 +52,34 @@ def ask(path: str, request: dict) -> int:
     return code[0] if code else 1
 
 
-def serve(path: str, parent: int, preloaded: tuple[str, ...] = PRELOADED) -> None:
+def serve(
+    path: str, parent: int, preloaded: tuple[str, ...] = PRELOADED, when_idle: tuple[str, ...] = WHEN_IDLE
+) -> None:
     """Listen at `path` and fork for every request, until the process `parent` ends."""
     die_with_parent(parent)
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # no thread that a fork would lose
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # debugpy, which ipykernel imports, prints advice
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # a kernel's own choice
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps our children
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(128)  # who asks before the imports are done waits in the queue
-    started = time.perf_counter()
     _preload(preloaded)
-    print(f"zygote: ready after {time.perf_counter() - started:.1f} s", flush=True)
+    this, later = os.getpid(), list(when_idle)
     while True:
+        if later and not select.select([listener], [], [], 0)[0]:
+            _preload([later.pop(0)])
+            continue
         connection, _ = listener.accept()
-        this = os.getpid()
         if os.fork() == 0:
             listener.close()
             _run(connection, this)
         connection.close()
 
 
-def _preload(names: tuple[str, ...]) -> None:
-    """Import everything, then forget our own modules: they may change while the suite runs."""
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # debugpy, which ipykernel imports, prints advice
+def _preload(names: Iterable[str]) -> None:
+    """Import, then forget our own modules: they may change while the suite runs."""
+    started = time.perf_counter()
     for name in names:
         try:
             importlib.import_module(name)
@@ -86,11 +87,11 @@ def _preload(names: tuple[str, ...]) -> None:
             print(f"zygote: {name} is not preloaded ({error!r})", flush=True)
     for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
         del sys.modules[name]
-    import nbformat
-
-    nbformat.validate(nbformat.v4.new_notebook())  # builds the validator
+    if nbformat := sys.modules.get("nbformat"):
+        nbformat.validate(nbformat.v4.new_notebook())  # builds the validator
     gc.collect()
     gc.freeze()
+    print(f"zygote: {', '.join(names)} in {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def _run(connection: socket.socket, parent: int) -> None:
