@@ -2,12 +2,11 @@
 # of date, so a missing done.json is the one reason to execute; the working folder is data/runs/<tag>.
 import sys
 
-from lib.execute.state import CODE, plan, threads
+from lib.execute.state import CODE, plan
 
 notebooks = plan(
     tuple(config["papers"].split(",")), scale=config["scale"], cohort=config["cohort"], seed=int(config["seed"])
 )
-share = threads(notebooks, cores=int(config["cores"]), jobs=int(config["jobs"]))
 by_name = {str(notebook): notebook for notebook in notebooks}
 
 
@@ -30,7 +29,7 @@ rule notebook:
     wildcard_constraints:
         paper="[^/]+",
         notebook="[^/]+",
-    threads: lambda wildcards: share[by_name[f"{wildcards.paper}/{wildcards.notebook}"]]
+    threads: int(config["threads"])
     params:
         python=sys.executable,
         code=CODE,

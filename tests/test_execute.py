@@ -383,14 +383,6 @@ class TestArguments:
             assert state.tag("demo", "public", seed) == lib.run.tag("demo", "public", seed)
 
 
-def test_threads_follow_the_graph():
-    train = state.Notebook("a", "01", "demo", "phantom", 0)
-    rest = [state.Notebook("a", name, "demo", "phantom", 0, (train,)) for name in ("02", "04", "05")]
-    assert list(state.threads([train, *rest], cores=8, jobs=2).values()) == [8, 4, 4, 4]
-    assert list(state.threads([train, *rest], cores=2, jobs=4).values()) == [2, 1, 1, 1]
-    other = state.Notebook("b", "01", "demo", "phantom", 0)
-    assert list(state.threads([train, other], cores=9, jobs=4).values()) == [4, 4]
-
 
 def test_needs_in_a_circle(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))

@@ -122,21 +122,6 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
     return notebooks
 
 
-def threads(notebooks: list[Notebook], *, cores: int, jobs: int) -> dict[Notebook, int]:
-    """Threads for each notebook: the cores divided by how many may run beside it, at most `jobs`.
-
-    It follows from the graph alone and not from what is finished, so that a resumed run, which has fewer
-    notebooks left, rounds its sums as an uninterrupted one does.
-    """
-    above = {notebook: _needed(notebook) for notebook in notebooks}
-    beside = {n: sum(n not in above[m] and m not in above[n] for m in notebooks) for n in notebooks}
-    return {notebook: max(1, cores // min(jobs, beside[notebook])) for notebook in notebooks}
-
-
-def _needed(notebook: Notebook) -> set[Notebook]:
-    return {need for direct in notebook.needs for need in ({direct} | _needed(direct))}
-
-
 @functools.cache
 def _library_digest() -> bytes:
     """Of every module of lib but those that only run notebooks or show what they made."""

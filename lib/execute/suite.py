@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from lib.execute.arguments import Arguments, parse
-from lib.execute.state import CODE, Notebook, plan, tag, threads
+from lib.execute.state import CODE, Notebook, plan, tag
 from lib.paper import root
 
 _LOOK = 0.2  # seconds between two looks at the records
@@ -89,6 +89,8 @@ class _Run:
         self.log = self.folder / "log" / "snakemake.log"
         self.cores = _cores()
         self.jobs = arguments.jobs or max(1, min(4, self.cores, max(2, self.cores // 4)))
+        # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
+        self.threads = max(1, self.cores // self.jobs)
         self.current = {notebook for notebook in notebooks if notebook.is_current}
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
         self.started, self.ended = set(), {}
@@ -102,9 +104,7 @@ class _Run:
             for notebook in self.notebooks:
                 print(f"  {'finished ' if notebook in self.current else 'would run'}  {notebook}")
         elif self.left:
-            shares = sorted(set(threads(self.notebooks, cores=self.cores, jobs=self.jobs).values()))
-            share = " or ".join(map(str, shares))
-            print(f"Up to {self.jobs} side by side, threads for each: {share}; logs: {self.log.parent}")
+            print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")
         sys.stdout.flush()
 
     def execute(self) -> int:
@@ -124,7 +124,9 @@ class _Run:
     def _run_graph(self) -> str:
         """Have Snakemake execute what is left, with a zygote beside it; what stopped it, or nothing."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
+        # Waiting threads must not spin: on shared cores that made a training step of two threads eight times slower.
+        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ
+        environment |= {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
         is_local = self.arguments.executor == "local"
         zygote = snakemake = None
         with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "wb") as log:
@@ -172,7 +174,7 @@ class _Run:
             "cohort": arguments.cohort,
             "seed": arguments.seed,
             "cores": self.cores,
-            "jobs": self.jobs,
+            "threads": self.threads,
         }
         return [
             *("--snakefile", str(CODE / "Snakefile"), "--directory", str(self.folder)),
