@@ -21,6 +21,11 @@ def root() -> Path:
     return Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[1])
 
 
+def tag(scale: str, cohort: str, seed: int) -> str:
+    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
+    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -12,14 +12,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lib.cohort import atomic
-from lib.paper import COHORTS, SCALES, known_papers, load_paper, root
+from lib.paper import COHORTS, SCALES, known_papers, load_paper, root, tag
 
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images"}
-
-
-def tag(scale: str, cohort: str, seed: int) -> str:
-    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
-    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
 
 
 @functools.cache

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.run import Run, tag, typeset_table
+from lib.paper import tag
+from lib.run import Run, typeset_table
 
 PAPER = """\
 title: A paper

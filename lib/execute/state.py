@@ -10,15 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.paper import load_paper, root
+from lib.paper import load_paper, root, tag
 
 CODE = Path(__file__).resolve().parents[2]
 _SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
-
-
-def tag(scale: str, cohort: str, seed: int) -> str:
-    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
-    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
 
 
 @dataclass(frozen=True)
