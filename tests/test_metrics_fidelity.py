@@ -139,7 +139,9 @@ def test_high_frequency_share_is_of_amplitudes_and_ignores_gain_and_offset():
 def test_artefact_test_is_at_chance_for_one_population_and_certain_for_another():
     rng = np.random.default_rng(8)
     features, patients = rng.normal(size=(120, 6)), np.repeat(np.arange(60), 2)
-    same = fidelity.artefact_test(real=features, synthetic=rng.normal(size=(90, 6)), rng=rng, groups=patients, trees=40)
+    same = fidelity.artefact_test(
+        real=features, synthetic=rng.normal(size=(90, 6)), rng=rng, real_groups=patients, trees=40
+    )
     assert 0.35 < same.auroc < 0.65
     assert same.labels.sum() == 90
     assert len(np.unique(same.groups)) == 150
@@ -153,9 +155,19 @@ def test_artefact_test_keeps_a_patient_in_one_fold():
     patients = np.repeat(np.arange(30), 8)
     real = np.repeat(rng.normal(size=(30, 4)), 8, axis=0)
     leaky = fidelity.artefact_test(real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, trees=40)
-    grouped = fidelity.artefact_test(real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, groups=patients, trees=40)
+    grouped = fidelity.artefact_test(
+        real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, real_groups=patients, trees=40
+    )
     assert leaky.auroc > 0.95
     assert grouped.auroc < 0.75
+
+
+def test_two_halves_of_one_population_look_alike_when_both_sides_have_patients():
+    rng = np.random.default_rng(10)
+    halves = {side: np.repeat(rng.normal(size=(30, 4)), 8, axis=0) for side in ("real", "synthetic")}
+    groups = {f"{side}_groups": np.repeat(np.arange(30), 8) for side in halves}
+    assert fidelity.artefact_test(**halves, rng=rng, trees=40).auroc > 0.95
+    assert fidelity.artefact_test(**halves, **groups, rng=rng, trees=40).auroc < 0.7
 
 
 @pytest.mark.parametrize(
@@ -190,5 +202,5 @@ def test_other_bad_input_is_named():
         fidelity.high_frequency_share(np.ones((4, 4)))
     with pytest.raises(ValueError, match="too few for 5 folds"):
         fidelity.artefact_test(
-            real=np.ones((9, 2)), synthetic=np.ones((9, 2)), groups=[0] * 9, rng=np.random.default_rng(0)
+            real=np.ones((9, 2)), synthetic=np.ones((9, 2)), real_groups=[0] * 9, rng=np.random.default_rng(0)
         )
