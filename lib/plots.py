@@ -56,20 +56,18 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
     return ax
 
 
-def budget_curve(ax: Axes, epsilons: ArrayLike, scores: Mapping[str, ArrayLike], *, references=()) -> Axes:
+def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=()) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
-    scores: arm -> (epsilons, seeds); the mean is a line, the 95 % t-interval over seeds a bar, each seed a
+    scores: arm -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each seed a
     faint dot. references: (label, seed values) pairs of arms without a budget, drawn as horizontal lines.
     """
-    epsilons = np.asarray(epsilons, float)
-    for place, (arm, values) in enumerate(scores.items()):
-        values = np.asarray(values, float)
+    for place, (arm, by_epsilon) in enumerate(scores.items()):
+        epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
-        ax.errorbar(
-            shift, mean, half, label=arm, marker=MARKERS[place], color=COLOURS[place], capsize=1.5, elinewidth=0.8
-        )
+        style = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
+        ax.errorbar(shift, mean, half, label=arm, **style)
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):
@@ -78,7 +76,8 @@ def budget_curve(ax: Axes, epsilons: ArrayLike, scores: Mapping[str, ArrayLike],
         ax.axhline(mean[0], linestyle=style, color="0.35", linewidth=0.9, label=label)
         ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
     ax.set_xscale("log")
-    ax.set_xticks(epsilons, [f"{e:g}" for e in epsilons])
+    ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
+    ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
     ax.minorticks_off()
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, 0), min(high, 1))

@@ -36,7 +36,9 @@ def test_a_grid_holds_every_image_in_reading_order(ax):
 
 def test_budget_curves_show_means_with_seed_intervals(ax):
     values = np.array([[0.6, 0.62, 0.64], [0.7, 0.71, 0.75]])
-    plots.budget_curve(ax, [1, 6], {"real": values}, references=[("no privacy", np.array([0.8, 0.82]))])
+    plots.budget_curve(
+        ax, {"real": dict(zip((1, 6), values, strict=True))}, references=[("no privacy", np.array([0.8, 0.82]))]
+    )
     bar = ax.containers[0]
     np.testing.assert_allclose(bar.lines[0].get_ydata(), values.mean(axis=1))
     low, high = bar.lines[2][0].get_segments()[1][:, 1]
