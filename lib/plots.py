@@ -109,12 +109,11 @@ def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, 
 def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
     """Radially averaged power of each group of images (n, H, W), median over images, against cycles per pixel."""
     for (label, images), colour in zip(groups.items(), COLOURS, strict=False):
-        images = np.asarray(images, np.float32)
-        power = np.abs(np.fft.fft2(images - images.mean(axis=(1, 2), keepdims=True))) ** 2
+        images = np.asarray(images)
         frequency = np.hypot(np.fft.fftfreq(images.shape[1])[:, None], np.fft.fftfreq(images.shape[2]))
         ring = np.round(frequency * images.shape[1]).astype(int).ravel()
         counts = np.bincount(ring)
-        radial = np.stack([np.bincount(ring, p.ravel()) / counts for p in power])
+        radial = np.concatenate([_radial_power(images[i : i + 256], ring) for i in range(0, len(images), 256)]) / counts
         reach = slice(1, images.shape[1] // 2 + 1)
         ax.loglog(
             np.arange(len(counts))[reach] / images.shape[1], np.median(radial, axis=0)[reach], color=colour, label=label
@@ -125,6 +124,13 @@ def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.grid()
     return ax
+
+
+def _radial_power(images: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """Power of each image summed over each ring of frequencies: (n, rings)."""
+    images = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+    power = np.abs(np.fft.fft2(images)) ** 2
+    return np.stack([np.bincount(ring, each.ravel()) for each in power])
 
 
 def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:

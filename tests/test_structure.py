@@ -32,6 +32,7 @@ ALLOWED = {
     "features": FOUNDATION | METRICS | {"models"},
     "metrics": {"cohort"},
     "plots": METRICS,
+    "browse": set(),
     "report": FOUNDATION,
 }
 BANNED = {"torchvision", "pickle", "SimpleITK", "monai"}

@@ -1,0 +1,25 @@
+"""A slider for JupyterLab that pages through pictures; headless runs show the first and go on."""
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+from ipywidgets import IntSlider, interactive
+from matplotlib.figure import Figure
+
+
+def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") -> interactive:
+    """A slider from 1 to `count` above the figure that `draw(0)` … `draw(count - 1)` returns.
+
+    Each figure is drawn when its place is chosen, shown once and closed. Raises ValueError without a picture.
+    """
+    if count < 1:
+        raise ValueError("there is no picture to page through")
+
+    def show(place: int) -> None:
+        figure = draw(place - 1)
+        display(figure)
+        plt.close(figure)
+
+    slider = IntSlider(1, 1, count, description=label, continuous_update=False)
+    return interactive(show, place=slider)
