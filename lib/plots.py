@@ -80,7 +80,8 @@ def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, r
     ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
     ax.minorticks_off()
     low, high = ax.get_ylim()
-    ax.set_ylim(max(low, 0), min(high, 1))
+    if low < 0 or high > 1:  # otherwise the axes stay free to grow with those they share a scale with
+        ax.set_ylim(max(low, 0), min(high, 1))
     ax.set_xlabel("privacy budget ε of the classifier")
     ax.grid(axis="y")
     return ax

@@ -47,6 +47,16 @@ def test_budget_curves_show_means_with_seed_intervals(ax):
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "6"]
 
 
+def test_axes_that_share_a_scale_show_both_sides():
+    figure, axes = plots.canvas(height=50, mosaic="ab", sharey=True)
+    for name, level in (("a", 0.5), ("b", 0.8)):
+        plots.budget_curve(axes[name], {"real": {1: [level, level + 0.01], 6: [level, level + 0.02]}})
+    low, high = axes["a"].get_ylim()
+    plt.close(figure)
+    assert low < 0.5
+    assert high > 0.81
+
+
 def test_a_spectrum_peaks_at_the_frequency_drawn(ax):
     wave = np.sin(2 * np.pi * 8 * np.arange(64) / 64)
     plots.power_spectra(ax, {"waves": np.tile(wave, (3, 64, 1))})
