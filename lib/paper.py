@@ -68,18 +68,20 @@ class Claim(_Strict):
         return self
 
     def verdict(self, value: float, interval: tuple[float, float]) -> str:
-        """`reproduced`, `direction only` or `contradicted`.
+        """What the value and its interval say of the claim.
 
-        Reproduced: the value meets the bar and its interval excludes no effect. Contradicted: the value is
-        at or beyond no effect on the other side. Direction only: what lies between.
+        "reproduced": the bar is met and the interval excludes no effect. "direction only": the interval lies on the
+        right side of no effect, but the bar is missed. "contradicted": it lies on the wrong side. "inconclusive": it
+        covers no effect.
         """
         sign, limit = _BAR.match(self.bar).groups()
-        meets, up = _MEETS[sign](value, float(limit)), sign.startswith(">")
-        right_side = value > self.no_effect if up else value < self.no_effect
-        excludes = interval[0] > self.no_effect if up else interval[1] < self.no_effect
-        if meets and excludes:
-            return "reproduced"
-        return "direction only" if right_side else "contradicted"
+        low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
+        no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
+        if high < no_effect:
+            return "contradicted"
+        if low <= no_effect:
+            return "inconclusive"
+        return "reproduced" if _MEETS[sign](value, float(limit)) else "direction only"
 
 
 class Deviation(_Strict):

@@ -82,12 +82,15 @@ def test_a_missing_paper_is_named(tmp_path):
         (">= 0.03", 0.05, (0.01, 0.09), "reproduced"),
         (">= 0.03", 0.03, (0.01, 0.05), "reproduced"),
         ("> 0.03", 0.03, (0.01, 0.05), "direction only"),
-        (">= 0.03", 0.05, (-0.01, 0.11), "direction only"),
         (">= 0.03", 0.02, (0.01, 0.03), "direction only"),
-        (">= 0.03", 0.0, (-0.1, 0.1), "contradicted"),
+        (">= 0.03", 0.05, (-0.01, 0.11), "inconclusive"),
+        (">= 0.03", -0.05, (-0.11, 0.01), "inconclusive"),
+        (">= 0.03", 0.05, (0.0, 0.1), "inconclusive"),
         (">= 0.03", -0.05, (-0.1, -0.01), "contradicted"),
         ("<= -0.03", -0.05, (-0.1, -0.01), "reproduced"),
+        ("<= -0.03", -0.02, (-0.03, -0.01), "direction only"),
         ("<= -0.03", 0.05, (0.01, 0.1), "contradicted"),
+        ("<= -0.03", 0.05, (-0.01, 0.1), "inconclusive"),
     ],
 )
 def test_verdicts(bar, value, interval, verdict):
@@ -98,4 +101,7 @@ def test_verdicts(bar, value, interval, verdict):
 def test_no_effect_may_be_other_than_zero():
     claim = Claim(says="", notebook="", value="AUROC", bar=">= 0.65", no_effect=0.5)
     assert claim.verdict(0.55, (0.52, 0.58)) == "direction only"
-    assert claim.verdict(0.45, (0.4, 0.5)) == "contradicted"
+    assert claim.verdict(0.45, (0.4, 0.49)) == "contradicted"
+    ratio = Claim(says="", notebook="", value="ratio", bar="<= 0.6", no_effect=1)
+    assert ratio.verdict(0.3, (0.2, 0.5)) == "reproduced"
+    assert ratio.verdict(0.9, (0.8, 0.95)) == "direction only"

@@ -146,11 +146,11 @@ def test_every_declared_item_is_there_and_a_missing_one_names_its_notebook(page)
 
 def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     assert "0.25 0.200 [0.150, 0.250] n = 5 seeds ≥ 0.1 ✓ reproduced" in page.text
-    assert "0.0020 [−0.0040, 0.0081] n = 5 seeds ≥ 0.1 ↗ direction only" in page.text
+    assert "0.0020 [−0.0040, 0.0081] n = 5 seeds ≥ 0.1 ≈ inconclusive" in page.text
     assert "−1,234 [−2,000, −1,000] n = 5 seeds ≥ 0.1 ✗ contradicted" in page.text
     assert "○ not testable here because" in page.text
     assert "– not run made by 04_privacy_pairs" in page.text
-    for count in ("✓ 1 reproduced", "↗ 1 direction only", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
+    for count in ("✓ 1 reproduced", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
         assert page.text.count(count) == 2
 
 

@@ -24,6 +24,7 @@ VERDICTS = {
     "reproduced": ("✓", "yes"),
     "direction only": ("↗", "partly"),
     "contradicted": ("✗", "no"),
+    "inconclusive": ("≈", "plain"),
     "not testable here": ("○", "plain"),
     "not run": ("–", "absent"),
 }
