@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib.metrics import privacy, utility
-from lib.metrics.privacy import controls, membership_attack, memorisation_test, planted
+from lib.metrics.privacy import controls, membership_attack, memorisation_test, planted, precision_curve
 
 
 def population(rng, n, size=12):
@@ -169,3 +169,76 @@ def test_bad_input_is_named(sets):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_an_attack_has_a_pvalue_where_it_is_asked_for(sets):
+    options = {"rng": np.random.default_rng(6), "draws": 50}
+    found = {}
+    for name in ("independent", "memoriser"):
+        result = attacked(sets, sets["controls"][name].images)
+        assert result.attack.pvalue is None
+        groups = {"member_groups": sets["groups"]["train_groups"], "nonmember_groups": sets["groups"]["heldout_groups"]}
+        sides = {"member": result.member, "nonmember": result.nonmember}
+        found[name] = membership_attack(**sides, **groups, **options, permutations=499).pvalue
+    assert found["memoriser"] == 1 / 500
+    assert found["independent"] > 0.01
+
+
+def published_curve(ordered):
+    """Precision against each origin and shares of the first k, k = 5 … n − 2, by the words of the paper."""
+    curves = {"validation": [], "test": [], "shares": []}
+    for k in range(5, len(ordered) - 1):
+        top = list(ordered[:k])
+        counts = {name: top.count(name) for name in ("train", "validation", "test")}
+        curves["shares"].append([counts[name] / k for name in ("train", "validation", "test")])
+        for name in ("validation", "test"):
+            both = counts["train"] + counts[name]
+            curves[name].append(counts["train"] / both if both else np.nan)
+    return {name: np.array(values) for name, values in curves.items()}
+
+
+def test_the_precision_curve_is_the_literal_one():
+    rng = np.random.default_rng(7)
+    origin = np.repeat(["train", "validation", "test"], [334, 333, 333])
+    scores = rng.normal(size=1000) + (origin == "validation") - (origin == "test")
+    expected = published_curve(origin[np.argsort(-scores)])
+    found = precision_curve(scores, origin)
+    np.testing.assert_array_equal(found.k, np.arange(5, 999))
+    for name in ("validation", "test"):
+        np.testing.assert_allclose(found.precision[name], expected[name], atol=1e-12)
+    shares = [found.shares[name] for name in ("train", "validation", "test")]
+    np.testing.assert_allclose(np.transpose(shares), expected["shares"], atol=1e-12)
+    shifted = precision_curve(scores, origin, as_published=True)
+    assert shifted.k[333] == 333
+    assert found.k[333] == 338
+    np.testing.assert_array_equal(shifted.precision["test"], found.precision["test"])
+
+
+def test_tied_scores_have_the_expected_precision():
+    rng = np.random.default_rng(8)
+    origin = np.repeat([1, 0], [30, 20])
+    scores = rng.integers(0, 4, 50)
+    found = precision_curve(scores, origin, member=1)
+    broken = [origin[np.lexsort([rng.random(50), -scores])] for _ in range(4000)]
+    share = np.cumsum(broken, axis=1).mean(axis=0)[4:48] / np.arange(5, 49)
+    np.testing.assert_allclose(found.shares[1], share, atol=0.02)
+    np.testing.assert_allclose(found.precision[0], found.shares[1])
+    flat = precision_curve(np.ones(50), origin, member=1)
+    np.testing.assert_allclose(flat.precision[0], 0.6)
+    never = precision_curve(np.arange(50), np.repeat([1, 2, 0], [20, 20, 10]), member=1)
+    assert np.isnan(never.precision[2][:6]).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "origin", "options", "message"),
+    [
+        ([1, 2, 3], ["train", "test"], {}, "give one origin per image"),
+        ([1, 2, 3], ["validation", "test", "test"], {}, "'train' and another at least"),
+        ([1, 2, 3], ["train"] * 3, {}, "'train' and another at least"),
+        ([1, 2, 3, 4], ["train", "test"] * 2, {}, "first is 5 for 4 images"),
+        ([1, np.nan], ["train", "test"], {}, "scores holds 1 NaN"),
+    ],
+)
+def test_bad_origins_are_named(scores, origin, options, message):
+    with pytest.raises(ValueError, match=message):
+        precision_curve(scores, origin, **options)

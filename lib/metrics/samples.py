@@ -57,18 +57,28 @@ def columns(values: ArrayLike | torch.Tensor, name: str) -> np.ndarray:
     return array
 
 
+def scores(values: ArrayLike | torch.Tensor, name: str) -> np.ndarray:
+    """`values` of shape (n,) as a finite float64 array."""
+    values = columns(values, name)
+    if values.ndim != 1:
+        raise ValueError(f"{name} has shape {values.shape}: give one score per image")
+    return values
+
+
 def labels_and_scores(
     labels: ArrayLike | torch.Tensor, scores: ArrayLike | torch.Tensor, *, both: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boolean labels and float64 scores of one common shape (n,) or (n, k).
 
-    One-dimensional labels serve every column of two-dimensional scores. Raises ValueError if a label is
-    neither 0 nor 1, if the lengths differ, or, where `both` classes are needed, if one of them is empty.
+    One-dimensional labels serve every column of two-dimensional scores, and the other way round. Raises ValueError
+    if a label is neither 0 nor 1, if the lengths differ, or, where `both` classes are needed, if one is empty.
     """
     scores = columns(scores, "scores")
     truth = columns(labels, "labels")
     if truth.ndim == 1 and scores.ndim == 2:
         truth = np.broadcast_to(truth[:, None], (len(truth), scores.shape[1]))
+    if scores.ndim == 1 and truth.ndim == 2:
+        scores = np.broadcast_to(scores[:, None], (len(scores), truth.shape[1]))
     if truth.shape != scores.shape:
         raise ValueError(f"labels have shape {truth.shape} and scores {scores.shape}: give one label per score")
     if not np.isin(truth, (0, 1)).all():
@@ -88,6 +98,15 @@ def codes(groups: ArrayLike | None, n: int, name: str = "groups") -> np.ndarray:
     if groups.shape != (n,):
         raise ValueError(f"{name} has shape {groups.shape}: give one patient per image, ({n},)")
     return np.unique(groups, return_inverse=True)[1]
+
+
+def joint_codes(first: ArrayLike | None, second: ArrayLike | None, n: int, m: int) -> np.ndarray:
+    """Patient codes (n + m,) of members and nonmembers; named patients share one numbering, unnamed images do not."""
+    if first is not None and second is not None:
+        codes(first, n, "member_groups"), codes(second, m, "nonmember_groups")
+        return codes(np.concatenate([np.asarray(first), np.asarray(second)]), n + m)
+    first, second = codes(first, n, "member_groups"), codes(second, m, "nonmember_groups")
+    return np.concatenate([first, second + first.max() + 1])
 
 
 def _tensor(values: ArrayLike | torch.Tensor) -> torch.Tensor:

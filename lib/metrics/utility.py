@@ -1,7 +1,7 @@
-"""How well a classifier separates two classes: ranking and threshold metrics.
+"""How well a classifier separates classes: ranking and threshold metrics of two, confusions of several.
 
-Labels are 0 or 1; a score is larger for class 1. In the mass cohorts class 1 is benign, so that "positive" means
-benign in `auprc` and `f1` as in the paper they follow; `classification_report` names both classes.
+Of two classes, labels are 0 or 1, and a score is larger for class 1. In the mass cohorts class 1 is benign, so that
+"positive" means benign in `auprc` and `f1` as in the paper they follow; `classification_report` names both classes.
 """
 
 import numpy as np
@@ -13,8 +13,9 @@ from lib.metrics import samples
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | np.ndarray:
     """Area under the ROC curve: the chance that a positive outranks a negative, ties counting half.
 
-    `scores` is (n,) or (n, k), `labels` 0/1 of the same shape, or (n,) for all k columns. Returns a float, or
-    (k,) for two-dimensional scores. By midranks (Mann–Whitney). Raises ValueError when a class is empty.
+    `scores` is (n,) or (n, k), `labels` 0/1 of the same shape; either may be (n,) for all k columns of the other.
+    Returns a float, or (k,) if one is two-dimensional. By midranks (Mann–Whitney). Raises ValueError when a class
+    is empty.
     """
     positive, scores = samples.labels_and_scores(labels, scores)
     order, first, last = tie_groups(scores)
@@ -33,7 +34,7 @@ def auprc(labels: ArrayLike, scores: ArrayLike) -> float | np.ndarray:
     Shapes and errors as `auroc`. Not symmetric in the classes; its chance level is the share of positives.
     """
     positive, scores = samples.labels_and_scores(labels, scores)
-    order, _, last = tie_groups(-scores)
+    order, _, last = tie_groups(scores, falling=True)
     positive = np.take_along_axis(positive, order, axis=0)
     found = np.take_along_axis(positive.cumsum(axis=0), last, axis=0)
     precision = found / (last + 1)
@@ -48,7 +49,7 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, *, fpr: float = 0.01) -> fl
     if not 0 <= fpr < 1:
         raise ValueError(f"fpr is {fpr}: give a rate in [0, 1)")
     positive, scores = samples.labels_and_scores(labels, scores)
-    order, _, last = tie_groups(-scores)
+    order, _, last = tie_groups(scores, falling=True)
     positive = np.take_along_axis(positive, order, axis=0)
     found = np.take_along_axis(positive.cumsum(axis=0), last, axis=0)
     wrong = last + 1 - found
@@ -116,12 +117,44 @@ def classification_report(
     }
 
 
-def tie_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ascending order of each column, with the first and the last sorted position of every tie.
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, *, classes: int) -> np.ndarray:
+    """Counts (classes, classes) int64 of images by label (row) and predicted class (column), both (n,) integers.
+
+    Raises ValueError on other lengths, or a class outside 0 to `classes` − 1.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.ndim != 1 or labels.shape != predicted.shape:
+        raise ValueError(f"labels have shape {labels.shape}, predicted {predicted.shape}: give one of each per image")
+    both = np.concatenate([labels, predicted])
+    if not np.isin(both, np.arange(classes)).all():
+        raise ValueError(f"labels or predicted hold other values than the classes 0 to {classes - 1}: number them so")
+    cells = labels.astype(np.int64) * classes + predicted.astype(np.int64)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def balanced_accuracy(confusion: ArrayLike) -> float:
+    """Mean recall of the classes, from counts or shares (k, k) by label (row) and predicted class (column).
+
+    Chance is 1 / k. Raises ValueError on a matrix that is not square, is negative, or has a class without images.
+    """
+    confusion = samples.columns(confusion, "confusion")
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or confusion.min() < 0:
+        raise ValueError(f"confusion has shape {confusion.shape}: give counts (k, k), rows by label, none below 0")
+    images = confusion.sum(axis=1)
+    if not images.all():
+        raise ValueError(f"classes {np.flatnonzero(images == 0)} have no image, so no recall: leave them out")
+    return float((confusion.diagonal() / images).mean())
+
+
+def tie_groups(values: np.ndarray, *, falling: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order of each column, ascending or `falling`, with the first and the last sorted position of every tie.
 
     `values` is (n,) or (n, k); returns three integer arrays of that shape: the argsort along axis 0, and for each
     sorted position the first and last position that holds an equal value.
     """
+    if values.ndim == 2 and values.strides[1] == 0:  # one column, seen k times
+        return tuple(np.broadcast_to(part[:, None], values.shape) for part in tie_groups(values[:, 0], falling=falling))
+    values = -values if falling else values
     order = np.argsort(values, axis=0, kind="stable")
     ordered = np.take_along_axis(values, order, axis=0)
     position = np.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1))
