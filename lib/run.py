@@ -73,6 +73,7 @@ class Run:
         if not path.exists():
             maker = name.split("/")[0]
             flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+            flag += f" --seed {self.seed}" if self.seed else ""
             raise FileNotFoundError(
                 f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, "
                 f"or ./run_all.sh {self.scale} {self.name}{flag}"

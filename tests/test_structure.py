@@ -138,6 +138,10 @@ class TestNotebook:
         for claim in claims:
             assert claim in code or re.search(r"run\.claim\(\s*(?!\")", code), f"{claim} is never judged"
 
+    def test_uses_known_settings(self, path):
+        knobs = set(re.findall(r"\b(?:s|run\.settings)\.([a-z_]+)", source(path)))
+        assert knobs <= set(load_paper(path.parent).settings)
+
     def test_needs_what_is_declared_for_it(self, path):
         used = {name.split("/")[0] for name in re.findall(r"run\.need\(\s*f?\"([^\"]+)\"", source(path))}
         assert used == set(load_paper(path.parent).notebooks[path.stem])
@@ -149,6 +153,8 @@ def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
     assert set(loaded.notebooks) == {path.stem for path in (ROOT / "notebooks" / paper).glob("*.ipynb")}
     if loaded.claims:
         assert loaded.deviations
+    code = "".join(source(path) for path in (ROOT / "notebooks" / paper).glob("*.ipynb"))
+    assert set(loaded.settings) <= set(re.findall(r"\b(?:s|settings)\.([a-z_]+)", code)), "a setting nobody reads"
 
 
 def test_no_patient_image_is_committed():

@@ -118,6 +118,8 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
             cell, error = stopped.exec_count, f"{stopped.ename}: {says[0]}" if says else stopped.ename
         except DeadKernelError:
             cell, error = None, "its kernel was killed, perhaps for want of memory"
+    if error is None and (absent := notebook.unmade()):
+        cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
     facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}
     if error is None:
         os.replace(partial, notebook.executed())

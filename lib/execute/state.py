@@ -84,7 +84,20 @@ class Notebook:
             and done.get("needs") == self.finished_needs()
             and all(need.is_current for need in self.needs)
             and self.executed().exists()
+            and not self.unmade()
         )
+
+    def unmade(self) -> list[str]:
+        """The items and claims that paper.yaml declares for this notebook and that are not there."""
+        paper = load_paper(self.source.parent)
+        made = root() / "figures" / self.run_folder.name / self.paper
+        absent = []
+        for name in (name for name, item in paper.items.items() if item.notebook == self.name):
+            kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
+            if not any(all((made / f"{name}.{suffix}").exists() for suffix in kind) for kind in kinds):
+                absent.append(name)
+        judged = (name for name, claim in paper.claims.items() if claim.notebook == self.name)
+        return absent + [name for name in judged if not (self.run_folder / self.paper / f"claims/{name}.json").exists()]
 
     def finished_needs(self) -> dict[str, str]:
         """When each notebook that this one needs was finished, by its own record."""
