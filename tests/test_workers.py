@@ -31,12 +31,11 @@ def test_a_network_trained_ahead_is_the_one_trained_here(tmp_path):
             ((x @ weight - x.flip(1)) ** 2).mean().backward()
             weight.data -= 0.1 * weight.grad
             weight.grad = None
-        torch.save(weight.detach(), tmp_path / f"{os.getpid()}.pt")
+        return weight.detach()
 
-    run_ahead([train, train], workers=2)
-    train()
-    weights = [torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt")]
-    assert len(weights) == 3
+    run_ahead([lambda i=i: torch.save(train(), tmp_path / f"{i}.pt") for i in range(3)], workers=2)
+    weights = [train(), *(torch.load(path, weights_only=True) for path in tmp_path.glob("*.pt"))]
+    assert len(weights) == 4
     assert all(torch.equal(weights[0], other) for other in weights)
 
 
