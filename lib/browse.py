@@ -1,5 +1,6 @@
 """A slider for JupyterLab that pages through pictures; headless runs show the first and go on."""
 
+import os
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -8,10 +9,12 @@ from ipywidgets import IntSlider, interactive
 from matplotlib.figure import Figure
 
 
-def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") -> interactive:
+def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") -> interactive | None:
     """A slider from 1 to `count` above the figure that `draw(0)` … `draw(count - 1)` returns.
 
-    Each figure is drawn when its place is chosen, shown once and closed. Raises ValueError without a picture.
+    Each figure is drawn when its place is chosen, shown once and closed. Without a JupyterLab to move the slider, the
+    first figure is shown and None returned: a widget's messages can leave a headless run waiting for ever.
+    Raises ValueError without a picture.
     """
     if count < 1:
         raise ValueError("there is no picture to page through")
@@ -21,5 +24,7 @@ def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") ->
         display(figure)
         plt.close(figure)
 
+    if "JPY_SESSION_NAME" not in os.environ:  # Jupyter's server sets it for a notebook that somebody looks at
+        return show(1)
     slider = IntSlider(1, 1, count, description=label, continuous_update=False)
     return interactive(show, place=slider)

@@ -6,7 +6,8 @@ import pytest
 from lib.browse import browse
 
 
-def test_each_place_is_drawn_when_chosen_and_closed():
+def test_each_place_is_drawn_when_chosen_and_closed(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     drawn = []
 
     def draw(i):
@@ -19,6 +20,19 @@ def test_each_place_is_drawn_when_chosen_and_closed():
     widget.update()
     slider.value = 4
     assert drawn[-1] == 3
+    assert plt.get_fignums() == []
+
+
+def test_a_headless_run_shows_the_first_and_makes_no_widget(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    drawn = []
+
+    def draw(i):
+        drawn.append(i)
+        return plt.figure()
+
+    assert browse(draw, 5) is None
+    assert drawn == [0]
     assert plt.get_fignums() == []
 
 
