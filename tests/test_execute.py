@@ -40,6 +40,10 @@ def write_notebook(path: Path, *sources: str, parameters: str = 'scale = "demo"\
     path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
 
 
+def _hears_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Suite:
     """A throw-away project with the papers given as {paper: {notebook: (needs, source)}}, run by `code`."""
 
@@ -59,7 +63,9 @@ class Suite:
 
     def start(self, *words: str) -> subprocess.Popen:
         command = [self.code / "run_all.sh", "smoke", *words, "--seed", "3"]
-        return subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # A shell starts what it puts in the background deaf to SIGINT, and so may have started these tests.
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(command, env=self.env, preexec_fn=_hears_interrupts, **options)
 
     def run(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
