@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
+from scipy.stats import gaussian_kde
+from sklearn.metrics import roc_curve
 
 WIDTHS = {"column": 85, "page": 178}  # mm
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
@@ -104,6 +106,74 @@ def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, 
         ax.axvline(np.median(values), color=colour, linewidth=0.7, linestyle=":")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
+    return ax
+
+
+def densities(ax: Axes, groups: Mapping[str, ArrayLike], *, bandwidth: float = 0.25, bins: int = 29) -> Axes:
+    """Histograms (densities) of several groups of values on common bins, each under its Gaussian kernel estimate.
+
+    `bandwidth` is the kernel's width in standard deviations of the group. A group of one value has no curve.
+    """
+    pooled = np.concatenate([np.ravel(values) for values in groups.values()])
+    edges = np.histogram_bin_edges(pooled, bins)
+    x = np.linspace(edges[0], edges[-1], 400)
+    for (label, values), colour in zip(groups.items(), COLOURS, strict=False):
+        ax.hist(np.ravel(values), edges, density=True, color=colour, alpha=0.25)
+        curve = gaussian_kde(values, bandwidth)(x) if np.ptp(values) > 0 else np.full(len(x), np.nan)
+        ax.plot(x, curve, color=colour, label=label)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def ranks(ax: Axes, groups: Mapping[str, ArrayLike], *, colours=COLOURS) -> Axes:
+    """All values of several groups from the largest to the smallest, each a dot in the colour of its group."""
+    values = np.concatenate([np.ravel(group) for group in groups.values()])
+    owner = np.repeat(np.arange(len(groups)), [np.size(group) for group in groups.values()])
+    order = np.argsort(-values, kind="stable")
+    for number, (label, colour) in enumerate(zip(groups, colours, strict=False)):
+        places = np.flatnonzero(owner[order] == number)
+        ax.scatter(places + 1, values[order][places], 2, color=colour, linewidth=0, label=label)
+    ax.grid(axis="y")
+    return ax
+
+
+def contours(ax: Axes, points: ArrayLike, *, colour, label: str, levels: int = 6, grid: int = 80) -> Axes:
+    """Contours of the Gaussian kernel density of `points` (n, 2), labelled for a legend."""
+    points = np.asarray(points, float)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.1 * (high - low)
+    x, y = (np.linspace(a, b, grid) for a, b in zip(low - margin, high + margin, strict=True))
+    where = np.stack([axis.ravel() for axis in np.meshgrid(x, y)])
+    density = gaussian_kde(points.T)(where).reshape(grid, grid)
+    ax.contour(x, y, density, levels, colors=[colour], linewidths=0.7)
+    ax.plot([], [], color=colour, label=label)
+    return ax
+
+
+def confusion(ax: Axes, matrix: ArrayLike, labels: Sequence[str]) -> Axes:
+    """A confusion matrix (k, k), true class by row: each cell's share of its row as shade, its value as text."""
+    matrix = np.asarray(matrix, float)
+    share = matrix / matrix.sum(axis=1, keepdims=True)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        dark = share[row, column] > 0.5
+        text = f"{matrix[row, column]:,.4g}\n{share[row, column]:.0%}"
+        ax.text(column, row, text, ha="center", va="center", color="white" if dark else "0.15", fontsize=6.5)
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), labels, rotation=90, va="center")
+    ax.tick_params(length=0)
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax
+
+
+def roc(ax: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Axes:
+    """ROC curves: name -> (labels (n,), True for positive; scores (n,), larger for positive)."""
+    for (name, (labels, scores)), colour in zip(curves.items(), COLOURS, strict=False):
+        false, true, _ = roc_curve(labels, scores)
+        ax.plot(false, true, color=colour, label=name)
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, linestyle="--")
+    ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
     return ax
 
 

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -136,6 +137,24 @@ class Run:
         verdict = self._claim(name).verdict(value, interval)
         self._judge(name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict})
         return verdict
+
+    def verdicts(self, notebook: str, judged: Mapping[str, tuple], *, why: str) -> pd.Series:
+        """Judge all claims that `notebook` declares, and return the verdicts by claim.
+
+        judged: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded as
+        not testable, because `why`. ValueError for a claim that is not of this notebook.
+        """
+        declared = [name for name, claim in self.paper.claims.items() if claim.notebook == notebook]
+        if unknown := set(judged) - set(declared):
+            raise ValueError(f"{notebook} does not declare {', '.join(sorted(unknown))}; paper.yaml says: {declared}")
+        verdicts = {}
+        for name in declared:
+            if name in judged:
+                value, low, high, n = judged[name]
+                verdicts[name] = self.claim(name, value=value, interval=(low, high), n=n)
+            else:
+                verdicts[name] = self.untestable(name, why)
+        return pd.Series(verdicts, dtype=object)
 
     def untestable(self, name: str, why: str) -> str:
         """Record that a declared claim cannot be judged in this run, and why."""

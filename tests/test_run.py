@@ -146,6 +146,16 @@ def test_a_claim_is_recorded_with_its_interval(suite):
             run.claim("C1", value=value, interval=interval, n="")
 
 
+def test_the_claims_of_a_notebook_are_judged_together(suite):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    notebook = run.paper.claims["C1"].notebook
+    assert dict(run.verdicts(notebook, {"C1": (0.2, 0.1, 0.3, "5 seeds")}, why="")) == {"C1": "reproduced"}
+    assert dict(run.verdicts(notebook, {}, why="no images")) == {"C1": "not testable here"}
+    assert json.loads(run.path("claims/C1.json").read_text())["why"] == "no images"
+    with pytest.raises(ValueError, match="does not declare C9"):
+        run.verdicts(notebook, {"C9": (0.2, 0.1, 0.3, "")}, why="")
+
+
 def test_a_smoke_run_judges_nothing(suite):
     run = Run("09_nobody", "smoke", "phantom", 0)
     assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "not testable here"

@@ -1,4 +1,4 @@
-"""Public image sets, each prepared once into `data/cohorts/<name>.h5`."""
+"""Public image sets, each prepared once into `data/cohorts/<name>.h5`, and tables of published predictions."""
 
 import importlib
 from pathlib import Path
@@ -7,18 +7,24 @@ from types import ModuleType
 from lib.cohort import Cohort
 from lib.paper import root
 
-# Cohort → the set it comes from: a module of this package, with COHORTS, DIGESTS, sources() and prepare().
+# Cohort (or table) → the set it comes from: a module of this package, with COHORTS, DIGESTS, sources() and prepare().
 SET_OF = {
     "cbis_ddsm": "cbis_ddsm",
     "bcdr": "cbis_ddsm",
     "mcgan": "cbis_ddsm",
     "nih_cxr14_1000": "nih_cxr14",
     "nih_cxr14": "nih_cxr14",
+    "chexpert": "chexpert",
+    "rsna": "rsna",
     "pgan_release": "pgan_release",
+    "chexnet_predictions": "chexnet_predictions",
 }
+_TABLES = ("chexnet_predictions",)  # CSV, without images
 # Cohorts that are not fetched, and where a browser finds them.
 _BY_HAND = {
     "nih_cxr14": "download the films from nihcc.app.box.com/v/ChestXray-NIHCC",
+    "chexpert": "ask for CheXpert-v1.0-small at stanfordmlgroup.github.io/competitions/chexpert",
+    "rsna": "download the films of kaggle.com/c/rsna-pneumonia-detection-challenge",
     "pgan_release": "download the file of doi 10.5281/zenodo.5031881",
 }
 
@@ -45,15 +51,20 @@ def raw_folder(name: str) -> Path:
     return root() / "data" / "raw" / set_of(name)
 
 
-def open_public(name: str) -> Cohort:
-    """Open the prepared cohort `name`, lazily.
+def prepared(name: str) -> Path:
+    """The file of the prepared cohort or table `name`.
 
     Raises ValueError for an unknown name, FileNotFoundError with the command that makes the file.
     """
     command = f"run `python -m lib.datasets prepare {set_of(name)}`"
     if name in _BY_HAND:
         command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
-    path = cohorts_folder() / f"{name}.h5"
+    path = cohorts_folder() / f"{name}.{'csv.gz' if name in _TABLES else 'h5'}"
     if not path.exists():
         raise FileNotFoundError(f"{path}: not prepared yet; {command}")
-    return Cohort.open(path)
+    return path
+
+
+def open_public(name: str):
+    """The prepared `name`: a Cohort, lazily, or the `Predictions` of a table; errors as `prepared`."""
+    return (module_of(name).Predictions if name in _TABLES else Cohort).open(prepared(name))

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.cohort import Cohort
-from lib.datasets import SET_OF, cohorts_folder, fetch, module_of, raw_folder, set_of
+from lib.datasets import SET_OF, cohorts_folder, fetch, module_of, open_public, prepared, raw_folder, set_of
 
 
 def prepare(name: str, download: Path | None) -> None:
@@ -16,7 +15,7 @@ def prepare(name: str, download: Path | None) -> None:
         for source in module.sources():
             fetch.fetch(source, download, progress=lambda line: print(line, file=sys.stderr))
     for path in module.prepare(download, cohorts_folder()):
-        cohort = Cohort.open(path)
+        cohort = open_public(path.name.split(".")[0])
         digest, published = cohort.digest, module.DIGESTS.get(cohort.name)
         verdict = "as published" if digest == published else "differs from the published"
         if published is None:
@@ -27,11 +26,14 @@ def prepare(name: str, download: Path | None) -> None:
 
 
 def show() -> None:
-    """Print each cohort, its set, and what of it is prepared."""
+    """Print each cohort or table, its set, and what of it is prepared."""
     for name in SET_OF:
-        path = cohorts_folder() / f"{name}.h5"
-        state = repr(Cohort.open(path)) if path.exists() else f"{name}: not prepared (set {set_of(name)})"
-        print(state)
+        try:
+            prepared(name)
+        except FileNotFoundError:
+            print(f"{name}: not prepared (set {set_of(name)})")
+        else:
+            print(open_public(name))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             show()
         else:
             prepare(options.name, options.download)
-    except (OSError, ValueError, fetch.FetchError) as error:
+    except (OSError, ValueError, ImportError, fetch.FetchError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

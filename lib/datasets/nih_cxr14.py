@@ -6,8 +6,6 @@ The subset is 500 films without finding and 500 with Pneumonia, of 682 patients,
 github.com/muhammedtalo/COVID-19, with the label table of github.com/mlmed/torchxrayvision.
 """
 
-import csv
-import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.cohort import SPLITS, Cohort
-from lib.datasets import fetch, png
+from lib.datasets import fetch, png, tables
 
 COHORTS = ("nih_cxr14_1000", "nih_cxr14")
 SIZE = 256
@@ -83,7 +81,7 @@ def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) 
     for one, other in zip(films, films[1:], strict=False):
         if one.name == other.name:
             raise ValueError(f"{one}: the same film is also {other}; keep one of them")
-    table_path = _find_table(root)
+    table_path = find_table(root)
     table = read_table(table_path)
     for film in films:
         if film.name not in table:
@@ -105,40 +103,24 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
 
     Raises ValueError, naming the line, for a missing column, unknown finding or view, or a repeated film.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
+    columns = ("Image Index", "Finding Labels", "Patient ID", "View Position")
     table, read = {}, {}  # films; and findings by their text, of which there are few
-    try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = ("Image Index", "Finding Labels", "Patient ID", "View Position")
-            missing = [column for column in columns if column not in (rows.fieldnames or ())]
-            if missing:
-                raise ValueError(f"{path}: no column {', '.join(missing)}; give NIH's Data_Entry_2017 table")
-            for row in rows:
-                film, findings, patient, view = (row[column] or "" for column in columns)
-                where = f"{path}, line {rows.line_num}"
-                if film in table:
-                    raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
-                if view not in VIEWS:
-                    raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
-                if not patient.isdecimal() or not film.startswith(f"{int(patient):08d}_"):
-                    raise ValueError(f"{where}: patient {patient!r} does not fit film {film!r}; fetch the table again")
-                if findings not in read:
-                    read[findings] = _findings(findings, where)
-                table[film] = int(patient), read[findings], VIEWS.index(view)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a readable table ({error}); fetch it again") from error
+    for where, (film, findings, patient, view) in tables.read_rows(path, columns, expected="NIH's Data_Entry_2017 table"):
+        if film in table:
+            raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
+        if view not in VIEWS:
+            raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
+        if not patient.isdecimal() or not film.startswith(f"{int(patient):08d}_"):
+            raise ValueError(f"{where}: patient {patient!r} does not fit film {film!r}; fetch the table again")
+        if findings not in read:
+            read[findings] = _findings(findings, where)
+        table[film] = int(patient), read[findings], VIEWS.index(view)
     return table
 
 
 def split_of(patient: int, *, held_out: bool = True) -> int:
-    """The split of a patient, from a hash: 70 % train, 10 % validation, 20 % test; no test unless `held_out`.
-
-    The hash is the first 64 bits of the SHA-256 of "nih_cxr14/<patient>", read as a fraction of 2^64.
-    """
-    fraction = int.from_bytes(hashlib.sha256(f"nih_cxr14/{patient}".encode()).digest()[:8], "big") / 2**64
-    train, validation = (0.7, 0.8) if held_out else (0.875, 1.0)
-    return SPLITS["train" if fraction < train else "validation" if fraction < validation else "test"]
+    """The split of a patient by `tables.hashed_split`: 70/10/20 %, or 7/8 and 1/8 unless `held_out`."""
+    return tables.hashed_split(f"nih_cxr14/{patient}", held_out=held_out)
 
 
 def _findings(text: str, where: str) -> np.ndarray:
@@ -163,7 +145,8 @@ def _find_films(folder: Path) -> tuple[Path, list[Path]]:
     raise ValueError(f"{folder}: no film in it; {_LAYOUT}")
 
 
-def _find_table(root: Path) -> Path:
+def find_table(root: Path) -> Path:
+    """NIH's label table in `root`, or where the sources of this set keep it below; ValueError when there is none."""
     for folder in _TABLE_FOLDERS:
         for name in _TABLES:
             if (root / folder / name).is_file():

@@ -1,4 +1,4 @@
-"""Grey pixels from PNG files: strictly as they are, or reduced to a common size; many at a time."""
+"""Grey pixels from PNG and JPEG files: strictly as they are, or reduced to a common size; many at a time."""
 
 import os
 import struct
@@ -58,17 +58,51 @@ def read_reduced(path: Path, size: int) -> np.ndarray:
     return _decode(path, check, lambda image: image.convert("L").resize((size, size), Image.Resampling.BOX))
 
 
-def _decode(path: Path, check: Callable, convert: Callable) -> np.ndarray:
+def read_squeezed(path: Path, size: int) -> np.ndarray:
+    """The pixels of a JPEG or PNG of any shape, squeezed to `size` × `size` and stretched to 0 … 255: uint8.
+
+    The whole film is kept, without crop or border, so its aspect is lost; each pixel is the area average of what
+    it covers, colour becomes luma as in `read_reduced`, and `stretched` sets the grey levels. Raises ValueError
+    that names the file if it is damaged, deeper than 8 bits, or smaller than `size` on a side.
+    """
+
+    def check(image):
+        if image.mode not in _COLOUR:
+            raise ValueError(f"{path}: mode {image.mode} is not 8-bit grey or colour; convert the file")
+        require_larger(path, image.size, size)
+
+    return stretched(_decode(path, check, lambda image: squeezed(image.convert("L"), size), formats=("JPEG", "PNG")))
+
+
+def require_larger(path: Path, shape: tuple[int, int], size: int) -> None:
+    """Raises ValueError, naming the file, unless both sides of `shape` reach `size`."""
+    if min(shape) < size:
+        raise ValueError(f"{path}: {shape[0]}×{shape[1]} pixels are fewer than {size}×{size}; give the published film")
+
+
+def squeezed(image: Image.Image, size: int) -> Image.Image:
+    """`image` at `size` × `size`, each pixel the area average of what it covers."""
+    return image.resize((size, size), Image.Resampling.BOX)
+
+
+def stretched(film: np.ndarray) -> np.ndarray:
+    """A film with its darkest pixel at 0 and its brightest at 255, uint8; a film of one grey level becomes 0."""
+    low, high = int(film.min()), int(film.max())
+    return np.rint((film.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(np.uint8)
+
+
+def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, ...] = ("PNG",)) -> np.ndarray:
+    kind = " or ".join(formats)
     try:
-        image = Image.open(path, formats=("PNG",))
+        image = Image.open(path, formats=formats)
     except _UNREADABLE as error:
-        raise ValueError(f"{path}: not a readable PNG; fetch the file again") from error
+        raise ValueError(f"{path}: not a readable {kind}; fetch the file again") from error
     with image:
         check(image)  # from the header alone: a huge image is refused before it is decoded
         try:
             return np.asarray(convert(image))
         except _UNREADABLE as error:
-            raise ValueError(f"{path}: truncated or damaged PNG; fetch the file again") from error
+            raise ValueError(f"{path}: truncated or damaged {kind}; fetch the file again") from error
 
 
 class Unread:

@@ -1,5 +1,6 @@
 """Intervals on everything: resampling by patient, subsampling for Fréchet distances, and spread over seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,6 +26,11 @@ class Interval:
     units: int  # independent units behind it: patients, images or seeds
     # The resampled values (draws,) or (draws, k); NaN where undefined.
     draws: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def bounds(self) -> tuple:
+        """Value, low and high."""
+        return self.value, self.low, self.high
 
     def __str__(self) -> str:
         if np.ndim(self.value):
@@ -169,6 +175,11 @@ def seed_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     reach = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / len(values) ** 0.5
     mean = values.mean()
     return Interval(float(mean), float(mean - reach), float(mean + reach), level, len(values), values)
+
+
+def across(estimates: Sequence[Interval]) -> Interval:
+    """`seed_interval` of the values of several estimates; of a single one, that estimate with its own interval."""
+    return seed_interval([of.value for of in estimates]) if len(estimates) > 1 else estimates[0]
 
 
 class PairedDifference(NamedTuple):

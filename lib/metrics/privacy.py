@@ -35,6 +35,14 @@ class Attack(NamedTuple):
     pvalue: float | None = None  # of the AUROC, by `permutation_pvalue`; None: not asked for
 
 
+def attack_row(attack: Attack) -> dict[str, float | None]:
+    """The columns of a table of attacks, as `Run.table` typesets them."""
+    row = {}
+    for name, interval in (("AUROC", attack.auroc), (f"TPR at {attack.fpr:.0%} FPR", attack.tpr)):
+        row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return row | {f"precision at {attack.suspicious}": attack.precision, "p": attack.pvalue}
+
+
 class Memorisation(NamedTuple):
     """Outcome of `memorisation_test`."""
 

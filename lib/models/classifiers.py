@@ -2,21 +2,25 @@
 
 from torch import nn
 
+from lib.models import densenet
 from lib.models.small_cnn import SmallCNN
 from lib.models.swin import swin_classifier
 from lib.paper import root
 from lib.seeding import initialising
 
-CLASSIFIERS = ("small_cnn", "swin")
+CLASSIFIERS = ("small_cnn", "swin", "densenet")
 SWIN_WEIGHTS = "swin_t-704ceda3.pth"
 
 
-def classifier(name: str, *, variant: str = "whole", seed: int, start: nn.Module | None = None) -> nn.Module:
-    """A two-class network (n, 1, s, s) -> (n, 2) logits. Swin sees crops up-sampled to 224 pixels, in three channels.
+def classifier(
+    name: str, *, variant: str = "whole", classes: int = 2, seed: int, start: nn.Module | None = None
+) -> nn.Module:
+    """A network (n, 1, s, s) -> (n, classes) logits. Swin and DenseNet resize images to 224 pixels, in three channels.
 
-    name: "small_cnn", or "swin", the Swin-T whose ImageNet weights are read from data/weights. variant: "whole",
-    everything is trained; "frozen_linear", only a linear head is; "frozen_two_layer" (swin), only a new two-layer
-    head is. start: a trained "whole" classifier to continue from; otherwise weights are drawn from `seed`.
+    name: "small_cnn", or "swin" (Swin-T) or "densenet" (DenseNet-121), whose ImageNet weights are read from
+    data/weights. variant: "whole", everything is trained; "frozen_linear" (not densenet), only a linear head is;
+    "frozen_two_layer" (swin), only a new two-layer head is. start: a trained "whole" classifier to continue from;
+    otherwise weights are drawn from `seed`.
     ValueError for another name or variant, FileNotFoundError where the ImageNet weights are absent.
     """
     if name not in CLASSIFIERS:
@@ -25,11 +29,15 @@ def classifier(name: str, *, variant: str = "whole", seed: int, start: nn.Module
     with initialising(seed, "classifier"):
         if name == "swin":
             weights = state or root() / "data" / "weights" / SWIN_WEIGHTS
-            return swin_classifier(variant, weights=weights, input_size=224)
-        model = SmallCNN()
-    if variant not in ("whole", "frozen_linear"):
-        raise ValueError(f"unknown variant {variant!r} of small_cnn: choose whole or frozen_linear")
+            return swin_classifier(variant, classes=classes, weights=weights, input_size=224)
+        model = SmallCNN(classes) if name == "small_cnn" else densenet.DenseNet(classes)
+    variants = ("whole", "frozen_linear") if name == "small_cnn" else ("whole",)
+    if variant not in variants:
+        raise ValueError(f"unknown variant {variant!r} of {name}: choose {' or '.join(variants)}")
     if state is not None:
         model.load_state_dict(state)
-    model.layers.requires_grad_(variant == "whole")
+    elif name == "densenet":
+        densenet.load_imagenet(model, root() / "data" / "weights" / densenet.WEIGHTS)
+    if variant == "frozen_linear":
+        model.layers.requires_grad_(False)
     return model

@@ -1,0 +1,39 @@
+"""Rows of a published label table, and splits that follow from a patient's name alone."""
+
+import csv
+import gzip
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lib.cohort import SPLITS
+
+
+def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the place ("file, line 3") and the texts of `columns` of each row of a CSV, plain or gzipped.
+
+    A cell that is not there reads as "". Raises ValueError, naming the file, for a missing column (`expected` says
+    which table is meant) and for a file that is damaged or no text.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = [column for column in columns if column not in (rows.fieldnames or ())]
+            if missing:
+                raise ValueError(f"{path}: no column {', '.join(missing)}; give {expected}")
+            for row in rows:
+                yield f"{path}, line {rows.line_num}", tuple(row[column] or "" for column in columns)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a readable table ({error}); fetch it again") from error
+
+
+def hashed_split(patient: str, *, held_out: bool = True) -> int:
+    """The split of a patient, from a hash: 70 % train, 10 % validation, 20 % test; 7/8 and 1/8 unless `held_out`.
+
+    The hash is the first 64 bits of the SHA-256 of `patient` ("set/number"), read as a fraction of 2^64: a place
+    depends neither on the other patients nor on a seed.
+    """
+    fraction = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:8], "big") / 2**64
+    train, validation = (0.7, 0.8) if held_out else (0.875, 1.0)
+    return SPLITS["train" if fraction < train else "validation" if fraction < validation else "test"]

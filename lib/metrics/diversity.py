@@ -1,0 +1,59 @@
+"""Do synthetic images cover the real ones, and stay among them? Precision, recall, density and coverage.
+
+Around every image of a set lies a ball that reaches to its k-th nearest neighbour in that set; the balls together
+stand for the support of the set. Precision and recall: Kynkäänniemi et al. 2019; density and coverage: Naeem et al.
+2020.
+"""
+
+from typing import NamedTuple
+
+import torch
+from numpy.typing import ArrayLike
+
+from lib.metrics import samples
+from lib.metrics.neighbours import nearest
+
+
+class Support(NamedTuple):
+    """Outcome of `support`; all but density lie in [0, 1]."""
+
+    precision: float  # share of synthetic images inside a real ball: is it plausible?
+    recall: float  # share of real images inside a synthetic ball: is it all there?
+    density: float  # real balls that a synthetic image lies in, over k; 1 is expected of the real distribution
+    coverage: float  # share of real balls that hold a synthetic image
+    k: int
+
+
+@torch.no_grad()
+def support(
+    *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, k: int = 5, memory: int = 2**28
+) -> Support:
+    """Compare the supports of `real` (n, ...) and `synthetic` (m, ...), features of one space.
+
+    A point at exactly the radius of a ball counts as inside. All four depend on n, m and k: compare sets of equal
+    size, and give a second real set as the yardstick, since two finite samples of one distribution do not reach 1.
+    Distances are float64, at most about `memory` bytes of them at a time.
+
+    Raises ValueError on NaN, rows of different lengths, or a set with no more than k images.
+    """
+    sides = {"real": samples.rows(real, "real"), "synthetic": samples.rows(synthetic, "synthetic")}
+    samples.same_width(*sides.values(), tuple(sides))
+    for name, rows in sides.items():
+        if not 1 <= k < len(rows):
+            raise ValueError(f"k is {k} and {name} has {len(rows)} images: give more images, or a k from 1 below that")
+    radius = {
+        name: torch.from_numpy(nearest(rows, rows, k=k, exclude_self=True).distances[:, -1]).to(rows.device)
+        for name, rows in sides.items()
+    }
+    first, second = (rows.double() for rows in sides.values())
+    second = second.to(first.device)
+    balls, recalled, covered = [], [], []
+    for rows, reach in zip(*(x.split(max(1, memory // (8 * len(second)))) for x in (first, radius["real"])), strict=True):
+        apart = torch.cdist(rows, second)
+        inside = apart <= reach[:, None]
+        balls.append(inside.sum(dim=0))
+        covered.append(inside.any(dim=1))
+        recalled.append((apart <= radius["synthetic"].to(apart.device)).any(dim=1))
+    held = torch.stack(balls).sum(dim=0).double()
+    shares = [torch.cat(parts).double().mean().item() for parts in (recalled, covered)]
+    return Support((held > 0).double().mean().item(), shares[0], held.mean().item() / k, shares[1], k)

@@ -1,0 +1,78 @@
+"""Federated GAN: a DCGAN generator and a critic that also guesses the findings, for clients that share weights only.
+
+Han et al. 2019, §4.4 of the specification, at 128 px and width 64; the same family with fewer or more levels at 16,
+32, 64 and 256 px. Kernel 4 and no bias throughout. The findings replace the first entries of the noise; the critic
+does not see them but guesses them. Its instance norm mixes no images, so that a gradient penalty is one of each image.
+"""
+
+import torch
+from torch import Tensor, nn
+
+SIZES = (16, 32, 64, 128, 256)
+_SLOPE = 0.2
+
+
+class Generator(nn.Module):
+    """(n, latent) normal noise and (n, findings) 0/1 findings -> (n, 1, image_size, image_size) in [-1, 1].
+
+    The first `findings` numbers of the noise give way to the findings. From `width` * image_size / 8 channels at 4 px
+    down to `width` at half size, batch norm and ReLU after each layer but the last. ValueError for an unknown size,
+    or a latent that the findings would fill.
+    """
+
+    def __init__(self, image_size=128, latent=128, findings=1, width=64):
+        super().__init__()
+        if not 0 < findings < latent:
+            raise ValueError(f"{findings} findings in a latent of {latent}: give at least one, and a longer latent.")
+        self.image_size, self.latent, self.findings = image_size, latent, findings
+        channels = _channels(image_size, width)[::-1]
+        # The published first layer, a transposed convolution of a 1 x 1 map, is this matrix product.
+        layers = [nn.Linear(latent, channels[0] * 16, bias=False), nn.Unflatten(1, (channels[0], 4, 4))]
+        for before, after in zip(channels, [*channels[1:], 1], strict=True):
+            layers += [nn.BatchNorm2d(before), nn.ReLU(inplace=True)]
+            layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        self.apply(_initialise)
+
+    def forward(self, noise: Tensor, findings: Tensor) -> Tensor:
+        return self.layers(torch.cat([findings.to(noise.dtype), noise[:, self.findings :]], dim=1))
+
+
+class Discriminator(nn.Module):
+    """(n, 1, image_size, image_size) in [-1, 1] -> scores (n,), no probabilities, and LOGITS of findings (n, findings).
+
+    From `width` channels at half size up to `width` * image_size / 8 at 4 px, instance norm with affine and a leaky
+    ReLU after each layer, the first included. The score sees the whole last map, the findings its mean.
+    ValueError for an unknown size.
+    """
+
+    def __init__(self, image_size=128, findings=1, width=64):
+        super().__init__()
+        self.image_size, self.findings = image_size, findings
+        channels = _channels(image_size, width)
+        layers = []
+        for before, after in zip([1, *channels], channels, strict=False):
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False)]
+            layers += [nn.InstanceNorm2d(after, affine=True), nn.LeakyReLU(_SLOPE)]
+        self.layers = nn.Sequential(*layers)
+        self.score = nn.Linear(channels[-1] * 16, 1, bias=False)  # the published convolution of a 4 x 4 map
+        self.finding = nn.Linear(channels[-1], findings)
+        self.apply(_initialise)
+        nn.init.xavier_uniform_(self.finding.weight)
+        nn.init.zeros_(self.finding.bias)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layers(images)
+        return self.score(features.flatten(1)).flatten(), self.finding(features.mean(dim=(2, 3)))
+
+
+def _channels(image_size: int, width: int) -> list[int]:
+    """Channels at image_size/2, image_size/4, ..., 4 px."""
+    if image_size not in SIZES:
+        raise ValueError(f"The image size {image_size} is not one of {', '.join(map(str, SIZES))}.")
+    return [width * 2**level for level in range(image_size.bit_length() - 3)]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.kaiming_uniform_(module.weight)

@@ -1,0 +1,241 @@
+"""Federated GAN training: averages, equality with central training, the repaired and the released client step."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.training import federated
+from lib.training.checkpoint import Checkpoint
+from lib.training.federated import (
+    Films,
+    aggregate,
+    begin,
+    drawn_clients,
+    generate,
+    gradient_penalty,
+    load_generator,
+    local_update,
+    partition,
+    resolved,
+    train_federated,
+    weights_of,
+)
+
+TINY = {"rounds": 3, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4, "latent": 16, "seed": 3}
+CPU = torch.device("cpu")
+
+
+def _silent(done, **losses):
+    pass
+
+
+def _films(n, seed=0, findings=1):
+    """Dark films without and bright films with the first finding."""
+    rng = np.random.default_rng(seed)
+    table = rng.integers(0, 2, (n, findings))
+    means = np.where(table[:, 0], 190, 60)[:, None, None]
+    return np.clip(means + rng.normal(0, 12, (n, 16, 16)), 0, 255).astype(np.uint8), table
+
+
+def _weights(folder):
+    return Checkpoint(folder, None).load()[0]
+
+
+def _equal(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+def test_average_is_the_closed_form():
+    states = [{"w": torch.tensor([x, -x]), "tracked": torch.tensor(n)} for x, n in ((1.0, 10), (4.0, 15), (7.0, 20))]
+    weighted = aggregate(states, sizes=[1, 2, 5])
+    assert weighted["w"].tolist() == [5.5, -5.5]  # (1 + 2·4 + 5·7) / 8
+    assert weighted["tracked"].item() == 18  # (10 + 30 + 100) / 8 = 17.5
+    assert weighted["tracked"].dtype == torch.int64
+    plain = aggregate(states, sizes=[1, 2, 5], weighted=False)
+    assert plain["w"].tolist() == [4.0, -4.0]
+    assert plain["tracked"].item() == 15
+    _equal(aggregate(states[:1], sizes=[7]), states[0])
+
+
+@pytest.mark.parametrize(
+    ("states", "sizes", "message"),
+    [
+        ([], [], "at least one"),
+        ([{"w": torch.zeros(2)}, {"w": torch.zeros(3)}], [1, 1], "same networks"),
+        ([{"w": torch.zeros(2)}, {"v": torch.zeros(2)}], [1, 1], "same networks"),
+        ([{"w": torch.zeros(2)}] * 2, [1], "must be 2 positive"),
+        ([{"w": torch.zeros(2)}] * 2, [3, 0], "must be 2 positive"),
+    ],
+)
+def test_what_has_no_average_is_refused(states, sizes, message):
+    with pytest.raises(ValueError, match=message):
+        aggregate(states, sizes=sizes)
+
+
+def test_partition_is_a_uniform_composition():
+    parts = partition(2000, 20, rng=np.random.default_rng(0))
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(2000))
+    assert min(map(len, parts)) >= 1
+    rng = np.random.default_rng(1)
+    drawn = [tuple(len(part) for part in partition(5, 3, rng=rng)) for _ in range(3000)]
+    compositions, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert compositions.tolist() == [[1, 1, 3], [1, 2, 2], [1, 3, 1], [2, 1, 2], [2, 2, 1], [3, 1, 1]]
+    assert abs(counts - 500).max() < 100  # 5 standard deviations
+    assert [len(part) for part in partition(4, 4, rng=rng)] == [1, 1, 1, 1]
+    with pytest.raises(ValueError, match="4 films cannot be cut into 5 clients"):
+        partition(4, 5, rng=rng)
+
+
+def test_one_client_federated_is_central_training(tmp_path):
+    """Every weight and buffer, bit for bit, as the same number of plain local updates without any server."""
+    images, findings = _films(11)
+    train_federated([(images, findings)], path=tmp_path, progress=_silent, **TINY)
+    settings = resolved(shape=(16, 1), clients=1, **TINY)
+    networks, films = begin(settings, CPU), Films(images, findings, name="hospital", device=CPU)
+    for visit in range(TINY["rounds"]):
+        local_update(
+            networks["generator"], networks["discriminator"], films.images, films.findings,
+            seed=federated.seeding.seed_of(3, "federated", "visit", visit, 0), steps=2, critic_steps=2, batch=4,
+        )  # fmt: skip
+    _equal(_weights(tmp_path), weights_of(networks))
+
+
+def test_a_round_is_the_mean_of_the_visits(tmp_path):
+    clients = [_films(n, seed=n) for n in (5, 9, 3)]
+    options = TINY | {"rounds": 1, "clients_per_round": 2}
+    train_federated(clients, path=tmp_path / "weighted", progress=_silent, **options)
+    train_federated(clients, path=tmp_path / "plain", progress=_silent, weighted=False, **options)
+    settings = resolved(shape=(16, 1), clients=3, **options)
+    drawn = drawn_clients(settings, 0)
+    assert len(drawn) == 2
+    networks = begin(settings, CPU)
+    start, states = weights_of(networks), []
+    for client in drawn:
+        films = Films(*clients[client], name="hospital", device=CPU)
+        states.append(federated.visit(networks, start, films, settings, 0, client)[0])
+    sizes = [len(clients[client][0]) for client in drawn]
+    _equal(_weights(tmp_path / "weighted"), aggregate(states, sizes=sizes))
+    _equal(_weights(tmp_path / "plain"), aggregate(states, sizes=sizes, weighted=False))
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_findings_asked_of_generated_films(as_published):
+    """D17 planted: the released critic sees generated films of class 1 only; the repaired one those of real films."""
+    images, findings = _films(40, findings=2)
+    networks = begin(resolved(shape=(16, 2), clients=1, **TINY), CPU)
+    asked = {True: [], False: []}
+    networks["generator"].register_forward_pre_hook(lambda _, given: asked[torch.is_grad_enabled()].append(given[1]))
+    films = Films(images, findings, name="hospital", device=CPU)
+    options = {"steps": 5, "critic_steps": 4, "batch": 16, "as_published": as_published}
+    local_update(networks["generator"], networks["discriminator"], films.images, films.findings, seed=0, **options)
+    by_generator, by_critic = torch.stack(asked[True]), torch.stack(asked[False])
+    assert by_generator.shape == (5, 16, 2)  # D18: the number of critic steps is the one asked for
+    assert by_critic.shape == (20, 16, 2)
+    assert by_generator.mean((0, 1)).sub(0.5).abs().max() < 0.25
+    if as_published:
+        assert torch.equal(by_critic.flatten(0, 1), torch.tensor([[1.0, 0.0]]).expand(320, 2))
+    else:
+        # 320 draws are eight whole passes over the forty films
+        torch.testing.assert_close(by_critic.mean((0, 1)), torch.from_numpy(findings.mean(0)).float())
+
+
+def test_the_released_recipe():
+    released = resolved(shape=(16, 1), clients=20, seed=0, rounds=1, as_published=True)
+    assert (released["critic_steps"], released["learning_rate"], released["weighted"]) == (10, 1e-4, False)
+    repaired = resolved(shape=(16, 1), clients=20, seed=0, rounds=1)
+    assert (repaired["critic_steps"], repaired["learning_rate"], repaired["weighted"]) == (5, 1e-3, True)
+    assert released["clients_per_round"] == repaired["clients_per_round"] == 2
+    with pytest.raises(ValueError, match="5 of 4 clients"):
+        resolved(shape=(16, 1), clients=4, seed=0, rounds=1, clients_per_round=5)
+    with pytest.raises(ValueError, match="rounds is 0"):
+        resolved(shape=(16, 1), clients=4, seed=0, rounds=0)
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_a_client_with_fewer_films_than_a_batch_draws_with_replacement(as_published, tmp_path):
+    """D19: the released loader is empty then; here the films are repeated, and larger clients lose no remainder."""
+    rows = federated._batches(3, 50, 8, torch.Generator().manual_seed(0))
+    assert rows.shape == (50, 8)
+    assert rows.bincount().tolist() == pytest.approx([400 / 3] * 3, abs=50)
+    rows = federated._batches(10, 5, 4, torch.Generator().manual_seed(0))
+    assert rows.bincount().tolist() == [2] * 10
+    clients = [_films(1), _films(3)]
+    options = TINY | {"clients_per_round": 2, "batch": 8, "as_published": as_published}
+    train_federated(clients, path=tmp_path, progress=_silent, **options)
+    assert all(value.isfinite().all() for value in _weights(tmp_path).values())
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_resumed_equals_uninterrupted(as_published, tmp_path):
+    clients = [_films(n, seed=n) for n in (5, 9, 3)]
+    options = TINY | {"clients_per_round": 2, "keep": [1], "as_published": as_published}
+
+    def kill(done, **losses):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    whole = train_federated(clients, path=tmp_path / "whole", progress=_silent, **options)
+    with pytest.raises(KeyboardInterrupt):
+        train_federated(clients, path=tmp_path / "killed", progress=kill, save_seconds=0, **options)
+    assert Checkpoint(tmp_path / "killed", None).load()[2] == 2
+    torch.manual_seed(99)
+    seen = []
+    train_federated(clients, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **options)
+    assert seen == [3]
+    _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
+    _equal(whole.state_dict(), load_generator(tmp_path / "killed").state_dict())
+
+
+def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
+    clients = [_films(5), _films(9)]
+    train_federated(clients, path=tmp_path / "long", progress=_silent, keep=[2], **TINY)
+    short = train_federated(clients, path=tmp_path / "short", progress=_silent, **(TINY | {"rounds": 2}))
+    _equal(load_generator(tmp_path / "long", after=2).state_dict(), short.state_dict())
+    with pytest.raises(ValueError, match=r"round 1 was kept in .* but of \[2\]"):
+        load_generator(tmp_path / "long", after=1)
+
+
+def test_learns_the_brightness_of_each_class(tmp_path):
+    rng = np.random.default_rng(0)
+    images, findings = _films(160)
+    clients = [(images[rows], findings[rows]) for rows in partition(160, 4, rng=rng)]
+    options = {"rounds": 12, "steps": 8, "clients_per_round": 2, "batch": 16, "width": 8, "latent": 16, "seed": 0}
+    generator = train_federated(clients, path=tmp_path, progress=_silent, **options)
+    drawn = generate(generator, np.repeat([0, 1], 64), seed=1)
+    assert drawn.shape == (128, 16, 16)
+    assert drawn.dtype == np.uint8
+    assert abs(drawn[:64].mean() - 60) < 40
+    assert abs(drawn[64:].mean() - 190) < 50
+    np.testing.assert_allclose(generate(generator, [0] * 5, seed=1, batch=2), drawn[:5], atol=1)
+    with pytest.raises(ValueError, match="knows 1 findings, not 2"):
+        generate(generator, np.zeros((3, 2)), seed=0)
+
+
+def test_penalty_of_a_linear_critic():
+    """Its gradient is its weight everywhere: (‖w‖ − 1)², and the derivative is 2 (‖w‖ − 1) w / ‖w‖."""
+    weight = torch.tensor([[3.0, 0.0], [0.0, 4.0]], requires_grad=True)
+    penalty = gradient_penalty(lambda x: ((x * weight).sum((1, 2)), None), torch.rand(6, 2, 2))
+    assert penalty.item() == pytest.approx(16)
+    penalty.backward()
+    torch.testing.assert_close(weight.grad, 8 * weight.detach() / 5)
+
+
+@pytest.mark.parametrize(
+    ("clients", "message"),
+    [
+        ([], "not none"),
+        ([_films(4), (np.zeros((0, 16, 16), np.uint8), np.zeros(0))], "client 1 has no film: leave it out"),
+        ([_films(4), _films(4, findings=2)], "16 px with 1 findings, 16 px with 2 findings"),
+        ([_films(4), (np.zeros((3, 16, 8), np.uint8), np.zeros(3))], r"client 1 images are .* square grey"),
+        ([_films(4), (np.full((3, 16, 16), np.nan), np.zeros(3))], "client 1 images hold NaN"),
+        ([_films(4), (_films(4)[0], np.full(4, 2))], "findings of client 1 .* 4 rows of 0 and 1"),
+        ([_films(4), (_films(4)[0], np.zeros(3))], "findings of client 1 have shape"),
+        ([(np.zeros((3, 20, 20), np.uint8), np.zeros(3))], "20 is not one of 16, 32"),
+    ],
+)
+def test_clients_that_do_not_fit_are_refused(clients, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train_federated(clients, path=tmp_path, progress=_silent, **TINY)
+    assert not list(tmp_path.iterdir())
