@@ -584,7 +584,7 @@ def test_prepare_without_a_download_fetches_first(suite, serve, monkeypatch, cap
     serve(files)
     assert main(["prepare", "nih_cxr14"]) == 0
     assert len(datasets.open_public("nih_cxr14_1000")) == 3
-    assert "differs from the published images" in capsys.readouterr().err
+    assert "differs from what was published" in capsys.readouterr().err
 
 
 def test_errors_are_one_sentence_and_an_exit_code(suite, serve, capsys):

@@ -51,6 +51,17 @@ def raw_folder(name: str) -> Path:
     return root() / "data" / "raw" / set_of(name)
 
 
+def published(name: str) -> Path:
+    """The file `name` ("folder/file.csv") of numbers read off a paper: beside the code, wherever SUITE_ROOT points.
+
+    Raises FileNotFoundError for a name that is not there.
+    """
+    path = Path(__file__).resolve().parents[2] / "data" / "published" / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such published numbers; take the whole repository")
+    return path
+
+
 def prepared(name: str) -> Path:
     """The file of the prepared cohort or table `name`.
 

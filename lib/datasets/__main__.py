@@ -22,7 +22,7 @@ def prepare(name: str, download: Path | None) -> None:
             verdict = "none is published"
         print(f"{path}\n  {cohort}\n  digest {digest} ({verdict})")
         if published and digest != published:
-            print(f"warning: {path} differs from the published images; fetch them again", file=sys.stderr)
+            print(f"warning: {path} differs from what was published; fetch it again", file=sys.stderr)
 
 
 def show() -> None:

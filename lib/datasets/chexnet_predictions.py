@@ -16,7 +16,7 @@ from lib.cohort import atomic
 from lib.datasets import fetch, nih_cxr14, tables
 
 COHORTS = ("chexnet_predictions",)
-DIGESTS = {}
+DIGESTS = {"chexnet_predictions": "c3a1585974efe51a9303eda3ed747c902d17b940f6887ebf135fe9ac0b6918b1"}
 COUNT = 22_433
 FINDINGS = nih_cxr14.FINDINGS
 LICENCE = "predictions BSD-3-Clause; labels NIH Clinical Center, free use with attribution"
