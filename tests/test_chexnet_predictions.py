@@ -49,7 +49,10 @@ def test_scores_stand_beside_their_labels(tmp_path, place):
         ({"score": "1.5"}, "line 2: a probability of 00000001_000.png is not a number from 0 to 1"),
         ({"score": "nan"}, "line 2: a probability of 00000001_000.png is not a number"),
         ({"score": ""}, "line 2: a probability of 00000001_000.png is not a number"),
-        ({"header": ["Image Index", *HEADER[2:], "x"]}, "no column prob_Atelectasis; give preds.csv of github.com/jrzech"),
+        (
+            {"header": ["Image Index", *HEADER[2:], "x"]},
+            "no column prob_Atelectasis; give preds.csv of github.com/jrzech",
+        ),
         ({"place": "elsewhere"}, "no preds.csv in it; give the folder of github.com/jrzech"),
     ],
 )
@@ -72,7 +75,7 @@ def test_the_command_prepares_and_lists_them(tmp_path, monkeypatch, capsys):
         datasets.open_public("chexnet_predictions")
     monkeypatch.setattr(chexnet_predictions.prepare, "__kwdefaults__", {"count": 3})
     assert main(["prepare", "chexnet_predictions", "--from", str(write(tmp_path / "in"))]) == 0
-    assert "differs from the published" in capsys.readouterr().err
+    assert "differs from what was published" in capsys.readouterr().err
     assert len(datasets.open_public("chexnet_predictions").film) == 3
     assert main(["list"]) == 0
     assert "14 probabilities for 3 films of 2 patients" in capsys.readouterr().out

@@ -18,7 +18,11 @@ NAME = "CheXpert-v1.0-small"
 # Path, side, view, and the labels that are not blank.
 ROWS = [
     ("train/patient00001/study1/view1_frontal.jpg", "AP", {"No Finding": "1.0", "Support Devices": "1.0"}),
-    ("train/patient00001/study2/view1_frontal.jpg", "PA", {"Edema": "-1.0", "Consolidation": "-1.0", "Fracture": "0.0"}),
+    (
+        "train/patient00001/study2/view1_frontal.jpg",
+        "PA",
+        {"Edema": "-1.0", "Consolidation": "-1.0", "Fracture": "0.0"},
+    ),
     ("train/patient00001/study2/view2_lateral.jpg", "", {"Edema": "-1.0"}),
     ("train/patient00002/study1/view1_frontal.jpg", "LL", {"Pneumonia": "-1.0", "Lung Opacity": "1.0"}),
 ]

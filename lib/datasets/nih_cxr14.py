@@ -105,7 +105,9 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
     """
     columns = ("Image Index", "Finding Labels", "Patient ID", "View Position")
     table, read = {}, {}  # films; and findings by their text, of which there are few
-    for where, (film, findings, patient, view) in tables.read_rows(path, columns, expected="NIH's Data_Entry_2017 table"):
+    for where, (film, findings, patient, view) in tables.read_rows(
+        path, columns, expected="NIH's Data_Entry_2017 table"
+    ):
         if film in table:
             raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
         if view not in VIEWS:

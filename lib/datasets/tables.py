@@ -15,6 +15,7 @@ def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[
     A cell that is not there reads as "". Raises ValueError, naming the file, for a missing column (`expected` says
     which table is meant) and for a file that is damaged or no text.
     """
+    path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
