@@ -5,7 +5,6 @@ and the 70 x 70 PatchGAN, both of width 64 with instance normalisation. Fewer bl
 images. The grey levels are in [-1, 1].
 """
 
-import torch
 from torch import Tensor, nn
 
 

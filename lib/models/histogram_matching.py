@@ -21,7 +21,8 @@ def match_histogram(images, reference) -> np.ndarray:
     if n == 0 or m == 0:
         raise ValueError("Histograms are matched of at least one pixel: the images or the reference are empty.")
     order = np.argsort((images.astype(np.int32) * 2296 + _neighbourhood(images)).ravel(), kind="stable")
-    # Rank r receives the reference's pixel of rank floor((r + 1/2) m / n), which is at most `level` for all ranks below:
+    # Rank r receives the reference's pixel of rank floor((r + 1/2) m / n). In whole numbers, how many ranks then
+    # receive each level or less:
     cumulative = np.cumsum(np.bincount(reference.ravel(), minlength=256)).astype(object)
     below = np.array([max(0, -(-(2 * n * int(count) - m) // (2 * m))) for count in cumulative])
     matched = np.empty(n, np.uint8)

@@ -52,7 +52,7 @@ def train_cyclegan(
             "give squares of one size, a multiple of 4 pixels."
         )
     if not (pool == 0 or batch <= pool) or batch < 1:
-        raise ValueError(f"A batch of {batch} does not fit a pool of {pool} images: take at least one, at most the pool.")
+        raise ValueError(f"A batch of {batch} does not fit a pool of {pool}: take at least 1 image, at most the pool.")
     if load_size is not None and load_size < shape[1]:
         raise ValueError(f"Images of {shape[1]} pixels cannot be cropped from {load_size}: raise load_size.")
     settings = {

@@ -100,9 +100,8 @@ def train_findings(
             raise ValueError(f"The training diverged in epoch {epoch + 1}: lower the learning rate.")
         if progress:
             progress(epoch + 1, **values)
-        saved.save(model, epoch + 1, lambda: {
-            "history": asdict(history), "optimiser": updates.state_dict(), "best": best,
-        })  # fmt: skip
+        state = {"history": asdict(history), "optimiser": updates.state_dict(), "best": best}
+        saved.save(model, epoch + 1, lambda state=state: state)
     if judged:
         model.load_state_dict(best, strict=False)
     else:
@@ -121,7 +120,7 @@ def predict_findings(model: nn.Module, images, *, batch: int = 256, device: torc
 
 def drops(losses: list[float]) -> int:
     """How many epochs' validation loss exceeded the least before it: so often the learning rate is divided by 10."""
-    return sum(after > least for after, least in zip(losses[1:], np.minimum.accumulate(losses or [0.0]), strict=False))
+    return sum(after > min(losses[:epoch]) for epoch, after in enumerate(losses) if epoch)
 
 
 def epochs_since_best(losses: list[float]) -> int:
@@ -141,7 +140,7 @@ class _Films(Examples):
             )
         values = values.astype(np.float32)
         if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"The {name} findings are not all in [0, 1]: decide what uncertain and absent labels mean.")
+            raise ValueError(f"The {name} findings are not all in [0, 1]: decide what uncertain and blank labels mean.")
         self.labels = torch.from_numpy(values).to(device)
         self.digest = hashlib.sha256(f"{self.digest} {values.shape}".encode() + values.tobytes()).hexdigest()
 
@@ -180,7 +179,11 @@ def _check_findings(model: nn.Module, films: _Films, judged: _Films | None) -> N
     outputs = model.eval()(films.inputs(slice(0, 1))).shape[1]
     for part in (films, judged):
         if part and part.labels.shape[1] != outputs:
-            raise ValueError(f"The {part.name} findings are {part.labels.shape[1]}, but the model has {outputs} outputs.")
-    for found, words in ((films.labels.amax(0) == 0, "No training film shows"), (films.labels.amin(0) == 1, "All show")):
+            found = part.labels.shape[1]
+            raise ValueError(f"The {part.name} findings are {found}, but the model has {outputs} outputs.")
+    for found, words in (
+        (films.labels.amax(0) == 0, "No training film shows"),
+        (films.labels.amin(0) == 1, "Every training film shows"),
+    ):
         if found.any():
             raise ValueError(f"{words} finding {found.nonzero().flatten().tolist()}: leave it out, or add films.")
