@@ -138,14 +138,17 @@ def ranks(ax: Axes, groups: Mapping[str, ArrayLike], *, colours=COLOURS) -> Axes
     return ax
 
 
-def contours(ax: Axes, points: ArrayLike, *, colour, label: str, levels: int = 6, grid: int = 80) -> Axes:
-    """Contours of the Gaussian kernel density of `points` (n, 2), labelled for a legend."""
+def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None, levels: int = 6) -> Axes:
+    """Contours of the Gaussian kernel density of `points` (n, 2), labelled for a legend.
+
+    `bandwidth` is in standard deviations of the points; None: Scott's rule, too wide for several clusters.
+    """
     points = np.asarray(points, float)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.1 * (high - low)
-    x, y = (np.linspace(a, b, grid) for a, b in zip(low - margin, high + margin, strict=True))
+    x, y = (np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True))
     where = np.stack([axis.ravel() for axis in np.meshgrid(x, y)])
-    density = gaussian_kde(points.T)(where).reshape(grid, grid)
+    density = gaussian_kde(points.T, bandwidth)(where).reshape(len(y), len(x))
     ax.contour(x, y, density, levels, colors=[colour], linewidths=0.7)
     ax.plot([], [], color=colour, label=label)
     return ax
@@ -167,9 +170,9 @@ def confusion(ax: Axes, matrix: ArrayLike, labels: Sequence[str]) -> Axes:
     return ax
 
 
-def roc(ax: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Axes:
+def roc(ax: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, colours=COLOURS) -> Axes:
     """ROC curves: name -> (labels (n,), True for positive; scores (n,), larger for positive)."""
-    for (name, (labels, scores)), colour in zip(curves.items(), COLOURS, strict=False):
+    for (name, (labels, scores)), colour in zip(curves.items(), colours, strict=False):
         false, true, _ = roc_curve(labels, scores)
         ax.plot(false, true, color=colour, label=name)
     ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, linestyle="--")

@@ -12,7 +12,9 @@ from scipy.special import ndtri, stdtrit
 from lib.metrics import fidelity, samples
 from lib.metrics.weighted import Statistic, WeightedAuprc, WeightedAuroc
 
-_CELLS = 2**16  # weights held at a time: half a MiB stays in a core's cache and is not mapped anew every block
+# Weights held at a time, half a MiB, stay in a core's cache and are not mapped anew every block; of many images a few
+# draws at least, so that a step of the sums over the images is worth its call.
+_CELLS, _FEW = 2**16, 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def bootstrap(
     statistic: Statistic,
     *,
     groups: ArrayLike | None = None,
+    size: int | None = None,
     draws: int = 1000,
     rng: np.random.Generator,
     level: float = 0.95,
@@ -52,6 +55,7 @@ def bootstrap(
     `statistic` maps weights (draws, n) to values (draws,) or (draws, k); those of `lib.metrics.weighted` do, and so
     does any function of them, such as a paired difference `lambda w: a(w) - b(w)`. `groups` (n,) are the patients:
     all images of a patient are drawn together; None, for a statistic that knows its `n`, draws single images.
+    Each draw holds `size` patients; None, as many as there are, is the size whose spread is that of the estimate.
     Draws in which the statistic is undefined (NaN: a class was not drawn) are left out of the percentiles and
     stay NaN in `Interval.draws`. At an estimate on its boundary (an AUROC of exactly 1) the interval has no width.
 
@@ -64,9 +68,9 @@ def bootstrap(
     code = samples.codes(groups, n)
     value = np.asarray(statistic(np.ones((1, n), dtype=np.int64)))[0]
     blocks = []
-    step = max(1, _CELLS // n)
+    step = max(_FEW, _CELLS // n)
     for start in range(0, draws, step):
-        blocks.append(statistic(patient_weights(code, draws=min(step, draws - start), rng=rng)))
+        blocks.append(statistic(patient_weights(code, draws=min(step, draws - start), size=size, rng=rng)))
     drawn = np.concatenate(blocks)
     defined = np.isfinite(drawn).mean(axis=0)
     if np.any(defined < 0.5):
@@ -102,10 +106,12 @@ def bootstrap_auprc(
     return bootstrap(WeightedAuprc(labels, scores), groups=groups, draws=draws, rng=rng, level=level)
 
 
-def patient_weights(groups: ArrayLike, *, draws: int, rng: np.random.Generator) -> np.ndarray:
+def patient_weights(
+    groups: ArrayLike, *, draws: int, size: int | None = None, rng: np.random.Generator
+) -> np.ndarray:
     """Resamples of patients with replacement as integer weights (draws, n) of their images (n,).
 
-    Every row draws as many patients as there are; an image weighs as often as its patient was drawn. Asking for
+    Every row draws `size` patients, None: as many as there are; an image weighs as often as its patient was drawn. Asking for
     draws in several calls continues the same stream. Raises ValueError if all images are of one patient.
     """
     code = samples.codes(groups, len(groups))
@@ -114,7 +120,9 @@ def patient_weights(groups: ArrayLike, *, draws: int, rng: np.random.Generator) 
         raise ValueError("all images are of one patient: an interval over patients needs at least two")
     # One cell per patient and draw, the draws of a patient side by side: see weighted.py. In place: a new array
     # of this size costs more than the arithmetic.
-    cells = rng.integers(0, patients, (draws, patients))
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}: draw at least one patient")
+    cells = rng.integers(0, patients, (draws, size or patients))
     cells *= draws
     cells += np.arange(draws)[:, None]
     counts = np.bincount(cells.ravel(), minlength=patients * draws).reshape(patients, draws)
@@ -130,6 +138,7 @@ def bootstrap_frechet(
     synthetic_groups: ArrayLike | None = None,
     deleted: float = 0.2,
     draws: int = 100,
+    corrected: bool = False,
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> Interval:
@@ -141,6 +150,11 @@ def bootstrap_frechet(
     Wu 1989); the interval is value ± z standard errors, not below 0. It is an interval for the expected distance
     *at these sample sizes*: the upward bias of order 1/n is in the value and in the interval, so state n. Between
     two samples of one population the distance is nearly all bias, and the interval is wide rather than exact.
+
+    `corrected=True` takes that bias out: as far as it falls with 1/n, smaller subsamples show it, and the value is the
+    jackknife's value − (G − d) / d · (mean of the draws − value). The interval is then for the distance of the
+    populations. It can be negative, as an unbiased estimate of 0 must. With features far wider than n the bias falls
+    more slowly than 1/n and part of it stays.
 
     `real` is (n₁, d) with patients `real_groups` (n₁,), `synthetic` (n₂, d); None: every image is its own unit.
     `Interval.draws` holds the distances of the subsamples, `units` the smaller number of patients. Raises
@@ -158,9 +172,13 @@ def bootstrap_frechet(
         real=real, synthetic=synthetic, real_keep=keep_real, synthetic_keep=keep_synthetic
     )
     # The factors differ only by rounding d; the larger is the careful one.
-    error = drawn.std(ddof=1) * max(factor_real, factor_synthetic) ** 0.5
-    reach = ndtri((1 + level) / 2) * error
-    low, high = max(value - reach, 0.0), value + reach
+    factor = max(factor_real, factor_synthetic)
+    reach = ndtri((1 + level) / 2) * drawn.std(ddof=1) * factor**0.5
+    if corrected:
+        value -= factor * (float(drawn.mean()) - value)
+    low, high = value - reach, value + reach
+    if not corrected:
+        low = max(low, 0.0)
     return Interval(value, float(low), float(high), level, min(units_real, units_synthetic), drawn)
 
 
