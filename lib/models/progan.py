@@ -42,8 +42,7 @@ class Generator(nn.Module):
         self.levels = nn.ModuleList([nn.ModuleList([_Conv(widths[0], widths[0])])])
         for before, after in zip(widths, widths[1:], strict=False):
             self.levels.append(nn.ModuleList([_UpConv(before, after), _Conv(after, after)]))
-        self.to_grey = nn.ModuleList([_Conv(width, 1, kernel=1, gain=1.0) for width in widths])
-        self.to(memory_format=torch.channels_last)
+        self.to_grey = nn.ModuleList([_Pointwise(width, 1, gain=1.0) for width in widths])
 
     def forward(self, noise: Tensor, labels: Tensor, *, size: int | None = None, alpha: float = 1.0) -> Tensor:
         top = _level(size or self.image_size, self.image_size)
@@ -75,13 +74,12 @@ class Discriminator(nn.Module):
         super().__init__()
         self.image_size, self.labels = image_size, labels
         last, *widths = channels(image_size, maps)  # after the dense layer; at 4 px, 8 px, ...
-        self.from_grey = nn.ModuleList([_Conv(1, width, kernel=1) for width in widths])
+        self.from_grey = nn.ModuleList([_Pointwise(1, width) for width in widths])
         self.levels = nn.ModuleList([nn.ModuleList([_Conv(widths[0] + 1, widths[0])])])
         for below, width in zip(widths, widths[1:], strict=False):
             self.levels.append(nn.ModuleList([_Conv(width, width), _DownConv(width, below)]))
         self.dense = _Linear(16 * widths[0], last)
         self.heads = _Linear(last, 1 + labels, gain=1.0)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, *, alpha: float = 1.0) -> tuple[Tensor, Tensor]:
         top = _level(images.shape[-1], self.image_size)
@@ -136,13 +134,20 @@ class _Linear(nn.Module):
         return F.linear(x, self.weight * self.scale, self.bias)
 
 
-class _Conv(nn.Module):
-    """A convolution of the same size with N(0, 1) weights, scaled by gain / √(inputs · kernel²) when used."""
+class _Pointwise(_Linear):
+    """A 1 x 1 convolution, which is a dense layer of each pixel; the result has its channels last in memory."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, gain: float = _GAIN):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class _Conv(nn.Module):
+    """A 3 x 3 convolution of the same size with N(0, 1) weights, scaled by √2 / √(9 inputs) when used."""
+
+    def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.scale = gain / math.sqrt(inputs * kernel**2)
-        self.weight = nn.Parameter(torch.randn(*self._order(inputs, outputs), kernel, kernel))
+        self.scale = _GAIN / math.sqrt(9 * inputs)
+        self.weight = nn.Parameter(torch.randn(*self._order(inputs, outputs), 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     @staticmethod
@@ -150,30 +155,43 @@ class _Conv(nn.Module):
         return outputs, inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Convolved.apply(x, self.weight * self.scale, self.bias, 1, self.weight.shape[-1] // 2)
-
-    def _fused(self, share: float) -> Tensor:
-        """The 4 x 4 kernel that is the 3 x 3 one at four neighbouring places, times `share`."""
-        w = F.pad(self.weight * (self.scale * share), (1, 1, 1, 1))
-        return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
+        return _convolved(x, self.weight * self.scale, self.bias, 1)
 
 
-class _DownConv(_Conv):
+class _Fused(_Conv):
+    """Kernels of 4 x 4: the sum of the 3 x 3 one at four neighbouring places, times `share`."""
+
+    share: float
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        places = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]) * math.sqrt(self.share * self.scale)
+        self.register_buffer("places", torch.kron(places, places).T.contiguous(), persistent=False)  # (9, 16)
+
+    def kernels(self) -> Tensor:
+        return (self.weight.flatten(2) @ self.places).unflatten(2, (4, 4))
+
+
+class _DownConv(_Fused):
     """The convolution followed by `halved`."""
 
+    share = 0.25
+
     def forward(self, x: Tensor) -> Tensor:
-        return _Convolved.apply(x, self._fused(0.25), self.bias, 2, 1)
+        return _convolved(x, self.kernels(), self.bias, 2)
 
 
-class _UpConv(_Conv):
+class _UpConv(_Fused):
     """The convolution of what `doubled` gives, its kernels stored for the transposed convolution that both are."""
+
+    share = 1.0
 
     @staticmethod
     def _order(inputs: int, outputs: int) -> tuple[int, int]:
         return inputs, outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv_transpose2d(x, self._fused(1.0), self.bias, stride=2, padding=1)
+        return F.conv_transpose2d(x, self.kernels(), self.bias, stride=2, padding=1)
 
 
 def _level(size: int, largest: int) -> int:
@@ -186,31 +204,37 @@ def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _SLOPE)
 
 
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    if torch.is_autocast_enabled(x.device.type):  # which does not reach into what follows
+        precision = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)
+    return _Convolved.apply(x, weight, bias, stride)
+
+
 class _Convolved(torch.autograd.Function):
-    """F.conv2d whose gradient is again a plain convolution.
+    """F.conv2d padded by 1, with a gradient that is again a plain convolution.
 
     Torch's own second derivative with respect to the weights, which the gradient penalty needs, is a convolution
-    with kernels of the size of the image, several times slower.
+    with kernels of the size of the image, several times slower. Of a gradient that is itself to be differentiated
+    (create_graph) only the part with respect to x is given.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, bias, stride, padding)
+        ctx.stride = stride
+        return F.conv2d(x, weight, bias, stride, padding=1)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
         x, weight = ctx.saved_tensors
-        inputs, *weights = ctx.needs_input_grad[:3]
-        grad_x = F.conv_transpose2d(gradient, weight, None, ctx.stride, ctx.padding) if inputs else None
-        if not any(weights):
-            return grad_x, None, None, None, None
-        grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            gradient, x, weight, [len(weight)], [ctx.stride] * 2, [ctx.padding] * 2, [1, 1], False, [0, 0], 1,
-            [False, True, True],
-        )[1:]  # fmt: skip
-        return grad_x, grad_weight, grad_bias, None, None
+        if torch.is_grad_enabled():
+            return F.conv_transpose2d(gradient, weight, None, ctx.stride, padding=1), None, None, None
+        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            gradient, x, weight, [len(weight)], [ctx.stride] * 2, [1, 1], [1, 1], False, [0, 0], 1,
+            ctx.needs_input_grad[:3],
+        )  # fmt: skip
+        return grad_x, grad_weight, grad_bias, None
 
 
 class _Normalised(torch.autograd.Function):
@@ -218,7 +242,7 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         inverse = torch.rsqrt(norm.square() / x.shape[1] + _EPSILON).to(x.dtype)
         y = x * inverse
         ctx.save_for_backward(y, inverse)
@@ -237,7 +261,7 @@ def _spread(x: Tensor) -> Tensor:
     group = min(GROUP, len(x))
     if len(x) % group:
         raise ValueError(f"The discriminator was given {len(x)} images: give a multiple of {GROUP}.")
-    groups = x.unflatten(0, (-1, group))
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (-1, group))
     deviation = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
     spread = torch.sqrt(deviation + _EPSILON).mean(dim=(1, 2, 3))
     return spread.repeat_interleave(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])

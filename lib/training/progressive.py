@@ -259,15 +259,15 @@ class Adversaries:
         labels = self.labels[rows]
         with self._precision():
             fake = self.generator(self._noise(batch), labels, size=self.size, alpha=alpha)
-        loss = generator_loss(
-            fake=self._judge(fake, alpha), labels=labels, label_weight=self.settings["label_weight"]
-        )  # fmt: skip
+        self.discriminator.requires_grad_(False)  # its gradients are not computed here
+        judged = self._judge(fake, alpha)
+        self.discriminator.requires_grad_(True)
+        loss = generator_loss(fake=judged, labels=labels, label_weight=self.settings["label_weight"])
         return self._update("generator", loss)
 
     def _update(self, name: str, loss: Tensor) -> Tensor:
         self.optimisers[name].zero_grad()
-        # Only this network's gradients: the discriminator's are not computed for the generator's update.
-        loss.backward(inputs=list(self.networks[name].parameters()))
+        loss.backward()
         self.optimisers[name].step()
         return loss.detach()
 
