@@ -156,6 +156,35 @@ def test_coverage_of_frechet_by_patient():
     assert np.mean([one.draws.mean() for one in found]) < 1.15 * expected  # no bias by duplicates
 
 
+@pytest.mark.parametrize("d", [3, 90])
+def test_a_corrected_frechet_interval_is_for_the_populations(d):
+    rng = np.random.default_rng(13)
+    scale = np.arange(1, d + 1) ** -1.5  # a falling spectrum, as features have; 90 of 80 images take the Gram matrix
+    truth = ((0.3 * scale) ** 2).sum() + (0.8 * scale[0]) ** 2
+    found, plain = [], []
+    for _ in range(60):
+        real, synthetic = scale * rng.normal(size=(80, d)), 1.3 * scale * rng.normal(size=(80, d))
+        synthetic[:, 0] += 0.8
+        found.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=40, corrected=True, rng=rng))
+        plain.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=2, rng=rng).value)
+    values = np.array([one.value for one in found])
+    assert abs(values.mean() - truth) < 3 * values.std() / 60**0.5
+    assert np.mean(plain) - truth > 3 * np.std(plain) / 60**0.5
+    assert 0.86 <= np.mean([one.low <= truth <= one.high for one in found])
+
+
+def test_a_draw_may_hold_another_number_of_patients():
+    groups = np.arange(40) // 2
+    weights = patient_weights(groups, draws=500, size=7, rng=np.random.default_rng(14))
+    assert (weights[:, ::2].sum(axis=1) == 7).all()
+    assert (weights[:, ::2] == weights[:, 1::2]).all()
+    assert weights[:, ::2].mean() == pytest.approx(7 / 20)
+    labels, scores = task(15)
+    many = bootstrap_auroc(labels, scores, draws=1500, rng=np.random.default_rng(16))
+    few = bootstrap(weighted.WeightedAuroc(labels, scores), size=30, draws=1500, rng=np.random.default_rng(16))
+    assert few.draws.std() / many.draws.std() == pytest.approx(2, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

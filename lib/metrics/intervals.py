@@ -106,13 +106,11 @@ def bootstrap_auprc(
     return bootstrap(WeightedAuprc(labels, scores), groups=groups, draws=draws, rng=rng, level=level)
 
 
-def patient_weights(
-    groups: ArrayLike, *, draws: int, size: int | None = None, rng: np.random.Generator
-) -> np.ndarray:
+def patient_weights(groups: ArrayLike, *, draws: int, size: int | None = None, rng: np.random.Generator) -> np.ndarray:
     """Resamples of patients with replacement as integer weights (draws, n) of their images (n,).
 
-    Every row draws `size` patients, None: as many as there are; an image weighs as often as its patient was drawn. Asking for
-    draws in several calls continues the same stream. Raises ValueError if all images are of one patient.
+    Every row draws `size` patients, None: as many as there are; an image weighs as often as its patient was drawn.
+    Asking for draws in several calls continues the same stream. Raises ValueError if all images are of one patient.
     """
     code = samples.codes(groups, len(groups))
     patients = int(code.max()) + 1

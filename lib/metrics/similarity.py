@@ -1,5 +1,7 @@
 """How alike the images of a set are: multi-scale structural similarity of pairs, and which pairs to compare."""
 
+from functools import cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from lib.metrics.distances import full_precision
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first (Wang et al. 2003, §3.2)
 WINDOW, SIGMA = 11, 1.5  # pixels
 _BLOCK = 64  # outputs of one product with the band matrix of the window: few enough zeros, still a fast product
-_CELLS = 2**19  # pixels worked on at a time, so that the moments stay in a core's cache
+_CELLS = 2**17  # pixels worked on at a time, so that the moments stay in a core's cache
 
 
 @torch.no_grad()
@@ -30,17 +32,18 @@ def ms_ssim(
     Gaussian window of SD 1.5, valid convolution, means over the map, 2 × 2 mean between scales (an odd last row or
     column is left out), C₁ = (.01 L)², C₂ = (.03 L)². A negative mean counts as 0, and so does the product: no pair
     is lost. These are the conventions of MONAI and pytorch-msssim. Five scales need 176 pixels; of smaller images
-    take `fitting_scales` of them, whose weights are scaled to sum 1: a value states its image size and scales.
-    Accurate to 1e-6: the moments are float32, of x + y and x − y rather than of x and y, which subtracts less.
+    take `fitting_scales` of them, whose weights are scaled to the sum of all five (1.0001): state image size and scales.
+    Computed in float64, as the difference of E x² and (E x)² has few digits left in float32 (1e-5 in the peers).
 
-    `as_published=True` is the variant behind the published diversity figures, in float64, to compare with those
-    only: the last scale is raised to 4·w₅; a negative mean makes the pair NaN; below 176 pixels the window shrinks
-    to the image, with its peak at half its width; `data_range=None` guesses 255 for a pair whose first image
-    exceeds 128, otherwise 1. Always five scales.
+    `as_published=True` is the variant behind the published diversity figures, to compare with those only: the last
+    scale is raised to 4·w₅; a negative mean makes the pair NaN; below 176 pixels the window shrinks to the image,
+    with its peak at half its width; the window is rounded to float32; `data_range=None` guesses 255 for a pair whose
+    first image exceeds 128, otherwise 1. Always five scales.
 
     Raises ValueError on NaN, on shapes that differ, or on images too small.
     """
-    first, second = _images(first, "first"), _images(second, "second").to(_device(first))
+    first, second = _images(first, "first"), _images(second, "second")
+    second = second.to(first.device)
     if first.shape != second.shape:
         raise ValueError(f"first has shape {tuple(first.shape)}, second {tuple(second.shape)}: give one pair per item")
     side = min(first.shape[1:])
@@ -114,56 +117,61 @@ def _triangle(index: np.ndarray) -> np.ndarray:
 
 def _similarity(first, second, data_range, scales: int, as_published: bool) -> torch.Tensor:
     """(n,) float64 similarity of two blocks of images (n, H, W)."""
-    # The published variant may meet a range far below the images' own, where float32 has too few digits.
-    dtype = torch.float64 if as_published else torch.float32
-    x, y = first.to(dtype), second.to(dtype)
+    x, y = first.double(), second.double()
     if data_range is None:
-        reach = torch.where(x.amax(dim=(1, 2), keepdim=True) > 128, 255.0, 1.0).to(dtype)
-    else:
-        reach = torch.full((len(x), 1, 1), data_range, dtype=dtype, device=x.device)
-    c1, c2 = (0.01 * reach).square(), (0.03 * reach).square()
-    shift = (x.mean(dim=(1, 2), keepdim=True) + y.mean(dim=(1, 2), keepdim=True)) / 2
-    both = torch.stack([x + y - 2 * shift, x - y])
-    value = torch.ones(len(x), dtype=torch.float64, device=x.device)
-    weights = [w / sum(WEIGHTS[:scales]) for w in WEIGHTS[:scales]]
-    for scale, weight in enumerate(weights):
-        mean = _smooth(torch.cat([both, both.square()]))
+        data_range = torch.where(x.amax(dim=(1, 2), keepdim=True) > 128, x.new_tensor(255), 1)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    value = x.new_ones(len(x))
+    both = torch.stack([x + y, x - y])
+    for scale, weight in enumerate(WEIGHTS[:scales]):
+        weight *= sum(WEIGHTS) / sum(WEIGHTS[:scales])
+        mean, spread = _smooth(torch.cat([both, both.square()]), as_published).split(2)
+        spread -= mean.square_()
         # With s = x + y, d = x − y: 4 cov(x, y) = var s − var d and 2 (var x + var y) = var s + var d, so that
         # (2 cov + C) / (var x + var y + C) = 1 − 2 var d / (var s + var d + 2 C). Likewise of means.
-        spread = mean[2:] - mean[:2].square()
-        map_ = 1 - 2 * spread[1] / (spread[0] + spread[1] + 2 * c2)
+        total, apart = spread
+        alike = apart.div_(total.add_(apart).add_(2 * c2)).mul_(-2).add_(1)
         if scale == scales - 1:
-            level, gap = (mean[0] + 2 * shift).square(), mean[1].square()
-            map_ = map_ * (1 - 2 * gap / (level + gap + 2 * c1))
+            level, gap = mean
+            alike = alike * (1 - 2 * gap / (level + gap + 2 * c1))
             weight *= scale if as_published else 1
-        factor = map_.mean(dim=(1, 2)).double()
-        value = value * (factor if as_published else factor.clamp_min(0)) ** weight
+        factor = alike.mean(dim=(1, 2))
+        value *= (factor if as_published else factor.clamp_min(0)) ** weight
         if scale < scales - 1:
             both = F.avg_pool2d(both, 2)
     return value
 
 
-def _smooth(images: torch.Tensor) -> torch.Tensor:
-    """Gaussian mean (..., H, W) -> (..., H − 10, W − 10) by products with band matrices, one block at a time."""
-    size = min(WINDOW, *images.shape[-2:])
-    offset = torch.arange(size, dtype=torch.float64, device=images.device) - size // 2
+def _smooth(images: torch.Tensor, as_published: bool) -> torch.Tensor:
+    """Gaussian mean (m, n, H, W) -> (m, n, H − 10, W − 10) by products with band matrices, one block at a time."""
+    *lead, height, width = images.shape
+    size = min(WINDOW, height, width)
+    images = images.flatten(0, 1)
+    across = images.new_empty(len(images), height, width - size + 1)
+    rows, out = images.flatten(0, 1), across.view(-1, across.shape[2])
+    for start, band in _bands(width, size, as_published, images.device):
+        torch.mm(rows[:, start : start + band.shape[1]], band.T, out=out[:, start : start + len(band)])
+    down = images.new_empty(len(images), height - size + 1, across.shape[2])
+    for start, band in _bands(height, size, as_published, images.device):
+        part = across[:, start : start + band.shape[1]]
+        torch.bmm(band.expand(len(part), -1, -1), part, out=down[:, start : start + len(band)])
+    return down.unflatten(0, lead)
+
+
+@cache
+def _bands(side: int, size: int, as_published: bool, device: torch.device) -> list[tuple[int, torch.Tensor]]:
+    """First output of each block along a side, and the matrix (outputs, inputs) that slides the window there."""
+    offset = torch.arange(size, dtype=torch.float64, device=device) - size // 2
     window = torch.exp(-offset.square() / (2 * SIGMA**2))
-    window = window / window.sum()
-    across = torch.cat([part @ band.T for part, band in _banded(images, window, -1)], dim=-1)
-    return torch.cat([band @ part for part, band in _banded(across, window, -2)], dim=-2)
-
-
-def _banded(images: torch.Tensor, window: torch.Tensor, dim: int):
-    """Overlapping parts of `images` along `dim`, each with the matrix (outputs, inputs) that slides the window."""
-    more, total = len(window) - 1, images.shape[dim]
-    count = min(_BLOCK, total - more)
-    band = window.new_zeros(count, count + more)
-    for place in range(count):
-        band[place, place : place + more + 1] = window
-    band = band.to(images.dtype)
-    for start in range(0, total - more, count):
-        outputs = min(count, total - more - start)
-        yield images.narrow(dim, start, outputs + more), band[:outputs, : outputs + more]
+    if as_published:
+        window = window.float()  # sums to 1 only nearly, and a squared mean is far larger than a variance
+    window = (window / window.sum()).double()
+    bands = []
+    for start in range(0, side - size + 1, _BLOCK):
+        outputs = min(_BLOCK, side - size + 1 - start)
+        lag = torch.arange(outputs + size - 1, device=device) - torch.arange(outputs, device=device)[:, None]
+        bands.append((start, torch.where((lag >= 0) & (lag < size), window[lag.clamp(0, size - 1)], 0.0)))
+    return bands
 
 
 def _images(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
@@ -172,7 +180,3 @@ def _images(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
     if values.ndim != 3:
         raise ValueError(f"{name} has shape {tuple(values.shape)}: give grey images (N, H, W)")
     return samples.rows(values, name).reshape(tuple(values.shape))
-
-
-def _device(images: torch.Tensor) -> torch.device:
-    return images.device

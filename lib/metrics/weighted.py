@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from lib.metrics import samples
 
@@ -22,21 +23,26 @@ class _Order(NamedTuple):
 
     positive: np.ndarray  # (n1,) images of class 1 by falling score
     negative: np.ndarray  # (n0,) images of class 0 by falling score
-    above: np.ndarray  # (n0,) positives that score more than this negative
-    level: np.ndarray  # (n0,) positives that score at least as much
     found: np.ndarray  # (n1,) positives that score at least as much as this positive
     wrong: np.ndarray  # (n1,) negatives that score at least as much as this positive
 
 
-class _Ranked:
-    """Labels and scores sorted once; a subclass turns weights in that order into its statistic."""
+class _Levels(NamedTuple):
+    """One column's rarer class by its m different scores, from the one that loses most comparisons."""
 
-    def __init__(self, labels: ArrayLike, scores: ArrayLike):
+    own: csr_array  # (m, n) picks the images of the rarer class at each score
+    passed: csr_array  # (m + 1, n) the other class: images that this score beats and the one before does not
+
+
+class _Columns:
+    """Labels and scores of k columns, sorted once; a subclass turns weights into its statistic, column by column."""
+
+    def __init__(self, labels: ArrayLike, scores: ArrayLike, prepare: Callable):
         positive, scores = samples.labels_and_scores(labels, scores)
         self.n = len(scores)
         self._single = scores.ndim == 1
         pairs = zip(positive.reshape(self.n, -1).T, scores.reshape(self.n, -1).T, strict=True)
-        self._orders = [_order(*pair) for pair in pairs]
+        self._prepared = [prepare(*pair) for pair in pairs]
 
     def __call__(self, weights: ArrayLike) -> np.ndarray:
         weights = np.asarray(weights)
@@ -45,52 +51,55 @@ class _Ranked:
         # One row per image: picking images in sorted order then copies whole rows, and sums run across draws.
         rows = np.ascontiguousarray(weights.T, dtype=np.float64)
         with np.errstate(invalid="ignore"):  # 0/0 is the NaN of an empty class, as documented
-            values = [
-                self._of(order, rows.take(order.positive, axis=0), rows.take(order.negative, axis=0))
-                for order in self._orders
-            ]
+            values = [self._of(column, rows) for column in self._prepared]
         return values[0] if self._single else np.stack(values, axis=1)
 
-    def _of(self, order: _Order, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-        """The statistic (draws,) from the sorted weights (n1, draws) and (n0, draws) of the two classes."""
+    def _of(self, column: NamedTuple, rows: np.ndarray) -> np.ndarray:
+        """The statistic (draws,) of one column from the weights (n, draws)."""
         raise NotImplementedError
 
 
-class WeightedAuroc(_Ranked):
+class WeightedAuroc(_Columns):
     """`utility.auroc` of weighted images: the weight of correctly ranked pairs, ties counting half."""
 
-    def _of(self, order, positive, negative):
-        total = _running(positive)
-        higher = total.take(order.above, axis=0)
-        if not np.array_equal(order.above, order.level):
-            higher = (higher + total.take(order.level, axis=0)) / 2
-        return np.einsum("ib,ib->b", negative, higher) / (total[-1] * negative.sum(axis=0))
+    def __init__(self, labels: ArrayLike, scores: ArrayLike):
+        super().__init__(labels, scores, _levels)
+
+    def _of(self, column, rows):
+        own = column.own @ rows
+        # Sums up to each score of the rarer class: a running sum over it alone, not over all images.
+        beaten = np.cumsum(column.passed @ rows, axis=0)
+        return np.einsum("ib,ib->b", own, beaten[:-1]) / (own.sum(axis=0) * beaten[-1])
 
 
-class WeightedAuprc(_Ranked):
+class WeightedAuprc(_Columns):
     """`utility.auprc` (average precision) of weighted images."""
 
-    def _of(self, order, positive, negative):
+    def __init__(self, labels: ArrayLike, scores: ArrayLike):
+        super().__init__(labels, scores, _order)
+
+    def _of(self, column, rows):
+        positive = rows.take(column.positive, axis=0)
         total = _running(positive)
-        found = total.take(order.found, axis=0)
-        admitted = found + _running(negative).take(order.wrong, axis=0)
+        found = total.take(column.found, axis=0)
+        admitted = found + _running(rows.take(column.negative, axis=0)).take(column.wrong, axis=0)
         precision = np.divide(found, admitted, out=np.zeros(found.shape), where=admitted > 0)
         return np.einsum("ib,ib->b", positive, precision) / total[-1]
 
 
-class WeightedTprAtFpr(_Ranked):
+class WeightedTprAtFpr(_Columns):
     """`utility.tpr_at_fpr` of weighted images: the largest TPR at a false-positive rate of at most `fpr`."""
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike, *, fpr: float = 0.01):
-        super().__init__(labels, scores)
+        super().__init__(labels, scores, _order)
         if not 0 <= fpr < 1:
             raise ValueError(f"fpr is {fpr}: give a rate in [0, 1)")
         self.fpr = fpr
 
-    def _of(self, order, positive, negative):
-        total, wrong = _running(positive), _running(negative)
-        allowed = wrong.take(order.wrong, axis=0) <= self.fpr * wrong[-1]
-        rate = np.where(allowed, total.take(order.found, axis=0), 0).max(axis=0) / total[-1]
+    def _of(self, column, rows):
+        total, wrong = (_running(rows.take(images, axis=0)) for images in (column.positive, column.negative))
+        allowed = wrong.take(column.wrong, axis=0) <= self.fpr * wrong[-1]
+        rate = np.where(allowed, total.take(column.found, axis=0), 0).max(axis=0) / total[-1]
         return np.where(wrong[-1] > 0, rate, np.nan)
 
 
@@ -127,11 +136,23 @@ def _order(positive: np.ndarray, scores: np.ndarray) -> _Order:
     return _Order(
         positive=ones,
         negative=zeros,
-        above=np.searchsorted(first, second, side="left"),
-        level=np.searchsorted(first, second, side="right"),
         found=np.searchsorted(first, first, side="right"),
         wrong=np.searchsorted(second, first, side="right"),
     )
+
+
+def _levels(positive: np.ndarray, scores: np.ndarray) -> _Levels:
+    n, rare = len(scores), positive
+    if 2 * positive.sum() > n:
+        rare, scores = ~positive, -scores  # a negative is ranked well if the positives beat it: turn all around
+    levels, level = np.unique(scores[rare], return_inverse=True)
+    images, other = np.flatnonzero(rare), np.flatnonzero(~rare)
+    own = csr_array((np.ones(len(images)), (level, images)), shape=(len(levels), n))
+    # A tie is half beaten at its score, the other half at the next one.
+    at = [np.searchsorted(levels, scores[other], side=side) for side in ("left", "right")]
+    cells = np.concatenate(at), np.tile(other, 2)
+    passed = csr_array((np.full(2 * len(other), 0.5), cells), shape=(len(levels) + 1, n))
+    return _Levels(own, passed)
 
 
 def _running(weights: np.ndarray) -> np.ndarray:
