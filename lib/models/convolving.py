@@ -1,0 +1,127 @@
+"""Convolutions of StyleGAN2's kind on a CPU: twice differentiable at first-order prices, and the [1, 3, 3, 1] filter.
+
+Torch's own second derivative of a convolution with respect to the weights, which the gradient penalty and the path
+length need, is a convolution with kernels of the size of the image, several times slower. Here a convolution, its
+adjoint and the product of both that is the weights' gradient are each other's derivatives, all of them fast forms.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def convolve(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
+    """F.conv2d with scale · weight, no bias: x (n, in, h, w), weight (out, in, k, k); stride divides h + 2 padding - k.
+
+    Of a gradient that is itself to be differentiated (create_graph) only the part with respect to x is given.
+    """
+    return _Convolved.apply(x, weight, stride, padding, scale)
+
+
+def spread(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
+    """F.conv_transpose2d likewise, the adjoint of `convolve`: x (n, out, h, w), weight (out, in, k, k)."""
+    return _Spread.apply(x, weight, stride, padding, scale)
+
+
+class Filter(nn.Module):
+    """The separable low-pass filter [1, 3, 3, 1] / 8 of each channel, which keeps a constant constant.
+
+    (n, channels, h, w); how = "same", padding p: (h + 2p - 3, w + 2p - 3), where what lies outside is 0. "half":
+    every second pixel of the result with padding 1. "double": its adjoint times 4, an interpolation to twice the size.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        taps = torch.tensor(TAPS) / sum(TAPS)
+        self.register_buffer("kernel", torch.outer(taps, taps).repeat(channels, 1, 1, 1), persistent=False)
+
+    def same(self, x: Tensor, padding: int) -> Tensor:
+        return _Filtered.apply(x, self.kernel, padding)
+
+    def half(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, stride=2, padding=1, groups=len(self.kernel))
+
+    def double(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, 4 * self.kernel, stride=2, padding=1, groups=len(self.kernel))
+
+
+class _Convolved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.how = stride, padding, scale
+        return _plain(F.conv2d, x, weight, *ctx.how)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _Spread.apply(gradient, weight, *ctx.how), None, None, None, None
+        by_x = _plain(F.conv_transpose2d, gradient, weight, *ctx.how) if ctx.needs_input_grad[0] else None
+        by_weight = _by_weight(x, gradient, weight, *ctx.how) if ctx.needs_input_grad[1] else None
+        return by_x, by_weight, None, None, None
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.how = stride, padding, scale
+        return _plain(F.conv_transpose2d, x, weight, *ctx.how)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _Convolved.apply(gradient, weight, *ctx.how), None, None, None, None
+        by_x = _plain(F.conv2d, gradient, weight, *ctx.how) if ctx.needs_input_grad[0] else None
+        by_weight = _by_weight(gradient, x, weight, *ctx.how) if ctx.needs_input_grad[1] else None
+        return by_x, by_weight, None, None, None
+
+
+class _Filtered(torch.autograd.Function):
+    """A symmetric filter is its own adjoint, but for the padding: so the gradient takes the fast forward form too."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.padding = padding
+        return F.conv2d(x, kernel, padding=padding, groups=len(kernel))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (kernel,) = ctx.saved_tensors
+        return _Filtered.apply(gradient, kernel, len(TAPS) - 1 - ctx.padding), None, None
+
+
+def _plain(operation, x: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
+    return operation(x, weight if scale == 1 else weight * scale, None, stride, padding)
+
+
+def _by_weight(x: Tensor, y: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
+    """The derivative with respect to the weights of the inner product of y with the convolution of x."""
+    if stride > 1 and padding == 0 and x.device.type == "cpu":
+        gradient = _tap_by_tap(x, y, weight, stride)
+    else:
+        gradient = torch.ops.aten.convolution_backward(
+            y, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [False, True, False]
+        )[1]
+    return gradient if scale == 1 else gradient.mul_(scale)
+
+
+def _tap_by_tap(x: Tensor, y: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """One matrix product for each place of the kernel: on a CPU nearly twice as fast where the stride is not 1."""
+    height, width = y.shape[2:]
+    rows = y.permute(1, 0, 2, 3).flatten(1) if not _last(y) else y.permute(0, 2, 3, 1).flatten(0, 2).T
+    out = torch.empty_like(weight.permute(2, 3, 0, 1), memory_format=torch.contiguous_format)
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            part = x[:, :, i : i + stride * height : stride, j : j + stride * width : stride]
+            torch.mm(rows, part.permute(0, 2, 3, 1).reshape(-1, x.shape[1]), out=out[i, j])
+    return out.permute(2, 3, 0, 1)
+
+
+def _last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
