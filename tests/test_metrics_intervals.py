@@ -159,12 +159,12 @@ def test_coverage_of_frechet_by_patient():
 @pytest.mark.parametrize("d", [3, 90])
 def test_a_corrected_frechet_interval_is_for_the_populations(d):
     rng = np.random.default_rng(13)
-    scale = np.arange(1, d + 1) ** -1.5  # a falling spectrum, as features have; 90 of 80 images take the Gram matrix
-    truth = ((0.3 * scale) ** 2).sum() + (0.8 * scale[0]) ** 2
+    scale = np.arange(1, d + 1) ** -1.5  # a falling spectrum, as features have; with 90 of them 50 images are few
+    truth = ((0.3 * scale) ** 2).sum() + 0.3**2
     found, plain = [], []
     for _ in range(60):
-        real, synthetic = scale * rng.normal(size=(80, d)), 1.3 * scale * rng.normal(size=(80, d))
-        synthetic[:, 0] += 0.8
+        real, synthetic = scale * rng.normal(size=(50, d)), 1.3 * scale * rng.normal(size=(50, d))
+        synthetic[:, 0] += 0.3
         found.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=40, corrected=True, rng=rng))
         plain.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=2, rng=rng).value)
     values = np.array([one.value for one in found])

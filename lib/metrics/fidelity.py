@@ -60,7 +60,7 @@ def frechet_of_subsets(
     synthetic: ArrayLike | torch.Tensor,
     real_keep: np.ndarray,
     synthetic_keep: np.ndarray,
-    memory: int = 2**28,
+    memory: int = 2**24,
 ) -> np.ndarray:
     """`frechet_distance` of many subsets of the same two sets of features, (draws,) float64.
 
@@ -88,9 +88,9 @@ def frechet_of_subsets(
             (rows, held_1), (columns, held_2) = _kept_first(keep_1), _kept_first(keep_2)
             cross = products[rows[:, :, None], columns[:, None, :]]
             cross -= (mean_1 @ synthetic.T).gather(1, columns)[:, None, :]
-            cross -= (mean_2 @ real.T).gather(1, rows)[:, :, None]
-            cross += (mean_1 * mean_2).sum(dim=1)[:, None, None]
-            cross *= held_1[:, :, None] & held_2[:, None, :]
+            cross -= ((mean_2 @ real.T).gather(1, rows) - (mean_1 * mean_2).sum(dim=1)[:, None])[:, :, None]
+            if not (held_1.all() and held_2.all()):
+                cross *= held_1[:, :, None] & held_2[:, None, :]
             # Singular values by the smaller Gram matrix: three times faster, and its rounding, 1e-8 of the largest,
             # is nothing beside the spread of the draws.
             gram = cross @ cross.mT if cross.shape[1] <= cross.shape[2] else cross.mT @ cross

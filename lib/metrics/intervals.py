@@ -151,8 +151,8 @@ def bootstrap_frechet(
 
     `corrected=True` takes that bias out: as far as it falls with 1/n, smaller subsamples show it, and the value is the
     jackknife's value − (G − d) / d · (mean of the draws − value). The interval is then for the distance of the
-    populations. It can be negative, as an unbiased estimate of 0 must. With features far wider than n the bias falls
-    more slowly than 1/n and part of it stays.
+    populations, and can be negative, as an unbiased estimate of 0 must. But with features far wider than n, of a
+    spectrum that falls slowly, the bias falls more slowly than 1/n, and most of it may stay: compare at equal n still.
 
     `real` is (n₁, d) with patients `real_groups` (n₁,), `synthetic` (n₂, d); None: every image is its own unit.
     `Interval.draws` holds the distances of the subsamples, `units` the smaller number of patients. Raises

@@ -32,7 +32,7 @@ def ms_ssim(
     Gaussian window of SD 1.5, valid convolution, means over the map, 2 × 2 mean between scales (an odd last row or
     column is left out), C₁ = (.01 L)², C₂ = (.03 L)². A negative mean counts as 0, and so does the product: no pair
     is lost. These are the conventions of MONAI and pytorch-msssim. Five scales need 176 pixels; of smaller images
-    take `fitting_scales` of them, whose weights are scaled to the sum of all five (1.0001): state image size and scales.
+    take `fitting_scales` of them, whose weights are scaled to the sum of all five (1.0001): state size and scales.
     Computed in float64, as the difference of E x² and (E x)² has few digits left in float32 (1e-5 in the peers).
 
     `as_published=True` is the variant behind the published diversity figures, to compare with those only: the last
