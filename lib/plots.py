@@ -154,6 +154,20 @@ def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None,
     return ax
 
 
+def matrix(ax: Axes, values: ArrayLike, labels: Sequence[str], *, limit: float = 1.0) -> Axes:
+    """A matrix (k, k) of correlations from −limit (blue) to limit (red), each printed in its cell up to eight labels."""
+    values = np.asarray(values, float)
+    ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if len(labels) <= 8:
+        for row, column in np.ndindex(*values.shape):
+            colour = "white" if abs(values[row, column]) > 0.7 * limit else "0.15"
+            ax.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=5.5)
+    ax.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.tick_params(length=0)
+    return ax
+
+
 def confusion(ax: Axes, matrix: ArrayLike, labels: Sequence[str]) -> Axes:
     """A confusion matrix (k, k), true class by row: each cell's share of its row as shade, its value as text."""
     matrix = np.asarray(matrix, float)

@@ -81,15 +81,18 @@ class Run:
             )
         return path
 
-    def figure(self, item: str, figure: Figure, *, n: str | int) -> Figure:
+    def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> Figure:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
 
-        `n` says how many of what the figure rests on ("1,104 train crops"). Returns the figure.
+        `n` says how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers
+        and nothing of this run, and its stamp says so. Returns the figure.
         """
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
         stamp += f" · {facts['revision']}"
-        if self.is_smoke:
+        if replot:
+            stamp = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
+        elif self.is_smoke:
             stamp = "SMOKE RUN: these numbers mean nothing · " + stamp
         note = figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
         room = 0.985 * figure.bbox.width / note.get_window_extent().width

@@ -128,6 +128,13 @@ def test_typesetting_counts_deviations_and_minus():
     assert shown.to_dict("list") == {"n": ["1,104", ""], "d": ["−0.50 ± 0.10", "2.00 ± 0.25"], "said": ["yes", ""]}
 
 
+def test_a_replot_does_not_pass_for_a_result_of_this_run(suite):
+    figure = draw()
+    Run("09_nobody", "smoke", "phantom", 0).figure("fig1", figure, n="7 published bars", replot=True)
+    (stamp,) = [text.get_text() for text in figure.texts]
+    assert stamp.startswith("published numbers, plotted again; nothing of this run · n = 7 published bars")
+
+
 def test_undeclared_items_and_claims_are_refused(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     with pytest.raises(ValueError, match="unknown item 'fig9': paper.yaml declares fig1, tab1"):
