@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from lib import seeding
-from lib.models.convolving import Filter, convolve, spread
+from lib.models.convolving import Doubling, Filter, convolve, spread
 from lib.models.stylegan2 import Discriminator, Generator, _Block, _deviation, _Styled
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
@@ -35,7 +35,7 @@ def test_filter_is_the_literal_one(last):
     f = Filter(3)
     for got, expected in (
         (f.same(given, 1), _upfirdn(x.numpy(), 1, 1, 1, 1)), (f.same(given, 2), _upfirdn(x.numpy(), 1, 2, 2, 1)),
-        (f.half(given), _upfirdn(x.numpy(), 1, 1, 1, 2)), (f.double(given), 4 * _upfirdn(x.numpy(), 2, 2, 1, 1)),
+        (f.half(given), _upfirdn(x.numpy(), 1, 1, 1, 2)), (Doubling(8)(given), 4 * _upfirdn(x.numpy(), 2, 2, 1, 1)),
     ):  # fmt: skip
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
 
@@ -86,10 +86,10 @@ def test_block_of_the_discriminator_is_the_literal_one():
         got = block(x)
         y = F.conv2d(x, block.first.weight / 54**0.5, block.first.bias.flatten(), padding=1)
         y = torch.from_numpy(_upfirdn((2**0.5 * F.leaky_relu(y, 0.2)).numpy(), 1, 2, 2, 1)).float()
-        y = 2**0.5 * F.leaky_relu(
-            F.conv2d(y, block.second.weight / 54**0.5, block.second.bias.flatten(), stride=2), 0.2
-        )
-        skip = F.conv2d(torch.from_numpy(_upfirdn(x.numpy(), 1, 1, 1, 2)).float(), block.skip.weight / 6**0.5)
+        y = F.conv2d(y, block.second.weight / 54**0.5, block.second.bias.flatten(), stride=2)
+        y = 2**0.5 * F.leaky_relu(y, 0.2)
+        halved = torch.from_numpy(_upfirdn(x.numpy(), 1, 1, 1, 2)).float()
+        skip = F.conv2d(halved, block.skip.weight[:, :, None, None] / 6**0.5)
     torch.testing.assert_close(got, (y + skip) / 2**0.5, rtol=1e-5, atol=1e-5)
 
 

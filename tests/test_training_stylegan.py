@@ -178,7 +178,7 @@ def test_augmentation_is_neutral_at_0_and_reaches_a_share_p():
     # Seven changes of probability p (a shift may be by no pixel, once in 25), and two that are none in 1/2 and 1/4.
     expected = 0.95**6 * (1 - 0.05 * 24 / 25) * (1 - 0.025) * (1 - 0.0375)
     assert float(untouched.float().mean()) == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 400))
-    x = images[:4].double().requires_grad_()
+    x = images[:4].clone().requires_grad_()
     seen = augmented(x, 0.8, torch.Generator().manual_seed(2))
     assert torch.isfinite(torch.autograd.grad(seen.square().sum(), x)[0]).all()
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.convolving import Filter, convolve, spread
+from lib.models.convolving import Doubling, Filter, convolve, spread
 
 SIZES = (8, 16, 32, 64, 128, 256)
 GROUP = 4
@@ -43,7 +43,7 @@ class Generator(nn.Module):
             self.convolutions.append(_Styled(before, after, latent, 4 << level, up=True))
             self.convolutions.append(_Styled(after, after, latent, 4 << level))
         self.to_image = nn.ModuleList([_ToImage(width, channels, latent) for width in widths])
-        self.filter = Filter(channels)
+        self.doublings = nn.ModuleList([Doubling(4 << level) for level in range(len(widths) - 1)])
         self.to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor, labels: Tensor, noise: torch.Generator | None = None) -> Tensor:
@@ -65,7 +65,7 @@ class Generator(nn.Module):
         for level in range(1, len(self.to_image)):
             for at in (2 * level - 1, 2 * level):
                 x = self.convolutions[at](x, w[:, at], noise)
-            image = self.filter.double(image) + self.to_image[level](x, w[:, 2 * level + 1])
+            image = self.doublings[level - 1](image) + self.to_image[level](x, w[:, 2 * level + 1])
         return image
 
 
@@ -81,10 +81,10 @@ class Discriminator(nn.Module):
         self.image_size, self.classes, self.channels = image_size, classes, channels
         widths = _widths(image_size, maps)[::-1]
         last = widths[-1]
-        self.from_image = _Convolution(channels, widths[0], 1)
+        self.from_image = _Pointwise(channels, widths[0])
         pairs = zip(widths, widths[1:], strict=False)
         self.blocks = nn.ModuleList([_Block(*pair, gain=1.0 if i else _GAIN) for i, pair in enumerate(pairs)])
-        self.last = _Convolution(last + 1, last, 3)
+        self.last = _Convolution(last + 1, last)
         self.dense = _Dense(16 * last, last, gain=_GAIN)
         self.head = _Dense(last, last if classes > 1 else 1, gain=_GAIN)
         self.label_map = _LabelMap(0, classes, last, mapping_layers) if classes > 1 else None
@@ -137,18 +137,30 @@ class _Dense(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """A convolution with weights scaled by gain / √inputs of a kernel; padded to the same size at stride 1."""
+    """A 3 x 3 convolution with weights scaled by gain / √(9 inputs); padded to the same size at stride 1."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, gain: float = 1.0, bias: bool = True):
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, gain: float = 1.0):
         super().__init__()
-        self.scale, self.stride = gain / math.sqrt(inputs * kernel**2), stride
-        self.padding = kernel // 2 if stride == 1 else 0
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1)) if bias else None
+        self.scale, self.stride = gain / math.sqrt(9 * inputs), stride
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = convolve(x, self.weight, stride=self.stride, padding=self.padding, scale=self.scale)
-        return x if self.bias is None else x.add_(self.bias)
+        x = convolve(x, self.weight, stride=self.stride, padding=int(self.stride == 1), scale=self.scale)
+        return x.add_(self.bias)
+
+
+class _Pointwise(nn.Module):
+    """A 1 x 1 convolution, which is a dense layer of each pixel; the result has its channels last in memory."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = 1.0, bias: bool = True):
+        super().__init__()
+        self.scale = gain / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.permute(0, 2, 3, 1), self.weight * self.scale, self.bias).permute(0, 3, 1, 2)
 
 
 class _Styled(nn.Module):
@@ -208,9 +220,9 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, gain: float = 1.0):
         super().__init__()
-        self.first = _Convolution(inputs, inputs, 3, gain=gain)
-        self.second = _Convolution(inputs, outputs, 3, stride=2, gain=_GAIN)  # and its own gain is lost in the / √2
-        self.skip = _Convolution(inputs, outputs, 1, gain=gain / _GAIN, bias=False)
+        self.first = _Convolution(inputs, inputs, gain=gain)
+        self.second = _Convolution(inputs, outputs, stride=2, gain=_GAIN)  # and its own gain is lost in the / √2
+        self.skip = _Pointwise(inputs, outputs, gain=gain / _GAIN, bias=False)
         self.filter = Filter(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
