@@ -1,0 +1,107 @@
+"""Membership inference: planted leaks are found, their absence too, and small samples say nothing."""
+
+import numpy as np
+import pytest
+
+from lib.metrics.intervals import Interval
+from lib.metrics.membership import MembershipInference, membership_inference, membership_verdict
+
+
+def _answers(n, confidence, rng, classes=3):
+    """Probabilities of a classifier whose logit of the true class is `confidence` above the others, on average."""
+    labels = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes))
+    logits[np.arange(n), labels] += confidence
+    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), labels
+
+
+def _attack(member, nonmember, *, n=300, seed=0, **options):
+    rng = np.random.default_rng(seed)
+    (inside, inside_labels), (outside, outside_labels) = _answers(n, member, rng), _answers(n, nonmember, rng)
+    return membership_inference(
+        member=inside, nonmember=outside, member_labels=inside_labels, nonmember_labels=outside_labels, rng=rng,
+        draws=200, **options,
+    )  # fmt: skip
+
+
+def test_a_leak_is_found_up_to_the_best_threshold():
+    """A memorising target: the best possible accuracy of logits 5 against 1 is found to a few points."""
+    found = _attack(5, 1)
+    rng = np.random.default_rng(1)
+    loss = [-np.log(p[np.arange(len(y)), y]) for p, y in (_answers(20_000, c, rng) for c in (5, 1))]
+    cuts = np.quantile(np.concatenate(loss), np.linspace(0, 1, 200))[:, None]
+    best = max((loss[0] <= cuts).mean(axis=1) / 2 + (loss[1] > cuts).mean(axis=1) / 2)
+    assert best - 0.04 < found.accuracy.value < best + 0.04
+    assert found.accuracy.low > 0.8
+    assert found.splits.mean() == pytest.approx(found.accuracy.value, abs=0.01)
+    assert sum(found.chosen.values()) == 20
+    assert found.images == 600
+
+
+def test_no_leak_is_chance():
+    values = [_attack(2, 2, seed=seed, splits=8).accuracy for seed in range(6)]
+    assert abs(np.mean([v.value for v in values]) - 0.5) < 0.03
+    assert sum(v.low <= 0.5 <= v.high for v in values) >= 5
+
+
+def test_sides_of_different_size_are_balanced():
+    rng = np.random.default_rng(0)
+    (inside, first), (outside, second) = _answers(700, 2, rng), _answers(90, 2, rng)
+    found = membership_inference(
+        member=inside, nonmember=outside, member_labels=first, nonmember_labels=second, rng=rng, draws=200
+    )
+    assert 0.4 < found.accuracy.value < 0.6  # "everyone is a member" would be right 89 % of the time
+
+
+def test_groups_are_never_torn():
+    """Images of one patient are copies: an attacker who trained on one would know the other."""
+    rng = np.random.default_rng(0)
+    inside, labels = _answers(40, 2, rng)
+    outside, others = _answers(40, 2, rng)
+    twice = {"member": np.repeat(inside, 9, axis=0), "nonmember": np.repeat(outside, 9, axis=0)}
+    twice |= {"member_labels": np.repeat(labels, 9), "nonmember_labels": np.repeat(others, 9)}
+    groups = {"member_groups": np.repeat(np.arange(40), 9), "nonmember_groups": np.repeat(np.arange(40, 80), 9)}
+    found = membership_inference(**twice, **groups, rng=np.random.default_rng(1), draws=200)
+    assert found.accuracy.units == 80
+    assert found.accuracy.low < 0.55
+    assert found.accuracy.high - found.accuracy.low > 0.1
+
+
+def _found(value, low, images=1000):
+    interval = Interval(value, low, value + (value - low), 0.95, images, np.zeros(1))
+    return MembershipInference(interval, np.array([value]), {}, images)
+
+
+@pytest.mark.parametrize(
+    ("released", "real", "verdict"),
+    [
+        (_found(0.70, 0.65), _found(0.80, 0.75), "leaks"),
+        (_found(0.52, 0.48), _found(0.70, 0.65), "no leak found"),
+        (_found(0.54, 0.51), _found(0.70, 0.65), "no leak found"),  # significant, and at most 0.55
+        (_found(0.60, 0.49), _found(0.62, 0.58), "inconclusive"),  # the real images hardly leak more
+        (_found(0.52, 0.48), _found(0.55, 0.51), "inconclusive"),  # the attack misses its positive control
+        (_found(0.70, 0.65, images=300), _found(0.80, 0.75), "inconclusive"),
+        (_found(0.52, 0.48), _found(0.80, 0.75, images=86), "inconclusive"),
+    ],
+)
+def test_verdicts(released, real, verdict):
+    """B10."""
+    assert membership_verdict(released=released, real=real) == verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"member": np.zeros((40, 3))}, "add up to 1"),
+        ({"member": np.full((40, 2), 0.5)}, "labels do not fit"),
+        ({"nonmember": np.full((40, 4), 0.25)}, "different numbers of classes"),
+        ({"member_labels": np.full(40, 3)}, "member_labels do not fit"),
+        ({"member": np.full((40, 3), np.nan)}, "NaN"),
+        ({"member_groups": np.zeros(40, dtype=int)}, "patients on a side are too few"),
+    ],
+)
+def test_bad_input_is_refused(changes, message):
+    sides = {"member": np.full((40, 3), 1 / 3), "nonmember": np.full((40, 3), 1 / 3)}
+    labels = {"member_labels": np.arange(40) % 3, "nonmember_labels": np.arange(40) % 3}
+    with pytest.raises(ValueError, match=message):
+        membership_inference(**sides | labels | changes, rng=np.random.default_rng(0))
