@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from lib.phantoms import signs
+from lib.phantoms.signs import SIGNS, bell, ramp
 
 _RENDERED = (64, 256)  # films are drawn at twice their size, within these, and box-averaged
 _GRIDS = {"cloud": 11, "mesh": 60, "noise": 128}  # control points of the random fields, in each direction
@@ -43,11 +43,11 @@ def _expose(t: dict[str, np.ndarray], size: int) -> np.ndarray:
     g["edge_v"] = np.sqrt(c["blur"] ** 2 + (0.6 / size) ** 2) / c["high"]
     g["tall"] = c["high"] / c["wide"]
     level = _normal(c, g, size, t)
-    for name, add in signs.SIGNS.items():
+    for name, add in SIGNS.items():
         some = t[name].any(axis=1)
         if some.any():
             level[some] += add({k: v[..., some, :, :] for k, v in c.items()}, {k: v[some] for k, v in g.items()})
-    level += _hardware(t, c, size)
+    level += _hardware(t, size)
     level += c["noise"] * g["noise"]
     veil = _pool(size)
     level += 0.15 * (veil @ level @ veil.T - level)  # scatter
@@ -57,21 +57,10 @@ def _expose(t: dict[str, np.ndarray], size: int) -> np.ndarray:
     return grey * np.clip((0.5 - abs(film - 0.5)) * size + 0.5, 0, 1)
 
 
-def _ramp(distance, width):
-    """0 below, 1 above: a linear edge."""
-    distance = distance / width
-    distance += 0.5
-    return np.clip(distance, 0, 1, out=distance)
-
-
-def _bell(distance, width):
-    return np.exp(-np.minimum((distance / width) ** 2, 30))
-
-
 def _normal(c, g, size, t):
     """Attenuation (n, H, W) of the thorax without signs; its outlines join `g`."""
     u, v, fine_u, fine_v = g["u"], g["v"], g["edge_u"], g["edge_v"]
-    a, left = abs(u), _ramp(u, 0.30)
+    a, left = abs(u), ramp(u, 0.30)
     flat = c["Emphysema"].max(0)
     # The lung: under an arch, above a dome, beside the mediastinum.
     rise = 1 - np.clip(1 - v / 0.95, 0, None) ** (c["apex"] + 0.8 * flat)
@@ -82,16 +71,16 @@ def _normal(c, g, size, t):
     drop = c["drop"] * (1 - 0.75 * flat)
     crest = 1 + 0.11 * flat + c["lower"] * left
     fall = (a - 0.44) ** 2 / 0.30 * np.where(a > 0.44, 0.4 + 0.6 * a, 0.25)
-    g["angle"], g["dome"] = crest + 1.05 * drop, crest - pick(raised, left) + drop * fall
-    g["cover"] = cover = _ramp(gap, fine_u) * _ramp(g["dome"] - v, fine_v)
-    cover *= _ramp(a - 0.42 + 0.40 * rise, fine_u)
+    g["angle"], g["dome"] = crest + 1.05 * drop, crest - _pick(raised, left) + drop * fall
+    g["cover"] = cover = ramp(gap, fine_u) * ramp(g["dome"] - v, fine_v)
+    cover *= ramp(a - 0.42 + 0.40 * rise, fine_u)
     # The heart and the great vessels take the place of air.
     spine = u - c["lean"] * (v - 0.5)
     # Gas and fluid push the mediastinum away, lost volume pulls it.
     push = c["Pneumothorax"] + 0.6 * c["Effusion"] - 0.6 * c["Atelectasis"]
     middle = spine - 0.10 * (push[0] - push[1])
     big = c["Cardiomegaly"].max(0)
-    solid = 1 - _ramp(c["mediastinum"] * (0.85 + 0.5 * np.clip(v - 0.15, 0, 0.6)) - abs(middle), 0.06 + fine_u)
+    solid = 1 - ramp(c["mediastinum"] * (0.85 + 0.5 * np.clip(v - 0.15, 0, 0.6)) - abs(middle), 0.06 + fine_u)
     across = middle - c["heart_at"] - 0.10 * big
     down = v - c["heart_low"] - c["heart_tilt"] * 0.25 * across
     broad = c["heart"] * (1 + 0.62 * big) * (1 - 0.18 * flat)
@@ -105,7 +94,7 @@ def _normal(c, g, size, t):
     slope = 0.02 - 0.36 * np.exp(-np.clip(a - 0.34, 0, None) / 0.25) + 0.4 * np.clip(a - 1.35, 0, None) ** 2
     arm = 0.5 + 0.5 * np.cos(np.pi * np.clip((v + 0.05) / 0.5, 0, 1))
     flank = c["flank"] + 1.1 * arm + 0.10 * np.clip(v - 0.9, 0, 0.5)
-    body = _ramp(np.maximum(v - slope, (0.30 - a) / g["tall"]), fine_v + 0.04) * _ramp(flank - a, 0.08)
+    body = ramp(np.maximum(v - slope, (0.30 - a) / g["tall"]), fine_v + 0.04) * ramp(flank - a, 0.08)
     deep = np.sqrt(np.clip(1 - (a / (flank + 0.05)) ** 2, 0.05, 1))
     level = body * (c["tissue"] * (0.25 + 0.75 * deep) + 0.45 * np.clip(v - 0.35, -0.5, 0.8) - 0.22)
     level += _OUTSIDE * (body - 1)
@@ -113,25 +102,25 @@ def _normal(c, g, size, t):
     g["lung"] = lung = cover * (1 - 0.95 * solid) * (0.65 + 0.35 * depth * (2 - depth))
     level -= c["air"] * lung
     level += 0.85 * solid * np.clip(1 - 2 * (v - 1.05), 0.4, 1)
-    level += 0.75 * _ramp(v - g["dome"], 0.02) * _ramp(flank - a, 0.4) * (1 - 0.4 * solid) * (1 + 0.1 * g["cloud"])
+    level += 0.75 * ramp(v - g["dome"], 0.02) * ramp(flank - a, 0.4) * (1 - 0.4 * solid) * (1 + 0.1 * g["cloud"])
     _bones(c, g, level, a, left, spine, size)
     # Windpipe, gas in the stomach, breasts.
-    windpipe = _bell(middle - 0.01, 0.07) * _ramp(0.37 - v, 0.06)
-    windpipe += _bell(abs(middle) - 0.10 - 0.6 * (v - 0.40), 0.06) * _bell(v - 0.40, 0.05)
+    windpipe = bell(middle - 0.01, 0.07) * ramp(0.37 - v, 0.06)
+    windpipe += bell(abs(middle) - 0.10 - 0.6 * (v - 0.40), 0.06) * bell(v - 0.40, 0.05)
     level -= 0.55 * windpipe * body
     gas = _ball(u - 0.50, v - g["angle"] - 0.02 + c["Atelectasis"][1] * 0.1, 0.24, 0.10, fine_u)
-    level -= np.clip(c["bubble"], 0, 1.2) * 0.9 * gas * _ramp(v - g["dome"] - 0.03, 0.03)
+    level -= np.clip(c["bubble"], 0, 1.2) * 0.9 * gas * ramp(v - g["dome"] - 0.03, 0.03)
     level += 0.45 * np.clip(c["breast"], 0, 0.8) * _ball(a - 0.62, v - 0.78, 0.50, 0.26, 0.15)
     # Vessels, and the haze of those too fine to be seen.
-    tree = _strew(t["vessel"], t["vessel_wide"], 20 * t["vessel_wide"], c, size, max(12, size // 5))
-    tree += 0.25 * _bell(a - 0.22, 0.12) * _bell(v - 0.48, 0.13)
+    tree = _strew(t["vessel"], t["vessel_wide"], 20 * t["vessel_wide"], t, size, max(12, size // 5))
+    tree += 0.25 * bell(a - 0.22, 0.12) * bell(v - 0.48, 0.13)
     g["tree"] = tree = tree * c["vessels"] * np.minimum(cover, 1 - 0.6 * solid)
     level += tree
     level += c["parenchyma"] * g["mesh"] * lung
     return level
 
 
-def pick(pair: np.ndarray, left: np.ndarray) -> np.ndarray:
+def _pick(pair: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Of a quantity (2, n, 1, 1) of the right and the left side, that of each column: (n, 1, W)."""
     return pair[0] + (pair[1] - pair[0]) * left
 
@@ -139,34 +128,34 @@ def pick(pair: np.ndarray, left: np.ndarray) -> np.ndarray:
 def _ball(x, y, wide, high, edge):
     """Thickness, 0 to 1, of an ellipsoid seen through."""
     inside = 1 - (x / wide) ** 2 - (y / high) ** 2
-    return np.sqrt(np.clip(inside, 0, 1)) * _ramp(inside, 4 * edge)
+    return np.sqrt(np.clip(inside, 0, 1)) * ramp(inside, 4 * edge)
 
 
 def _bones(c, g, level, a, left, spine, size):
     """Adds spine, ribs, clavicles and shoulder blades to `level`."""
     v, fine_v = g["v"], g["edge_v"]
-    cage = _ramp(g["wall"] + 0.05 - a, 0.05) * _ramp(g["dome"] + 0.05 - v, 0.2)
+    cage = ramp(g["wall"] + 0.05 - a, 0.05) * ramp(g["dome"] + 0.05 - v, 0.2)
     fine = np.maximum(0.10, fine_v / c["spacing"])
     # Behind, ribs run outwards and turn down at the wall; in front, they come back down to the midline.
     arc = -0.14 * a + 0.20 * a**2 + 0.30 * a**4
     behind = (v - arc * (0.8 + 0.4 * v)) / c["spacing"] + c["rib_phase"]
     ribs = _tube(behind, 0.23, fine)
     front = (v - c["steep"] * (1 - a) + 0.14 * a**3) / (1.15 * c["spacing"]) + c["rib_phase"] + 0.3
-    ribs += 0.50 * _tube(front, 0.27, fine) * np.clip(2.2 * (a - 0.40), 0, 1) * _ramp(0.92 - a, 0.2)
-    ribs *= cage * _ramp(a - 0.10, 0.06)
-    ribs *= _ramp(behind - c["rib_phase"] + 0.4, 0.2)  # none above the first
+    ribs += 0.50 * _tube(front, 0.27, fine) * np.clip(2.2 * (a - 0.40), 0, 1) * ramp(0.92 - a, 0.2)
+    ribs *= cage * ramp(a - 0.10, 0.06)
+    ribs *= ramp(behind - c["rib_phase"] + 0.4, 0.2)  # none above the first
     g["ribs"] = ribs = c["rib"] * ribs
     level += ribs
-    level += 0.30 * _ramp(0.115 - abs(spine), 0.03) * (1 + 0.35 * np.cos(2 * np.pi / c["spacing"] * v))
+    level += 0.30 * ramp(0.115 - abs(spine), 0.03) * (1 + 0.35 * np.cos(2 * np.pi / c["spacing"] * v))
     # Clavicles: a gentle S from the breastbone to the shoulder.
     along = (a - 0.12) / 1.0
     height = c["clavicle_at"] + (2 * left - 1) * 0.008 - c["clavicle_tilt"] * along + 0.035 * np.sin(5.5 * along - 0.3)
     thick = 0.030 + 0.02 * (along - 0.5) ** 2
-    bone = np.clip(1.4 - abs(v - height) / thick, 0, 1) * _ramp(along, 0.03) * _ramp(1.15 - along, 0.1)
+    bone = np.clip(1.4 - abs(v - height) / thick, 0, 1) * ramp(along, 0.03) * ramp(1.15 - along, 0.1)
     level += c["clavicle"] * bone
     blade = a - c["scapula"] - 0.22 * (v - 0.25) ** 2 * 4
-    blade = _ramp(blade, 0.03) * (0.6 + 0.6 * _bell(blade, 0.035)) * _ramp(0.60 - v, 0.1) * _ramp(v - 0.02, 0.1)
-    level += 0.22 * blade * _ramp(1.45 - a, 0.1)
+    blade = ramp(blade, 0.03) * (0.6 + 0.6 * bell(blade, 0.035)) * ramp(0.60 - v, 0.1) * ramp(v - 0.02, 0.1)
+    level += 0.22 * blade * ramp(1.45 - a, 0.1)
     level += 0.5 * _ball(a - 1.38, v - 0.06, 0.20, 0.13, 0.03)  # head of the humerus
 
 
@@ -175,11 +164,11 @@ def _tube(phase, half, fine):
     away = phase - np.floor(phase)
     away -= 0.5
     np.abs(away, out=away)
-    cover = _ramp(half - away, fine)
+    cover = ramp(half - away, fine)
     return cover * (0.62 + 0.5 * (away / half) ** 2)
 
 
-def _hardware(t, c, size):
+def _hardware(t, size):
     """Lines, leads and the letter of a side: (n, H, W)."""
     seen = t["line_shine"]
     if not seen.any():
@@ -189,35 +178,38 @@ def _hardware(t, c, size):
     to_v = (line[:, letter:, ..., 1] - t["top"][:, None, None]) / t["high"][:, None, None]
     line[:, letter:] = np.stack([to_u, to_v], -1)
     wide = np.full((*seen.shape, 2), 0.0085, np.float32)
-    return _strew(line, wide, np.repeat(seen[..., None], 2, -1), c, size, 2 * size)
+    return _strew(line, wide, np.repeat(seen[..., None], 2, -1), t, size, 3 * size // 2)
 
 
-def _strew(curves, wide, shine, c, size, points):
+def _strew(curves, wide, shine, t, size, points):
     """Curves of three control points (n, S, 3, 2) in (u, v), as an image: (n, H, W).
 
     wide, shine: (n, S, 2) SD across, in half-widths of the thorax, and attenuation, at both ends.
     """
+    film, curve = np.nonzero(shine.any(-1))
+    curves, wide, shine = curves[film, curve], wide[film, curve], shine[film, curve]
     s = (np.arange(points, dtype=np.float32) + 0.5) / points
     basis = (1 - s) ** 2, 2 * s * (1 - s), s**2
-    xy = sum(np.moveaxis(curves[:, :, i], -1, 0)[..., None] * weight for i, weight in enumerate(basis))
-    x = (xy[0] * c["wide"] + c["centre"]) * size - 0.5
-    y = ((xy[1] * c["high"] + c["top"]) * (1 - 2 * c["bar"]) + c["bar"]) * size - 0.5
+    x, y = (sum(curves[:, i, axis, None] * basis[i] for i in range(3)) for axis in range(2))
+    own = {k: t[k][film, None] for k in ("wide", "centre", "high", "top", "bar")}
+    x = (x * own["wide"] + own["centre"]) * size - 0.5
+    y = ((y * own["high"] + own["top"]) * (1 - 2 * own["bar"]) + own["bar"]) * size - 0.5
     step = np.hypot(np.gradient(x, axis=-1), np.gradient(y, axis=-1))
-    ends = np.stack([1 - s, s])
-    sd = (wide @ ends) * c["wide"]
-    weight = (shine @ ends) * step * sd * (size * np.sqrt(2 * np.pi))
-    inside = (x > 0) & (x < size - 1) & (y > 0) & (y < size - 1) & (weight > 0)
-    film = np.broadcast_to(np.arange(len(x))[:, None, None], x.shape)[inside]
+    sd = (wide[:, :1] + (wide[:, 1:] - wide[:, :1]) * s) * own["wide"]
+    weight = (shine[:, :1] + (shine[:, 1:] - shine[:, :1]) * s) * step * sd * np.float32(size * np.sqrt(2 * np.pi))
+    inside = (x > 0) & (x < size - 1) & (y > 0) & (y < size - 1)
+    film = np.broadcast_to(film[:, None], x.shape)[inside]
     x, y, weight, sd = x[inside], y[inside], weight[inside], sd[inside]
     column, row = x.astype(np.intp), y.astype(np.intp)
     x, y = x - column, y - row
     where = (film * size + row) * size + column
+    taps = ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (size, (1 - x) * y), (size + 1, x * y))
     grade = np.clip(np.interp(np.log(sd), np.log(_WIDTHS), np.arange(len(_WIDTHS))), 0, len(_WIDTHS) - 1)
-    total, cells = 0, len(curves) * size * size
+    total, cells = 0, len(t["key"]) * size * size
     for i, blur in enumerate(_blurs(size)):
-        share = weight * np.clip(1 - abs(grade - i), 0, 1)
-        taps = ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (size, (1 - x) * y), (size + 1, x * y))
-        image = sum(np.bincount(where + move, share * part, cells) for move, part in taps)
+        near = np.flatnonzero(abs(grade - i) < 1)
+        share = weight[near] * (1 - abs(grade[near] - i))
+        image = sum(np.bincount(where[near] + move, share * part[near], cells) for move, part in taps)
         total = total + blur @ image.astype(np.float32).reshape(-1, size, size) @ blur.T
     return total
 
