@@ -33,11 +33,13 @@ class _Strict(BaseModel):
 class Item(_Strict):
     """A figure or table that a notebook must regenerate.
 
-    `published` holds confirmed values only, None where there are none; `source` says where they stand.
+    `published` holds confirmed values only, None where there are none; `source` says where they stand. `cohorts`: those
+    at which it can be made.
     """
 
     notebook: str
     shows: str
+    cohorts: list[Literal["phantom", "public"]] = list(COHORTS)
     published: Any
     source: str = ""
 

@@ -130,7 +130,8 @@ def ranks(ax: Axes, groups: Mapping[str, ArrayLike], *, colours=COLOURS) -> Axes
     """All values of several groups from the largest to the smallest, each a dot in the colour of its group."""
     values = np.concatenate([np.ravel(group) for group in groups.values()])
     owner = np.repeat(np.arange(len(groups)), [np.size(group) for group in groups.values()])
-    order = np.argsort(-values, kind="stable")
+    shuffled = np.random.default_rng(0).permutation(len(values))  # or groups would lie one behind another in a tie
+    order = shuffled[np.argsort(-values[shuffled], kind="stable")]
     for number, (label, colour) in enumerate(zip(groups, colours, strict=False)):
         places = np.flatnonzero(owner[order] == number)
         ax.scatter(places + 1, values[order][places], 2, color=colour, linewidth=0, label=label)

@@ -190,7 +190,8 @@ class Run:
 
     def _record(self, item: str, facts: dict) -> None:
         with atomic(self._product(item, "json")) as path:
-            path.write_text(json.dumps(facts | self.paper.items[item].model_dump(), indent=1), encoding="utf-8")
+            declared = self.paper.items[item].model_dump() | facts  # of a run `source` is whose images
+            path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
 
     def __repr__(self) -> str:
         lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
@@ -231,5 +232,7 @@ def _cell(value, places: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if 0 < abs(value) < 0.5 * 10**-places and places:
+            return f"{value:.1e}".replace("-", "−")
         return f"{value:,.{places if abs(value) < 1000 else 0}f}".replace("-", "−")
     return str(value)

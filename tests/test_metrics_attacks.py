@@ -238,3 +238,18 @@ def test_tensors_and_caller_precision_make_no_difference():
 def test_bad_input_is_named(candidates, synthetic, options, message):
     with pytest.raises(ValueError, match=message):
         (density_attack if options else pairwise_attack)(candidates, synthetic, **options)
+
+
+def test_images_of_another_shape_or_range_are_refused():
+    rng = np.random.default_rng(0)
+    for attack in (pairwise_attack, lambda a, b: density_attack(a, b, quantile=0.1)):
+        with pytest.raises(ValueError, match=r"candidates are \(4, 4\) each and synthetic \(2, 8\)"):
+            attack(rng.random((5, 4, 4)), rng.random((6, 2, 8)))
+        with pytest.raises(ValueError, match="one value range and dtype"):
+            attack(rng.integers(0, 255, (5, 4), dtype=np.uint8), rng.random((6, 4)))
+
+
+def test_the_median_of_copies_is_exactly_zero():
+    row = np.random.default_rng(0).random((1, 7))
+    found = pairwise_attack(row, np.repeat(row, 5, axis=0))
+    assert (found.minimum[0], found.median[0], found.ratio[0]) == (0, 0, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from lib.metrics.diversity import support
+from lib.metrics.diversity import dispersion, support
 
 
 def literal(real, synthetic, k):
@@ -63,3 +63,11 @@ def test_k_needs_more_images():
     rows = np.zeros((5, 2))
     with pytest.raises(ValueError, match="k is 5 and real has 5 images"):
         support(real=rows, synthetic=rows, k=5)
+
+
+def test_dispersion_is_the_ratio_of_scales():
+    rows = np.random.default_rng(5).normal(size=(80, 6))
+    assert dispersion(real=rows, synthetic=0.5 * rows + 3) == pytest.approx(0.5)
+    assert dispersion(real=rows, synthetic=rows[np.zeros(80, int)]) == 0
+    with pytest.raises(ValueError, match="all equal|are equal"):
+        dispersion(real=rows[[0, 0, 0]], synthetic=rows)

@@ -201,3 +201,10 @@ def test_a_draw_may_hold_another_number_of_patients():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(np.random.default_rng(0))
+
+
+def test_apart_is_two_sided():
+    below = intervals.apart(intervals.Interval(0.4, 0.3, 0.45, 0.95, 3, np.array([0.4])), 0.5)
+    assert below.bounds == pytest.approx((0.1, 0.05, 0.2))
+    around = intervals.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
+    assert around.bounds == pytest.approx((0.02, 0.0, 0.09))

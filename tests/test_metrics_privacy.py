@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib.metrics import privacy, utility
-from lib.metrics.privacy import controls, membership_attack, memorisation_test, planted, precision_curve
+from lib.metrics.privacy import controls, mean_auroc, membership_attack, memorisation_test, planted, precision_curve
 
 
 def population(rng, n, size=12):
@@ -242,3 +242,18 @@ def test_tied_scores_have_the_expected_precision():
 def test_bad_origins_are_named(scores, origin, options, message):
     with pytest.raises(ValueError, match=message):
         precision_curve(scores, origin, **options)
+
+
+def test_the_mean_area_over_sets_resamples_patients():
+    rng = np.random.default_rng(0)
+    member = np.arange(80) < 40
+    scores = rng.normal(size=(80, 3)) + member[:, None]
+    found = mean_auroc(scores, member, groups=np.arange(80) // 4, draws=400, rng=rng)
+    assert found.value == pytest.approx(np.mean([utility.auroc(member, column) for column in scores.T]))
+    assert found.units == 20
+    assert found.low < found.value < found.high
+
+
+def test_more_suspicious_than_images_is_refused_by_its_own_name():
+    with pytest.raises(ValueError, match="suspicious is 20 of 4 images"):
+        membership_attack(member=[1.0, 2.0], nonmember=[0.0, 1.0], rng=np.random.default_rng(0))

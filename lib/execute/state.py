@@ -92,7 +92,7 @@ class Notebook:
         paper = load_paper(self.source.parent)
         made = root() / "figures" / self.run_folder.name / self.paper
         absent = []
-        for name in (name for name, item in paper.items.items() if item.notebook == self.name):
+        for name in (n for n, i in paper.items.items() if i.notebook == self.name and self.cohort in i.cohorts):
             kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
             if not any(all((made / f"{name}.{suffix}").exists() for suffix in kind) for kind in kinds):
                 absent.append(name)

@@ -69,7 +69,8 @@ def pairwise_attack(
             ranks = [(n - 1) // 2, n // 2]
             middle.append(np.sqrt(np.partition(square, ranks, axis=1)[:, ranks]).mean(axis=1))
     # By its rounding the median could come out below the minimum, where most images are equally far.
-    median = np.maximum(np.concatenate(middle) / frame.scale, minimum)
+    median = np.concatenate(middle) / frame.scale
+    median = np.maximum(np.where(median < 1e-100, 0, median), minimum)  # squares are kept above 1e-300
     ratio = np.divide(minimum, median, out=np.zeros(len(minimum)), where=minimum > 0)
     return Pairwise(-ratio, ratio, minimum, median, found.indices[:, 0])
 
@@ -206,7 +207,14 @@ def _rank(quantile: float, pairs: int, as_published: bool) -> int:
 
 
 def _checked(candidates, synthetic) -> tuple[torch.Tensor, torch.Tensor]:
+    shapes = [tuple(of.shape if hasattr(of, "shape") else np.shape(of))[1:] for of in (candidates, synthetic)]
+    if shapes[0] != shapes[1] and np.prod(shapes[0]) == np.prod(shapes[1]):
+        raise ValueError(f"candidates are {shapes[0]} each and synthetic {shapes[1]}: bring both to one size and order")
     candidates = samples.rows(candidates, "candidates")
     synthetic = samples.rows(synthetic, "synthetic").to(candidates.device)
+    if candidates.is_floating_point() != synthetic.is_floating_point():
+        raise ValueError(
+            f"candidates are {candidates.dtype} and synthetic {synthetic.dtype}: bring both to one value range and dtype"
+        )
     samples.same_width(candidates, synthetic, ("candidates", "synthetic"))
     return candidates, synthetic

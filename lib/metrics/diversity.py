@@ -1,4 +1,4 @@
-"""Do synthetic images cover the real ones, and stay among them? Precision, recall, density and coverage.
+"""Do synthetic images cover the real ones, and stay among them? Precision, recall, density, coverage, dispersion.
 
 Around every image of a set lies a ball that reaches to its k-th nearest neighbour in that set; the balls together
 stand for the support of the set. Precision and recall: Kynkäänniemi et al. 2019; density and coverage: Naeem et al.
@@ -22,6 +22,25 @@ class Support(NamedTuple):
     density: float  # real balls that a synthetic image lies in, over k; 1 is expected of the real distribution
     coverage: float  # share of real balls that hold a synthetic image
     k: int
+
+
+@torch.no_grad()
+def dispersion(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> float:
+    """Median distance of two synthetic images over that of two real ones: below 1 the generator varies too little.
+
+    `real` (n, ...) and `synthetic` (m, ...) are images or features of one space, preferably of one class. Raises
+    ValueError on NaN, rows of different lengths, a set of one image, or real images that are all equal.
+    """
+    sides = {"real": samples.rows(real, "real"), "synthetic": samples.rows(synthetic, "synthetic")}
+    samples.same_width(*sides.values(), tuple(sides))
+    middle = {}
+    for name, rows in sides.items():
+        if len(rows) < 2:
+            raise ValueError(f"{name} holds {len(rows)} image: a distance needs two")
+        middle[name] = torch.pdist(rows.double()).median().item()
+    if middle["real"] == 0:
+        raise ValueError("most real images are equal: there is no dispersion to compare with")
+    return middle["synthetic"] / middle["real"]
 
 
 @torch.no_grad()

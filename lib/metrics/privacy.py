@@ -85,6 +85,8 @@ def membership_attack(
     patients = {"member_groups": member_groups, "nonmember_groups": nonmember_groups}
     scores = np.concatenate(list(sides.values()))
     count = len(sides["member"])
+    if not 1 <= suspicious <= len(scores):
+        raise ValueError(f"suspicious is {suspicious} of {len(scores)} images: ask for 1 to all of them")
     labels = np.arange(len(scores)) < count
     groups = samples.joint_codes(member_groups, nonmember_groups, count, len(scores) - count)
     options = {"groups": groups, "draws": draws, "rng": rng, "level": level}
@@ -99,6 +101,18 @@ def membership_attack(
         gap=bootstrap(lambda weights: inside(weights) - outside(weights), **options),
         pvalue=permutation_pvalue(**sides, **patients, permutations=permutations, rng=rng) if permutations else None,
     )
+
+
+def mean_auroc(
+    scores: ArrayLike, member: ArrayLike, *, groups: ArrayLike, draws: int = 1000, rng: np.random.Generator
+) -> Interval:
+    """Mean AUROC of one attack on k synthetic sets, with an interval that resamples the patients of the candidates.
+
+    `scores` (n, k), a column for each set, larger meaning more likely a member; `member` (n,) bool; `groups` (n,)
+    patients. Unlike an interval over the sets it says what other candidates would have given.
+    """
+    area = WeightedAuroc(member, scores)
+    return bootstrap(lambda weights: area(weights).mean(axis=1), groups=groups, draws=draws, rng=rng)
 
 
 class PrecisionCurve(NamedTuple):
