@@ -157,7 +157,7 @@ def test_bad_input_is_named(sets):
     for call, message in (
         (lambda: attacked(sets, images, similarity="ssim"), "choose one of distance, correlation"),
         (lambda: attacked(sets, images[:, :5]), "train has 144 values a row and synthetic has 60"),
-        (lambda: attacked(sets, images, suspicious=999), "k is 999"),
+        (lambda: attacked(sets, images, suspicious=999), "suspicious is 999"),
         (lambda: attacked(sets, images.reshape(200, -1), flips=True), "flips need images"),
         (lambda: attacked(sets, np.zeros_like(images), similarity="correlation"), "every synthetic image is constant"),
         (lambda: attacked(sets | {"train": 0 * images}, images, similarity="correlation"), "train holds a constant"),
