@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from lib.models.fedgan import SIZES, Discriminator, Generator
+from lib.models.fedgan import NORMS, SIZES, Discriminator, Generator
 from lib.seeding import initialising
 
 
@@ -20,28 +21,31 @@ def test_parameter_counts_are_the_published_ones():
 @pytest.mark.parametrize("size", SIZES)
 def test_shapes_of_the_family(size):
     with torch.device("meta"):
-        images = Generator(size, latent=32, findings=3, width=8)(torch.zeros(2, 32), torch.zeros(2, 3))
-        score, findings = Discriminator(size, findings=3, width=8)(images)
+        images = Generator(size, latent=32, labels=3, width=8)(torch.zeros(2, 32), torch.zeros(2, 3))
+        score, findings = Discriminator(size, labels=3, width=8)(images)
     assert images.shape == (2, 1, size, size)
     assert score.shape == (2,)
     assert findings.shape == (2, 3)
 
 
 def test_matrix_products_are_the_published_convolutions():
-    """The first layer of G and the score of D, as the transposed and the plain convolution of kernel 4."""
+    """The first and the last layer of G and the score of D, as transposed and plain convolutions of kernel 4."""
     with initialising(0):
-        first, score = Generator(16, width=4).layers[:2], Discriminator(16, width=4).score
-        noise, features = torch.randn(3, 128), torch.randn(3, 8, 4, 4)
+        layers, score = Generator(16, width=4).layers, Discriminator(16, width=4).score
+        noise, features, last = torch.randn(3, 128), torch.randn(3, 8, 4, 4), torch.randn(3, 4, 8, 8)
+    first, to_grey = layers[:2], layers[-2]
+    plain = F.conv_transpose2d(last, to_grey.weight, stride=2, padding=1)
+    torch.testing.assert_close(to_grey(last), plain)
     kernel = first[0].weight.view(8, 4, 4, 128).permute(3, 0, 1, 2)
-    plain = torch.nn.functional.conv_transpose2d(noise[:, :, None, None], kernel)
+    plain = F.conv_transpose2d(noise[:, :, None, None], kernel)
     torch.testing.assert_close(first(noise), plain)
-    plain = torch.nn.functional.conv2d(features, score.weight.view(1, 8, 4, 4))
+    plain = F.conv2d(features, score.weight.view(1, 8, 4, 4))
     torch.testing.assert_close(score(features.flatten(1)), plain.flatten(1))
 
 
 def test_findings_replace_the_first_numbers_of_the_noise():
     with initialising(1):
-        generator, noise = Generator(16, findings=2, width=4).eval(), torch.randn(4, 128)
+        generator, noise = Generator(16, labels=2, width=4).eval(), torch.randn(4, 128)
     absent, present = torch.zeros(4, 2), torch.tensor([[0.0, 1.0]] * 4)
     images = generator(noise, absent)
     assert images.abs().max() <= 1
@@ -50,9 +54,10 @@ def test_findings_replace_the_first_numbers_of_the_noise():
     assert torch.equal(images, generator(noise, absent))
 
 
-def test_the_critic_judges_each_image_alone():
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_critic_judges_each_image_alone(norm):
     with initialising(2):
-        critic, images = Discriminator(16, findings=2, width=4), torch.rand(5, 1, 16, 16)
+        critic, images = Discriminator(16, labels=2, width=4, norm=norm), torch.rand(5, 1, 16, 16)
     together = critic(images)
     alone = [critic(image[None]) for image in images]
     for joined, parts in zip(together, zip(*alone, strict=True), strict=True):
@@ -63,5 +68,7 @@ def test_what_cannot_be_built_is_refused():
     for network in (Generator, Discriminator):
         with pytest.raises(ValueError, match="48 is not one of 16, 32, 64, 128, 256"):
             network(48)
-    with pytest.raises(ValueError, match="128 findings in a latent of 128"):
-        Generator(16, findings=128)
+    with pytest.raises(ValueError, match="128 labels in a latent of 128"):
+        Generator(16, labels=128)
+    with pytest.raises(ValueError, match="'batch' is not one of instance, none"):
+        Discriminator(16, width=4, norm="batch")

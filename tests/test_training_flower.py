@@ -1,0 +1,115 @@
+"""Federated training as Flower's server and client processes: the weights of the simulation, and clear failures."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.cohort import Cohort
+from lib.training.checkpoint import Checkpoint
+from lib.training.federated import begin, resolved, train_federated
+from lib.training.flower import _agreed, _arrays, _state, labels_of, main
+
+HAS_FLOWER = importlib.util.find_spec("flwr") is not None
+ROOT = Path(__file__).parents[1]
+
+
+def _cohort(n, seed, **facts):
+    """Films of 32 px, of which every third is not for training."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, 32, 32), dtype=np.uint8)
+    findings = rng.integers(0, 2, (n, 2))
+    facts = {"name": "drawn", "labels": ("effusion", "mass")} | facts
+    return Cohort(images, np.arange(n), findings, 2 * (np.arange(n) % 3 == 0), **facts)
+
+
+def _free_address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _start(*arguments):
+    command = [sys.executable, "-m", "lib.training.flower", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
+@pytest.mark.skipif(not HAS_FLOWER, reason='Flower is not installed: pip install -e ".[federated]" installs it')
+def test_processes_give_the_weights_of_the_simulation(tmp_path):
+    address, cohorts = _free_address(), [_cohort(9, seed=1), _cohort(5, seed=2)]
+    options = {"seed": 7, "rounds": 2, "clients_per_round": 2, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    processes = [_start("server", "--clients=2", f"--path={tmp_path}/flower", f"--address={address}", *flags)]
+    for number, cohort in enumerate(cohorts):
+        file = cohort.save(tmp_path / f"{number}.h5")
+        rest = ["--image-size=16", "--label=mass", "--label=No Finding", "--wait=60"]
+        processes.append(_start("client", f"--number={number}", f"--cohort={file}", f"--address={address}", *rest))
+    try:
+        said = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0, 0], said
+    clients = []
+    for cohort in cohorts:
+        train = cohort.split("train").resized(16)
+        clients.append((train.images, labels_of(train, ["mass", "No Finding"])))
+    train_federated(
+        clients, path=tmp_path / "simulated", progress=lambda done, **_: None, device=torch.device("cpu"),
+        **options,
+    )  # fmt: skip
+    deployed, simulated = (Checkpoint(tmp_path / name, None).load()[0] for name in ("flower", "simulated"))
+    assert deployed.keys() == simulated.keys()
+    for key, value in simulated.items():
+        torch.testing.assert_close(deployed[key], value, rtol=1e-5, atol=1e-7)
+
+
+def test_without_flower_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "flwr", None)
+    assert main(["server", f"--path={tmp_path}", "--clients=2", "--rounds=1"]) == 1
+    assert 'pip install -e ".[federated]"' in capsys.readouterr().err
+    _cohort(6, seed=0).save(tmp_path / "a.h5")
+    assert main(["client", "--number=0", f"--cohort={tmp_path}/a.h5", "--label=nodule"]) == 1
+    assert "no label 'nodule', but No Finding, effusion, mass" in capsys.readouterr().err
+    assert main(["client", "--number=0", f"--cohort={tmp_path}/b.h5"]) == 1
+    assert "no such cohort" in capsys.readouterr().err
+
+
+def test_labels_by_name():
+    cohort = _cohort(12, seed=0)
+    table = labels_of(cohort, ["No Finding", "mass"])
+    assert np.array_equal(table[:, 0], cohort.dis.sum(1) == 0)
+    assert np.array_equal(table[:, 1], cohort.dis[:, 1])
+    assert np.array_equal(labels_of(cohort), cohort.dis)
+    classes = Cohort(cohort.images, cohort.id, cohort.dis[:, 0], cohort.set, name="classes", labels=("a", "b"))
+    assert np.array_equal(labels_of(classes), np.eye(2)[cohort.dis[:, 0]])
+
+
+def test_clients_that_do_not_agree_are_refused():
+    def client(number, size=16):
+        return {"number": number, "films": 5 + number, "image_size": size, "labels": 1}
+
+    settings, sizes = _agreed([client(1), client(0)], 2, seed=0, rounds=1)
+    assert (settings["image_size"], settings["clients"], sizes) == (16, 2, [5, 6])
+    with pytest.raises(ValueError, match=r"call themselves \[0, 0\]: each of 0 to 1"):
+        _agreed([client(0), client(0)], 2, seed=0, rounds=1)
+    with pytest.raises(ValueError, match=r"\[\(16, 1\), \(32, 1\)\]: give all the same"):
+        _agreed([client(0), client(1, size=32)], 2, seed=0, rounds=1)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    weights = begin(resolved(shape=(16, 1), clients=1, seed=0, rounds=1, width=4, latent=16), "cpu").state_dict()
+    arrays = _arrays(weights)
+    again = _state(weights, arrays, 0)
+    assert all(torch.equal(again[key], value) for key, value in weights.items())
+    for wrong in (arrays[1:], [arrays[0].T, *arrays[1:]], [arrays[0] * np.nan, *arrays[1:]]):
+        with pytest.raises(ValueError, match="weights from client 3 do not fit"):
+            _state(weights, wrong, "client 3")
