@@ -156,7 +156,7 @@ def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None,
 
 
 def matrix(ax: Axes, values: ArrayLike, labels: Sequence[str], *, limit: float = 1.0) -> Axes:
-    """A matrix (k, k) of correlations from −limit (blue) to limit (red), each printed in its cell up to eight labels."""
+    """A matrix (k, k) of correlations from −limit (blue) to limit (red), printed in the cells of up to eight labels."""
     values = np.asarray(values, float)
     ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
     if len(labels) <= 8:

@@ -387,7 +387,6 @@ class TestArguments:
         assert (arguments.SCALES, arguments.COHORTS) == (lib.paper.SCALES, lib.paper.COHORTS)
 
 
-
 def test_needs_in_a_circle(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
     Suite(tmp_path, {"01_p": {"01_a": (("02_b",), ""), "02_b": (("01_a",), "")}}, None)

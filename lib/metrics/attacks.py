@@ -214,7 +214,7 @@ def _checked(candidates, synthetic) -> tuple[torch.Tensor, torch.Tensor]:
     synthetic = samples.rows(synthetic, "synthetic").to(candidates.device)
     if candidates.is_floating_point() != synthetic.is_floating_point():
         raise ValueError(
-            f"candidates are {candidates.dtype} and synthetic {synthetic.dtype}: bring both to one value range and dtype"
+            f"candidates are {candidates.dtype}, synthetic {synthetic.dtype}: bring both to one value range and dtype"
         )
     samples.same_width(candidates, synthetic, ("candidates", "synthetic"))
     return candidates, synthetic

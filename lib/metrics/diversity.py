@@ -67,7 +67,8 @@ def support(
     first, second = (rows.double() for rows in sides.values())
     second = second.to(first.device)
     balls, recalled, covered = [], [], []
-    for rows, reach in zip(*(x.split(max(1, memory // (8 * len(second)))) for x in (first, radius["real"])), strict=True):
+    step = max(1, memory // (8 * len(second)))
+    for rows, reach in zip(first.split(step), radius["real"].split(step), strict=True):
         apart = torch.cdist(rows, second)
         inside = apart <= reach[:, None]
         balls.append(inside.sum(dim=0))

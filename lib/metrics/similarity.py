@@ -13,7 +13,7 @@ from lib.metrics.distances import full_precision
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest scale first (Wang et al. 2003, §3.2)
 WINDOW, SIGMA = 11, 1.5  # pixels
 _BLOCK = 64  # outputs of one product with the band matrix of the window: few enough zeros, still a fast product
-_CELLS = 2**17  # pixels worked on at a time, so that the moments stay in a core's cache
+_CELLS, _BATCH = 2**17, 2**20  # pixels smoothed at a time by each thread, to stay in its cache, and pixels prepared
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def ms_ssim(
         raise ValueError("data_range is None: give the range of the images' type, such as 255")
     if data_range is not None and not data_range > 0:
         raise ValueError(f"data_range is {data_range}: give a positive number")
-    step = max(1, _CELLS // first[0].numel())
+    step = max(1, _BATCH // first[0].numel())
     with full_precision(first.device.type):
         parts = [
             _similarity(one, two, data_range, scales, as_published)
@@ -120,26 +120,34 @@ def _similarity(first, second, data_range, scales: int, as_published: bool) -> t
     x, y = first.double(), second.double()
     if data_range is None:
         data_range = torch.where(x.amax(dim=(1, 2), keepdim=True) > 128, x.new_tensor(255), 1)
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    ranges = torch.as_tensor(data_range, dtype=x.dtype, device=x.device).expand(len(x), 1, 1)
     value = x.new_ones(len(x))
     both = torch.stack([x + y, x - y])
     for scale, weight in enumerate(WEIGHTS[:scales]):
         weight *= sum(WEIGHTS) / sum(WEIGHTS[:scales])
-        mean, spread = _smooth(torch.cat([both, both.square()]), as_published).split(2)
-        spread -= mean.square_()
-        # With s = x + y, d = x − y: 4 cov(x, y) = var s − var d and 2 (var x + var y) = var s + var d, so that
-        # (2 cov + C) / (var x + var y + C) = 1 − 2 var d / (var s + var d + 2 C). Likewise of means.
-        total, apart = spread
-        alike = apart.div_(total.add_(apart).add_(2 * c2)).mul_(-2).add_(1)
-        if scale == scales - 1:
-            level, gap = mean
-            alike = alike * (1 - 2 * gap / (level + gap + 2 * c1))
-            weight *= scale if as_published else 1
-        factor = alike.mean(dim=(1, 2))
+        last = scale == scales - 1
+        step = max(1, torch.get_num_threads() * _CELLS // both[0, 0].numel())
+        parts = zip(both.split(step, dim=1), ranges.split(step), strict=True)
+        factor = torch.cat([_alike(*part, luminance=last, as_published=as_published) for part in parts])
+        weight *= scale if last and as_published else 1
         value *= (factor if as_published else factor.clamp_min(0)) ** weight
-        if scale < scales - 1:
+        if not last:
             both = F.avg_pool2d(both, 2)
     return value
+
+
+def _alike(both: torch.Tensor, ranges: torch.Tensor, *, luminance: bool, as_published: bool) -> torch.Tensor:
+    """Mean contrast-structure term (n,) at one scale, or times luminance, of the sums and differences (2, n, H, W)."""
+    mean, spread = _smooth(torch.cat([both, both.square()]), as_published).split(2)
+    spread -= mean.square_()
+    # With s = x + y, d = x − y: 4 cov(x, y) = var s − var d and 2 (var x + var y) = var s + var d, so that
+    # (2 cov + C) / (var x + var y + C) = 1 − 2 var d / (var s + var d + 2 C). Likewise of means.
+    total, apart = spread
+    alike = apart.div_(total.add_(apart).add_(2 * (0.03 * ranges) ** 2)).mul_(-2).add_(1)
+    if luminance:
+        level, gap = mean
+        alike = alike * (1 - 2 * gap / (level + gap + 2 * (0.01 * ranges) ** 2))
+    return alike.mean(dim=(1, 2))
 
 
 def _smooth(images: torch.Tensor, as_published: bool) -> torch.Tensor:

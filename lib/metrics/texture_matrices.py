@@ -44,8 +44,7 @@ def cooccurrence(levels: torch.Tensor, n: int) -> torch.Tensor:
     first = _numbered(levels, n) * n
     second = levels.int()
     counts = [
-        _count(_ends(first, step)[0] + _ends(second, step)[1], len(levels), n, n)
-        for step in shifts(*levels.shape[1:])
+        _count(_ends(first, step)[0] + _ends(second, step)[1], len(levels), n, n) for step in shifts(*levels.shape[1:])
     ]
     counts = torch.stack(counts, dim=1)
     return counts + counts.transpose(2, 3)
