@@ -150,7 +150,8 @@ def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None,
     x, y = (np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True))
     where = np.stack([axis.ravel() for axis in np.meshgrid(x, y)])
     density = gaussian_kde(points.T, bandwidth)(where).reshape(len(y), len(x))
-    ax.contour(x, y, density, levels, colors=[colour], linewidths=0.7)
+    heights = np.linspace(0, density.max(), levels + 2)[1:-1]  # not 0, where the density underflows
+    ax.contour(x, y, density, heights, colors=[colour], linewidths=0.7)
     ax.plot([], [], color=colour, label=label)
     return ax
 
