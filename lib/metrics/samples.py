@@ -38,6 +38,15 @@ def rows(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
     return tensor.reshape(len(tensor), -1)
 
 
+def grey_images(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
+    """`values` as an (N, H, W) tensor of its own dtype. ValueError, naming `name`, for another shape, or NaN."""
+    if not isinstance(values, torch.Tensor):
+        values = np.asarray(values)
+    if values.ndim != 3:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}: give grey images (N, H, W)")
+    return rows(values, name).reshape(tuple(values.shape))
+
+
 def same_width(first: torch.Tensor, second: torch.Tensor, names: tuple[str, str]) -> None:
     """Raises ValueError unless both (n, d) tensors have the same d."""
     if first.shape[1] != second.shape[1]:

@@ -42,7 +42,7 @@ def ms_ssim(
 
     Raises ValueError on NaN, on shapes that differ, or on images too small.
     """
-    first, second = _images(first, "first"), _images(second, "second")
+    first, second = samples.grey_images(first, "first"), samples.grey_images(second, "second")
     second = second.to(first.device)
     if first.shape != second.shape:
         raise ValueError(f"first has shape {tuple(first.shape)}, second {tuple(second.shape)}: give one pair per item")
@@ -180,11 +180,3 @@ def _bands(side: int, size: int, as_published: bool, device: torch.device) -> li
         lag = torch.arange(outputs + size - 1, device=device) - torch.arange(outputs, device=device)[:, None]
         bands.append((start, torch.where((lag >= 0) & (lag < size), window[lag.clamp(0, size - 1)], 0.0)))
     return bands
-
-
-def _images(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
-    if not isinstance(values, torch.Tensor):
-        values = np.asarray(values)
-    if values.ndim != 3:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}: give grey images (N, H, W)")
-    return samples.rows(values, name).reshape(tuple(values.shape))

@@ -31,7 +31,7 @@ def sliced_wasserstein(
 
     Raises ValueError on NaN, other shapes, images below 16 pixels or without contrast.
     """
-    sets = _images(real, "real"), _images(synthetic, "synthetic")
+    sets = samples.grey_images(real, "real"), samples.grey_images(synthetic, "synthetic")
     if sets[0].shape != sets[1].shape:
         raise ValueError(
             f"real has shape {tuple(sets[0].shape)}, synthetic {tuple(sets[1].shape)}: give as many, of one size"
@@ -100,11 +100,3 @@ def _patches(images: torch.Tensor, levels: int, patches: int, rng, name: str) ->
             raise ValueError(f"{name} has no contrast at a level of the pyramid: give images that vary")
         normalised.append((values - mean.float()) / sd.float())
     return normalised
-
-
-def _images(values: ArrayLike | torch.Tensor, name: str) -> torch.Tensor:
-    if not isinstance(values, torch.Tensor):
-        values = np.asarray(values)
-    if values.ndim != 3:
-        raise ValueError(f"{name} has shape {tuple(values.shape)}: give grey images (N, H, W)")
-    return samples.rows(values, name).reshape(tuple(values.shape))

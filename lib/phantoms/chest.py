@@ -13,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from lib.cohort import Cohort
 from lib.phantoms import thorax
+from lib.phantoms.splitting import split_codes
 
 SITES = ("hospital_a", "hospital_b", "hospital_c")
 VIEWS = ("PA", "AP")
@@ -129,7 +130,7 @@ def draw(
         raise ValueError(f"films is {films}; give the mean number a patient, at least 1")
     findings = tuple(findings)
     shares, mix = prevalences(site, findings, prevalence), _correlation(findings, correlation)
-    split = _splits(patients, splits, rng)
+    split = split_codes(patients, splits, rng)
     owner = np.repeat(np.arange(patients), 1 + rng.poisson(films - 1, patients))
     severity = _severity(owner, shares, mix, [FINDINGS.index(name) for name in findings], rng)
     style = dict(zip(_STYLES, _STYLE[site], strict=True))
@@ -189,18 +190,6 @@ def _severity(owner, shares, correlation, columns, rng) -> np.ndarray:
     severity = np.zeros((len(owner), len(FINDINGS)))
     severity[:, columns] = np.where(latent > ndtri(1 - shares), _LEAST + (1 - _LEAST) * np.clip(excess, 0, 1), 0)
     return severity
-
-
-def _splits(patients: int, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Split code of each patient, (P,), in proportion to `shares`; each share above 0 gets one at least."""
-    shares = np.asarray(shares, float)
-    if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() < 0 or not shares.any():
-        raise ValueError(f"splits is {tuple(shares)}; give three proportions, none below 0, not all 0")
-    if patients < (shares > 0).sum():
-        raise ValueError(f"patients is {patients}; {(shares > 0).sum()} splits need at least as many")
-    counts = np.maximum(np.rint(patients * shares / shares.sum()), shares > 0).astype(int)
-    counts[counts.argmax()] += patients - counts.sum()
-    return rng.permutation(np.repeat(np.arange(3), counts))
 
 
 def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):

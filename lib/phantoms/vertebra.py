@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.cohort import Cohort
 from lib.phantoms import sagittal, spine
+from lib.phantoms.splitting import split_codes
 
 SCANNERS = ("trial_a", "trial_b")
 LABELS = ("cervical", "thoracic", "lumbar")
@@ -96,7 +97,7 @@ def draw(
         raise ValueError(f"units is {tuple(units)}; give three counts, at most {most}, not all zero")
     if not isinstance(patients, (int, np.integer)):
         raise ValueError(f"patients is {patients!r}; give a whole number")
-    split = _splits(patients, splits, rng)
+    split = split_codes(patients, splits, rng)
     site = np.where(split == 2, SCANNERS.index(test_scanner or scanner), SCANNERS.index(scanner))
     truth, level = _anatomy(patients, units, rng)
     owner, region = truth["owner"], truth["region"]
@@ -108,18 +109,6 @@ def draw(
         name="phantom_vertebra", modality="MR", labels=LABELS, licence="CC0-1.0 (drawn, no patient)",
         source="drawn by lib.phantoms.vertebra",
     )  # fmt: skip
-
-
-def _splits(patients: int, shares: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Split code of each patient, (P,), in proportion to `shares`; each share above 0 gets one at least."""
-    shares = np.asarray(shares, float)
-    if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() < 0 or not shares.any():
-        raise ValueError(f"splits is {tuple(shares)}; give three proportions, none below 0, not all 0")
-    if patients < (shares > 0).sum():
-        raise ValueError(f"patients is {patients}; {(shares > 0).sum()} splits need at least as many")
-    counts = np.maximum(np.rint(patients * shares / shares.sum()), shares > 0).astype(int)
-    counts[counts.argmax()] += patients - counts.sum()
-    return rng.permutation(np.repeat(np.arange(3), counts))
 
 
 def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
