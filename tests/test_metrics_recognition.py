@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from lib.metrics.recognition import chance_bar, entropy_share, identities_within, masked_rmse, verification
+
+RNG = np.random.default_rng(0)
+
+
+def test_entropy_is_one_for_the_ignorant_and_zero_for_the_certain():
+    assert entropy_share(np.full((2, 12), 1 / 12)) == pytest.approx([1, 1])
+    assert entropy_share(np.eye(12)[:2]) == pytest.approx([0, 0])
+    half = np.zeros((1, 16))
+    half[0, :4] = 0.25
+    assert entropy_share(half) == pytest.approx([0.5])  # log 4 / log 16
+
+
+def test_an_ignorant_recogniser_seldom_exceeds_the_chance_bar():
+    identity = np.repeat(np.arange(12), 4)
+    bar = chance_bar(identity, classes=12)
+    assert bar == pytest.approx(1 / 12 + 3 * np.sqrt(11 / 144 / 48))
+    guesses = RNG.integers(0, 12, (2000, 48))
+    assert ((guesses == identity).mean(axis=1) > bar).mean() < 0.01
+    assert chance_bar([0, 0, 0, 1], classes=10, sigmas=0) == 0.75  # always naming the most frequent
+
+
+def test_the_threshold_lies_midway_and_the_accuracy_is_balanced():
+    found = verification(genuine=[0.1, 0.3], impostor=[1.0, 1.0, 0.2, 1.0])
+    assert found.threshold == pytest.approx((0.2 + 0.8) / 2)
+    assert found.accuracy == pytest.approx((1 + 3 / 4) / 2)
+
+
+def test_a_person_counts_once():
+    distances = [[0.1, 0.2, 0.9, 0.4], [0.9, 0.9, 0.9, 0.9]]
+    assert identities_within(distances, [7, 7, 3, 3], threshold=0.5).tolist() == [2, 0]
+    distances, identity = RNG.random((20, 30)), RNG.integers(0, 9, 30)
+    slow = [len({i for d, i in zip(row, identity, strict=True) if d < 0.05}) for row in distances]
+    assert identities_within(distances, identity, threshold=0.05).tolist() == slow
+
+
+def test_the_error_is_that_inside_the_mask():
+    original, mask = RNG.random((3, 8, 8)), np.zeros((3, 8, 8), np.uint8)
+    mask[:2, 2:5, 2:5] = 1
+    redrawn = original + np.where(mask == 1, 0.5, 100.0)
+    found = masked_rmse(original=original, redrawn=redrawn, mask=mask)
+    assert found[:2] == pytest.approx([0.5, 0.5])
+    assert np.isnan(found[2])  # no disc was found there
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: entropy_share(np.ones((2, 3))), "softmax"),
+        (lambda: entropy_share(np.ones((2, 1))), "add up to 1"),
+        (lambda: verification(genuine=[], impostor=[1.0]), "not empty"),
+        (lambda: identities_within(np.ones((2, 3)), [0, 1], threshold=1), "one per column"),
+        (lambda: masked_rmse(original=np.ones((1, 2, 2)), redrawn=np.ones((1, 2, 2)), mask=np.full((1, 2, 2), 255)),
+         "divide 0..255 by 255"),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
