@@ -16,6 +16,9 @@ SET_OF = {
     "nih_cxr14": "nih_cxr14",
     "chexpert": "chexpert",
     "rsna": "rsna",
+    "shenzhen": "shenzhen",
+    "aptos": "aptos",
+    "aptos_950": "aptos",
     "pgan_release": "pgan_release",
     "chexnet_predictions": "chexnet_predictions",
 }
@@ -25,6 +28,9 @@ _BY_HAND = {
     "nih_cxr14": "download the films from nihcc.app.box.com/v/ChestXray-NIHCC",
     "chexpert": "ask for CheXpert-v1.0-small at stanfordmlgroup.github.io/competitions/chexpert",
     "rsna": "download the films of kaggle.com/c/rsna-pneumonia-detection-challenge",
+    "shenzhen": "download the Shenzhen set of lhncbc.nlm.nih.gov",
+    "aptos": "download the data of kaggle.com/c/aptos2019-blindness-detection",
+    "aptos_950": "download the data of kaggle.com/c/aptos2019-blindness-detection",
     "pgan_release": "download the file of doi 10.5281/zenodo.5031881",
 }
 
