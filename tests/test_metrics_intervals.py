@@ -208,3 +208,11 @@ def test_apart_is_two_sided():
     assert below.bounds == pytest.approx((0.1, 0.05, 0.2))
     around = intervals.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
     assert around.bounds == pytest.approx((0.02, 0.0, 0.09))
+
+
+def test_an_interval_over_seeds_ends_at_the_limits_of_a_share():
+    free, cut = intervals.seed_interval([0.8, 1.0, 1.0]), intervals.seed_interval([0.8, 1.0, 1.0], limits=(0, 1))
+    assert free.high > 1
+    assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1)
+    with pytest.raises(ValueError, match="exceed the limits"):
+        intervals.seed_interval([0.8, 80], limits=(0, 1))

@@ -180,17 +180,23 @@ def bootstrap_frechet(
     return Interval(value, float(low), float(high), level, min(units_real, units_synthetic), drawn)
 
 
-def seed_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+def seed_interval(
+    values: ArrayLike, *, level: float = 0.95, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
     """Mean of one value per seed (n,), with Student's t interval on n − 1 degrees of freedom.
 
-    It covers what varies with the seed (initialisation, order, noise), not the choice of patients. Raises
-    ValueError with fewer than two seeds.
+    It covers what varies with the seed (initialisation, order, noise), not the choice of patients. limits: what the
+    quantity cannot exceed, (0, 1) of a share; the interval ends there. Raises ValueError with fewer than two seeds,
+    or values beyond the limits.
     """
     _require_level(level)
     values = _per_seed(values, "values")
+    if not limits[0] <= values.min() <= values.max() <= limits[1]:
+        raise ValueError(f"values {values.min():.3g} to {values.max():.3g} exceed the limits {limits}: check their unit")
     reach = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / len(values) ** 0.5
     mean = values.mean()
-    return Interval(float(mean), float(mean - reach), float(mean + reach), level, len(values), values)
+    low, high = max(mean - reach, limits[0]), min(mean + reach, limits[1])
+    return Interval(float(mean), float(low), float(high), level, len(values), values)
 
 
 def apart(estimate: Interval, centre: float) -> Interval:
