@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.pairs import planted_ends, released, same_class_pairs
+from lib.anonymise.pairs import class_draws, planted_ends, released, same_class_pairs
 from lib.anonymise.walk import linear
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 0])
@@ -62,3 +62,17 @@ def test_released_are_drawn_once_and_without_ends(ends):
         released(walks, labels, per_class={0: 7}, ends=ends, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="one class per walk"):
         released(walks, labels[:2], per_class={0: 1}, rng=np.random.default_rng(0))
+
+
+def test_class_draws_have_the_law_of_their_class():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 40)
+    latents = torch.from_numpy(rng.normal(size=(80, 3)) @ rng.normal(size=(3, 3)) + 5 * labels[:, None])
+    wanted = rng.permutation(np.repeat([0, 1], 20000))
+    found = class_draws(latents, labels=labels, wanted=wanted, rng=rng)
+    for label in (0, 1):
+        points, drawn = latents[labels == label], found[wanted == label]
+        torch.testing.assert_close(drawn.mean(dim=0), points.mean(dim=0), atol=0.1, rtol=0)
+        torch.testing.assert_close(torch.cov(drawn.T), torch.cov(points.T), atol=0.2, rtol=0.05)
+    with pytest.raises(ValueError, match="class 2 has 0 points: its law needs two"):
+        class_draws(latents, labels=labels, wanted=[2], rng=rng)

@@ -50,6 +50,26 @@ def same_class_pairs(labels: ArrayLike, *, per_class: int | None = None, rng: np
     return Pairs(*(np.concatenate(part).astype(np.int64) for part in zip(*ends, strict=True)))
 
 
+def class_draws(latents: Tensor, *, labels: ArrayLike, wanted: ArrayLike, rng: np.random.Generator) -> Tensor:
+    """One new latent point (m, d) of each class in `wanted` (m,): drawn from the normal law of that class's points.
+
+    Mean and covariance are those of `latents` (n, d) of the class `labels` (n,): for a generator that maps no noise to
+    its latent space. ValueError for a class with fewer than two points.
+    """
+    labels, wanted = np.asarray(labels), np.asarray(wanted)
+    drawn = latents.new_empty((len(wanted), latents.shape[1]))
+    for label in np.unique(wanted):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise ValueError(f"class {label} has {len(rows)} points: its law needs two or more")
+        points, at = latents[torch.from_numpy(rows).to(latents.device)], np.flatnonzero(wanted == label)
+        noise = torch.from_numpy(rng.standard_normal((len(at), len(rows)))).to(latents)
+        centre = points.mean(dim=0)
+        spread = noise @ (points - centre) / (len(rows) - 1) ** 0.5  # of the points' own covariance, also if singular
+        drawn[torch.from_numpy(at).to(latents.device)] = centre + spread
+    return drawn
+
+
 def planted_ends(latents: Tensor, *, rows: ArrayLike, reach: float = 0.5, rng: np.random.Generator):
     """Ends (p, ...) twice of walks whose straight line passes through the latent point of a known patient.
 

@@ -5,10 +5,11 @@ from torch import nn
 from lib.models import densenet
 from lib.models.small_cnn import SmallCNN
 from lib.models.swin import swin_classifier
+from lib.models.wide_resnet import WideResNet50
 from lib.paper import root
 from lib.seeding import initialising
 
-CLASSIFIERS = ("small_cnn", "swin", "densenet")
+CLASSIFIERS = ("small_cnn", "swin", "densenet", "wide_resnet")
 SWIN_WEIGHTS = "swin_t-704ceda3.pth"
 
 
@@ -17,10 +18,10 @@ def classifier(
 ) -> nn.Module:
     """A network (n, 1, s, s) -> (n, classes) logits. Swin and DenseNet resize images to 224 pixels, in three channels.
 
-    name: "small_cnn", or "swin" (Swin-T) or "densenet" (DenseNet-121), whose ImageNet weights are read from
-    data/weights. variant: "whole", everything is trained; "frozen_linear" (not densenet), only a linear head is;
-    "frozen_two_layer" (swin), only a new two-layer head is. start: a trained "whole" classifier to continue from;
-    otherwise weights are drawn from `seed`.
+    name: "small_cnn", "wide_resnet" (Wide ResNet-50, from scratch), or "swin" (Swin-T) or "densenet" (DenseNet-121),
+    whose ImageNet weights are read from data/weights. variant: "whole", everything is trained; "frozen_linear" (swin,
+    small_cnn), only a linear head is; "frozen_two_layer" (swin), only a new two-layer head is. start: a trained
+    "whole" classifier to continue from; otherwise weights are drawn from `seed`.
     ValueError for another name or variant, FileNotFoundError where the ImageNet weights are absent.
     """
     if name not in CLASSIFIERS:
@@ -30,7 +31,7 @@ def classifier(
         if name == "swin":
             weights = state or root() / "data" / "weights" / SWIN_WEIGHTS
             return swin_classifier(variant, classes=classes, weights=weights, input_size=224)
-        model = SmallCNN(classes) if name == "small_cnn" else densenet.DenseNet(classes)
+        model = {"small_cnn": SmallCNN, "densenet": densenet.DenseNet, "wide_resnet": WideResNet50}[name](classes)
     variants = ("whole", "frozen_linear") if name == "small_cnn" else ("whole",)
     if variant not in variants:
         raise ValueError(f"unknown variant {variant!r} of {name}: choose {' or '.join(variants)}")

@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from lib.training.checkpoint import Checkpoint
 from lib.training.selection import changing
@@ -52,3 +52,13 @@ def weights_digest(model: nn.Module) -> str:
         content.update(name.encode())
         content.update(value.detach().cpu().contiguous().numpy().data)
     return content.hexdigest()
+
+
+def kept(path, settings: dict, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `compute` returned, kept in folder `path` under the `settings` that decide it, or computed now."""
+    checkpoint = Checkpoint(path, settings)
+    found = checkpoint.load()
+    if found is None:
+        checkpoint.save(compute(), None, 1, finished=True)
+        found = checkpoint.load()
+    return found[0]
