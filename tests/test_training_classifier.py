@@ -11,7 +11,7 @@ from torch import nn
 from lib import seeding
 from lib.training import resuming
 from lib.training.batches import Examples, Features, flipped
-from lib.training.classifier import frozen_features, predict, train_classifier
+from lib.training.classifier import frozen_features, load_classifier, predict, train_classifier
 from lib.training.selection import History, Selection, changing, logits_of, training_mode
 
 CPU = torch.device("cpu")
@@ -257,3 +257,14 @@ def test_a_model_that_goes_on_after_its_head_cannot_be_cached():
     model.forward = lambda images: forward(images) * 2
     with pytest.raises(ValueError, match="more than its head"):
         fit(model)
+
+
+def test_a_finished_training_is_loaded_whatever_its_settings(tmp_path):
+    model, other = net(), net(seed=1)
+    with pytest.raises(FileNotFoundError, match="no trained classifier"):
+        load_classifier(other, tmp_path, device=CPU)
+    fit(model, epochs=1, checkpoint=tmp_path)
+    assert torch.equal(weights(load_classifier(other, tmp_path, device=CPU)), weights(model))
+    assert not other.training
+    with pytest.raises(ValueError, match="not those of this Linear"):
+        load_classifier(nn.Linear(2, 2), tmp_path, device=CPU)

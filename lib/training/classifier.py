@@ -17,6 +17,7 @@ from lib import seeding
 from lib.training.batches import Examples, Features, flipped, network_input
 from lib.training.resuming import Resumable, weights_digest
 from lib.training.selection import History, Selection, logits_of, training_mode
+from lib.training.stepwise import finished_training
 
 OPTIMISERS = ("adamw", "sgd")
 
@@ -117,6 +118,22 @@ def predict(
     examples = Examples(images, None, device=device, name="given")
     logits = logits_of(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
     return logits.softmax(1).cpu().numpy()
+
+
+def load_classifier(model: nn.Module, path, *, device: torch.device | None = None) -> nn.Module:
+    """`model` with the weights of the finished training of it in folder `path`, whatever its settings; in eval mode.
+
+    For a network of which every weight was trained. FileNotFoundError when nothing is there; ValueError when the
+    training is unfinished, a file is damaged, or the weights are those of another network.
+    """
+    tensors, _ = finished_training(path, "classifier")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights in {path} are not those of this {type(model).__name__}: give its sizes."
+        ) from error
+    return model.to(device or seeding.device()).eval()
 
 
 @torch.no_grad()
