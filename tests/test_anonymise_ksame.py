@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.anonymise.ksame import _Resemblance, k_salsa, k_same, same_size_groups
+from lib.anonymise.ksame import _Resemblance, average_with_nearest_people, k_salsa, k_same, same_size_groups
 from lib.anonymise.pairs import same_class_pairs
 from lib.anonymise.walk import linear
 from lib.seeding import initialising
@@ -162,3 +162,23 @@ def test_bad_alignment_is_refused(networks, changes, message):
     options = {"latents": torch.eye(4, 6), "group": np.array([0, 0, 1, 1]), "steps": 1, **networks}
     with pytest.raises(ValueError, match=message):
         k_salsa(**options | changes)
+
+
+def test_a_case_is_averaged_with_the_nearest_image_of_the_nearest_other_people():
+    rng = np.random.default_rng(0)
+    people, labels = np.repeat(np.arange(6), 4), rng.integers(0, 2, 24)
+    labels[::4], labels[1::4] = 0, 1  # each person has both findings
+    images, gallery = rng.integers(0, 256, (24, 5, 5), dtype=np.uint8), np.arange(24) % 4 < 3
+    for same in (None, labels):
+        found = average_with_nearest_people(images, people, gallery=gallery, k=3, labels=same)
+        for i in range(24):
+            best = {}
+            for j in np.flatnonzero(gallery):
+                if people[j] != people[i] and (same is None or labels[j] == labels[i]):
+                    far = np.linalg.norm(images[i].astype(float) - images[j])
+                    best[people[j]] = min(best.get(people[j], (np.inf, 0)), (far, j))
+            near = [j for _, j in sorted(best.values())[:2]]
+            expected = (images[i].astype(float) + images[near].astype(float).sum(axis=0)) / 3
+            assert np.abs(found[i] - expected).max() <= 0.5
+    with pytest.raises(ValueError, match="5 other people"):
+        average_with_nearest_people(images, people, gallery=gallery, k=7)

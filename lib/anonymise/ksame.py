@@ -79,6 +79,34 @@ def k_same(points: Tensor, labels, *, k: int, within_class: bool = True) -> Grou
     return Groups(averages, table.argmax(axis=1), table / table.sum(axis=1, keepdims=True), group)
 
 
+def average_with_nearest_people(images, people, *, gallery, k: int, labels=None) -> np.ndarray:
+    """Each image averaged with the nearest image of each of the k − 1 nearest other people: uint8 (n, h, w).
+
+    k-Same for a case that is shown, not a set that is released: images (n, h, w) uint8 of `people` (n,); `gallery` (n,)
+    bool says which may be averaged with others. Near is Euclidean in pixels. labels (n,): only images of the same
+    finding are averaged (k-Same-Select). ValueError for k below 2, or fewer than k − 1 other people to choose from.
+    """
+    images, people, gallery = np.asarray(images), np.asarray(people), np.flatnonzero(gallery)
+    gallery = gallery[np.argsort(people[gallery], kind="stable")]
+    rows = torch.from_numpy(images.reshape(len(images), -1)).float()
+    apart = torch.cdist(rows, rows[gallery], compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    apart[people[:, None] == people[gallery]] = np.inf
+    if labels is not None:
+        apart[np.asarray(labels)[:, None] != np.asarray(labels)[gallery]] = np.inf
+    _, starts, person = np.unique(people[gallery], return_index=True, return_inverse=True)
+    nearest = np.minimum.reduceat(apart, starts, axis=1)
+    if not 2 <= k <= np.isfinite(nearest).sum(axis=1).min() + 1:
+        others = np.isfinite(nearest).sum(axis=1).min()
+        raise ValueError(
+            f"k is {k}, but an image has {others} other people to be averaged with: give 2 to {others + 1}"
+        )
+    total = images.astype(np.float64)
+    for chosen in np.argsort(nearest, axis=1, kind="stable")[:, : k - 1].T:  # the first, the second, … nearest person
+        own = np.where(person == chosen[:, None], apart, np.inf)
+        total += images[gallery[own.argmin(axis=1)]]
+    return np.uint8(np.round(total / k))
+
+
 def k_salsa(
     synthesis: Callable[[Tensor], Tensor], *, content: Callable[[Tensor], Tensor], style: Callable[[Tensor], Tensor],
     latents: Tensor, group: np.ndarray, steps: int = 100, learning_rate: float = 0.1, content_weight: float = 1e2,
