@@ -92,6 +92,33 @@ class Critic(nn.Module):
         return self.layers(images)
 
 
+class VAE(nn.Module):
+    """Encoder and decoder: (n, 1, s, s) images, with masks or the people to turn into, -> redrawn images.
+
+    identities: 0 with a branch for masks; above 0 without one, and the decoder is given one-hot codes of as many people
+    (PPRL-VGAN). dropout: the encoder's. as_published: see `Encoder` and `sample`. `shape`: what another decoder for
+    the same latent numbers is built of.
+    """
+
+    def __init__(
+        self, image_size=64, kernel=8, width=256, latent=128, dropout=0.2, identities=0, as_published=False
+    ):  # fmt: skip
+        super().__init__()
+        self.as_published = as_published
+        self.shape = {"image_size": image_size, "kernel": kernel, "width": width, "latent": latent}
+        self.encoder = Encoder(**self.shape, dropout=dropout, masked=not identities, as_published=as_published)
+        self.decoder = Decoder(**self.shape, identities=identities)
+
+    def sample(self, mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+        """Latent numbers (n, latent) from what the encoder gave and standard normal `noise` of that shape."""
+        return sample(mean, log_variance, noise, as_published=self.as_published)
+
+    def forward(self, images: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
+        if self.encoder.masked:
+            return self.decoder(self.sample(*self.encoder(images, condition), noise))
+        return self.decoder(torch.cat([self.sample(*self.encoder(images), noise), condition], dim=1))
+
+
 def sample(mean: Tensor, log_variance: Tensor, noise: Tensor, *, as_published: bool = False) -> Tensor:
     """mean + σ · noise, all (n, latent), where σ = exp(s / 2) of log-variances s.
 
