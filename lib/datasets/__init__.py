@@ -20,6 +20,7 @@ SET_OF = {
     "aptos": "aptos",
     "aptos_950": "aptos",
     "pgan_release": "pgan_release",
+    "warsaw_iris": "warsaw_iris",
     "chexnet_predictions": "chexnet_predictions",
 }
 _TABLES = ("chexnet_predictions",)  # CSV, without images
@@ -32,6 +33,7 @@ _BY_HAND = {
     "aptos": "download the data of kaggle.com/c/aptos2019-blindness-detection",
     "aptos_950": "download the data of kaggle.com/c/aptos2019-blindness-detection",
     "pgan_release": "download the file of doi 10.5281/zenodo.5031881",
+    "warsaw_iris": "ask Warsaw University of Technology for Warsaw-BioBase-Disease-Iris v2.1",
 }
 
 

@@ -1,0 +1,150 @@
+"""Published case files with masks apart, cohorts of ours, and chest films as cases."""
+
+import h5py
+import numpy as np
+import pytest
+
+from lib.cohort import Cohort
+from lib.datasets import case_file, nih_cases
+from lib.datasets.nih_cxr14 import FINDINGS
+
+ID, DIS, SET = np.repeat(np.arange(4), 5), np.tile([0, 1, 0, 0, 1], 4), np.tile([0, 0, 0, 1, 2], 4)
+GREY = np.random.default_rng(0).integers(0, 256, (20, 64, 64), dtype=np.uint8)
+MASKS = np.zeros((20, 64, 64))
+MASKS[:, 20:40, 20:40] = 255.0
+
+
+def write(path, **columns):
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            file[name] = values
+    return path
+
+
+@pytest.fixture
+def published(tmp_path):
+    """The two files as the published scripts leave them."""
+    rows = {"id": ID, "dis": DIS, "set": SET}
+    return write(tmp_path / "eyes.h5", images=GREY, **rows), write(tmp_path / "masks.h5", masks=MASKS, **rows)
+
+
+def test_the_published_layout(published):
+    cohort = case_file.open_cases(*published, labels=("no glaucoma", "glaucoma"))
+    np.testing.assert_array_equal(cohort.images, GREY)
+    np.testing.assert_array_equal(cohort.masks, MASKS / 255)
+    np.testing.assert_array_equal(cohort.id, ID)
+    np.testing.assert_array_equal(cohort.set, np.tile([0, 0, 0, 2, 1], 4))  # 1 was test
+    assert (cohort.masks.dtype, cohort.closed_set, cohort.labels[1]) == (np.uint8, True, "glaucoma")
+    np.testing.assert_array_equal(case_file.open_cases(published[0], test=2).set, SET)
+    assert case_file.open_cases(published[0]).masks is None
+
+
+def test_what_is_opened_can_be_saved_and_opened_again_by_the_same_reader(published, tmp_path):
+    cohort = case_file.open_cases(*published)
+    again = case_file.open_cases(cohort.save(tmp_path / "ours.h5"))
+    assert again.digest == cohort.digest
+    np.testing.assert_array_equal(again.set, cohort.set)  # our code is stored, and not turned round
+    np.testing.assert_array_equal(again.masks, cohort.masks)
+
+
+def test_grey_stored_as_colour_becomes_grey(published, tmp_path):
+    path = write(tmp_path / "rgb.h5", images=np.repeat(GREY[..., None], 3, -1), id=ID, dis=DIS, set=SET)
+    np.testing.assert_array_equal(case_file.open_cases(path, published[1]).images, GREY)
+
+
+def changed(path, **columns):
+    with h5py.File(path, "r+") as file:
+        for name, values in columns.items():
+            del file[name]
+            if values is not None:
+                file[name] = values
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda i, m: changed(m, id=ID[::-1]), r"masks\.h5: id differs from that of eyes; give the masks of these"),
+        (lambda i, m: changed(m, dis=DIS[:-1], id=ID), r"masks\.h5: dis differs from that of eyes"),
+        (lambda i, m: changed(m, set=None), r"masks\.h5: no data set set; give masks with id, dis and set"),
+        (
+            lambda i, m: changed(m, masks=MASKS / 2),
+            r"masks hold 127\.5; make them 0 or 1 \(or the published 0 or 255\)",
+        ),
+        (lambda i, m: changed(m, masks=MASKS + 1), "masks hold 1; make them 0 or 1"),
+        (lambda i, m: changed(m, masks=MASKS * np.nan), "masks hold nan; make them 0 or 1"),
+        (lambda i, m: changed(m, masks=MASKS[:, ::2]), r"shape \(20, 32, 64\) where eyes has images of \(64, 64\)"),
+        (lambda i, m: m.write_bytes(m.read_bytes()[:500]), "truncated, or not HDF5; make the masks again"),
+        (lambda i, m: changed(i, images=np.stack([GREY, GREY, 255 - GREY], -1)), "images are in colour, of shape"),
+        (lambda i, m: changed(i, set=None), r"eyes\.h5: no data set set"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_sentence(published, spoil, sentence):
+    spoil(*published)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        case_file.open_cases(*published)
+    assert "\n" not in str(caught.value)
+
+
+def test_masks_of_0_to_255_in_one_of_our_files_are_read_by_the_same_rule(tmp_path):
+    facts = {"name": "own", "labels": ("a", "b"), "closed_set": True}
+    path = Cohort(GREY, ID, DIS, SET, masks=(MASKS > 0).astype(np.uint8), **facts).save(tmp_path / "own.h5")
+    changed(path, masks=MASKS.astype(np.uint8))
+    np.testing.assert_array_equal(case_file.open_cases(path).masks, MASKS > 0)
+    changed(path, masks=MASKS.astype(np.uint8) // 2)
+    with pytest.raises(ValueError, match="masks hold 127; make them 0 or 1"):
+        case_file.open_cases(path)
+
+
+def test_a_missing_file_and_an_unknown_code_are_named(published, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.h5: no such file of masks"):
+        case_file.open_cases(published[0], tmp_path / "none.h5")
+    with pytest.raises(ValueError, match="test is 3; give 1, as the published scripts have it, or 2"):
+        case_file.open_cases(published[0], test=3)
+
+
+@pytest.fixture
+def films():
+    """Patients 50, 40, 30, 20 with 6, 4, 2 and 1 films; Pneumonia on every other."""
+    patients = np.repeat([50, 40, 30, 20], [6, 4, 2, 1])
+    dis = np.zeros((13, len(FINDINGS)), np.int64)
+    dis[::2, FINDINGS.index("Pneumonia")] = 1
+    images = np.random.default_rng(0).integers(0, 256, (13, 128, 128), dtype=np.uint8)
+    facts = {"name": "nih_cxr14_1000", "labels": FINDINGS, "licence": "NIH", "source": "here"}
+    return Cohort(images, patients, dis, np.zeros(13), view=dis[:, 0], key=[f"film{i}" for i in range(13)], **facts)
+
+
+def test_films_of_patients_with_several_are_cases(films):
+    cases = nih_cases.cases(films)
+    assert cases.images.shape == cases.masks.shape == (10, 64, 64)
+    np.testing.assert_array_equal(cases.id, [1] * 6 + [0] * 4)
+    np.testing.assert_array_equal(cases.dis, np.tile([1, 0], 5))
+    np.testing.assert_array_equal(cases.key, films.key[:10])
+    np.testing.assert_array_equal(cases.images, films[:10].resized(64).images)
+    assert (cases.labels, cases.licence, cases.closed_set) == (("no Pneumonia", "Pneumonia"), "NIH", True)
+    for patient in (0, 1):
+        assert set(cases.set[cases.id == patient]) == {0, 1, 2}
+    assert set(nih_cases.cases(films, fewest=5).id) == {0}
+
+
+def test_lung_fields_are_two_and_alike_at_every_size():
+    large, small = nih_cases.lung_fields(256), nih_cases.lung_fields(64)
+    assert large.mean() == pytest.approx(2 * np.pi * 0.145 * 0.28, abs=0.002)
+    assert small.mean() == pytest.approx(large.mean(), abs=0.004)
+    assert not large[:, 124:134].any()
+    assert large[110, 86] == large[110, 175] == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"finding": "pneumonia"}, "unknown finding 'pneumonia': choose one of Atelectasis"),
+        ({"fewest": 2}, "fewest is 2; three splits need at least 3 films of each patient"),
+        ({"fewest": 7}, "no patient has 7 films, the most is 6; lower fewest"),
+        ({"finding": "Mass"}, "all films kept are alike in Mass; choose another finding"),
+        ({"image_size": 60}, "cannot be box-averaged to 60"),
+    ],
+)
+def test_bad_arguments_of_cases_are_refused(films, wrong, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        nih_cases.cases(films, **wrong)
+    assert "\n" not in str(caught.value)
