@@ -111,7 +111,22 @@ class _Filtered(torch.autograd.Function):
 
 
 def _plain(operation, x: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
-    return operation(x, weight if scale == 1 else weight * scale, None, stride, padding)
+    weight = weight if scale == 1 else weight * scale
+    if operation is F.conv_transpose2d and stride == 2 and weight.shape[2] % 2 == 0 and x.device.type == "cpu":
+        return _phase_by_phase(x, weight, padding)
+    return operation(x, weight, None, stride, padding)
+
+
+def _phase_by_phase(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """A transposed convolution of stride 2: the four pixels of each doubled one are channels of a plain convolution.
+
+    On a CPU up to four times as fast for few channels.
+    """
+    outputs, inputs, kernel, _ = weight.shape
+    half = kernel // 2
+    phases = weight.view(outputs, inputs, half, 2, half, 2).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
+    whole = F.pixel_shuffle(F.conv2d(x, phases.reshape(4 * inputs, outputs, half, half), padding=half - 1), 2)
+    return whole[:, :, padding : whole.shape[2] - padding, padding : whole.shape[3] - padding]
 
 
 def _by_weight(x: Tensor, y: Tensor, weight: Tensor, stride: int, padding: int, scale: float) -> Tensor:
