@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training.autodecoder import train_autodecoder
+from lib.training.autodecoder import load_autodecoder, train_autodecoder
 from lib.training.resuming import kept
 
 OPTIONS = {"steps": 60, "batch": 6, "latent": 4, "maps": (16, 256), "seed": 0}
@@ -27,8 +27,9 @@ def test_draws_its_training_images_again(images, tmp_path):
     wanted = torch.from_numpy(images).flatten(1) / 127.5 - 1
     assert (torch.cdist(drawn, wanted).argmin(dim=1) == torch.arange(12)).float().mean() >= 0.9
     assert not any(p.requires_grad for p in found.generator.parameters())
-    again = train_autodecoder(images, path=tmp_path / "whole", **OPTIONS | {"steps": 150})
+    again = load_autodecoder(tmp_path / "whole")
     assert torch.equal(again.latents, found.latents)
+    assert torch.equal(again.generator.synthesis(again.latents), found.generator.synthesis(found.latents))
 
 
 def test_resumes_bit_for_bit(images, tmp_path):

@@ -17,7 +17,7 @@ from lib import seeding
 from lib.models.stylegan2 import SIZES, Generator
 from lib.training.batches import Examples
 from lib.training.inversion import laplacian_distance
-from lib.training.stepwise import train_stepwise
+from lib.training.stepwise import finished_training, train_stepwise
 
 
 class AutoDecoder(NamedTuple):
@@ -58,9 +58,15 @@ def train_autodecoder(
         lambda: _Decoding(examples, settings, device), name="auto-decoder", path=path, settings=settings, steps=steps,
         save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
-    trained = _Decoding(examples, settings, device)
-    trained.fill(tensors)
-    return AutoDecoder(trained.generator.requires_grad_(False).eval(), trained.latents.detach())
+    return _trained(tensors, settings, device)
+
+
+def load_autodecoder(path, *, device: torch.device | None = None) -> AutoDecoder:
+    """The finished training in folder `path`, whatever its settings.
+
+    FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
+    """
+    return _trained(*finished_training(path, "auto-decoder"), device or seeding.device())
 
 
 class _Decoding:
@@ -69,8 +75,7 @@ class _Decoding:
     def __init__(self, examples: Examples, settings: dict, device: torch.device):
         self.examples, self.settings = examples, settings
         with seeding.initialising(settings["seed"], "autodecoder"):
-            shape = settings["image_size"], 1, settings["channels"], settings["latent"], settings["maps"]
-            self.generator = Generator(*shape).to(device)
+            self.generator = _generator(settings).to(device)
         self.latents = _principal(examples, settings["latent"]).requires_grad_()
         weights = [value for name, value in self.generator.named_parameters() if not name.startswith("label_map")]
         rates = (weights, settings["learning_rate"]), ([self.latents], settings["latent_rate"])
@@ -103,15 +108,25 @@ class _Decoding:
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Continue from what `tensors` and `state` gave."""
-        self.fill(tensors)
-        self.adam.load_state_dict(state["adam"])
-
-    def fill(self, tensors: dict[str, Tensor]) -> None:
-        """Take the weights and latents that `tensors` gave."""
-        own = {key.removeprefix("generator."): value for key, value in tensors.items() if key != "latents"}
-        self.generator.load_state_dict(own)
+        self.generator.load_state_dict(_weights(tensors))
         with torch.no_grad():
             self.latents.copy_(tensors["latents"])
+        self.adam.load_state_dict(state["adam"])
+
+
+def _generator(settings: dict) -> Generator:
+    return Generator(settings["image_size"], 1, settings["channels"], settings["latent"], settings["maps"])
+
+
+def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("generator."): value for key, value in tensors.items() if key != "latents"}
+
+
+def _trained(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> AutoDecoder:
+    with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
+        generator = _generator(settings)
+    generator.load_state_dict(_weights(tensors))
+    return AutoDecoder(generator.to(device).requires_grad_(False).eval(), tensors["latents"].to(device))
 
 
 def _principal(examples: Examples, latent: int) -> Tensor:
