@@ -1,4 +1,4 @@
-"""Anonymising without a network: blur and noise. The mean of k people's images is `lib.anonymise.ksame.k_same`."""
+"""Anonymising without a network: blur and noise. The mean of k people's images is in `lib.anonymise.ksame`."""
 
 import numpy as np
 from numpy.typing import ArrayLike
