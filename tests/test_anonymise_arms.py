@@ -9,7 +9,7 @@ from lib.anonymise.walk import step_energy
 from lib.models.small_cnn import SmallCNN
 from lib.models.stylegan2 import Generator
 from lib.seeding import initialising
-from lib.training.perceptual import load_perceptual, train_rotations
+from lib.training.perceptual import described, load_perceptual, train_rotations
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,8 @@ def test_perceptual_network_learns_turns_and_is_found_again(tmp_path):
     again = load_perceptual("rotation", tmp_path / "p")
     inputs = torch.from_numpy(images[:4])[:, None] / 127.5 - 1
     torch.testing.assert_close(again.features(inputs), found.features(inputs))
+    torch.testing.assert_close(described(again, images[:4], batch=3), found.features(inputs))
+    assert described(again, images[:4], pooled=True).shape == (4, 64)
     assert (found(inputs).argmax(dim=1) == 0).all()
     with pytest.raises(ValueError, match="unknown perceptual network 'vgg': choose one of rotation, lpips_alex"):
         load_perceptual("vgg", tmp_path)

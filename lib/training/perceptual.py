@@ -3,6 +3,7 @@
 Whatever is optimised must not have seen it (§6 and §9 of the specification of Pennisi et al. 2023).
 """
 
+import torch
 from torch import Tensor
 
 from lib.models.lpips import Lpips, RotationCNN, load_lpips, rotations
@@ -44,3 +45,17 @@ def load_perceptual(name: str, path) -> Lpips | RotationCNN:
         model = RotationCNN(tensors["layers.0.weight"].shape[1])
     model.load_state_dict(tensors)
     return model.to(device()).requires_grad_(False).eval()
+
+
+@torch.inference_mode()
+def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, batch: int = 256) -> Tensor:
+    """What distances are taken of: `network.features` (n, d) of images (n, s, s) or (n, c, s, s), on its device.
+
+    images: uint8, or float32 in [-1, 1]. pooled: the last layer averaged over positions instead, float64, of few
+    enough numbers for a Fréchet distance. ValueError for images of another kind.
+    """
+    examples, parts = Examples(images, None, device=device(), name="described"), []
+    for start in range(0, len(examples), batch):
+        inputs = examples.inputs(slice(start, start + batch))
+        parts.append(network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs))
+    return torch.cat(parts)
