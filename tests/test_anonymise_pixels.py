@@ -10,7 +10,7 @@ def test_blur_keeps_a_constant_and_spreads_a_point_as_a_bell():
     assert (blurred(np.full((2, 9, 9), 77, np.uint8), sigma=2) == 77).all()
     point = np.zeros((1, 21, 21), np.uint8)
     point[0, 10, 10] = 255
-    expected = 255 * np.exp(-np.arange(-2, 3) ** 2 / 2) / (2 * np.pi)
+    expected = 255 * np.exp(-(np.arange(-2, 3) ** 2) / 2) / (2 * np.pi)
     np.testing.assert_allclose(blurred(point, sigma=1)[0, 10, 8:13], expected, atol=0.6)
 
 

@@ -55,9 +55,9 @@ def train_redrawing(
     steps: int, validation: tuple | None = None, judged_from: int = 0, judge_every: int = 50, batch: int = 64,
     kernel: int = 8, width: int = 256, latent: int = 128, dropout: float = 0.2, weights: Weights | None = None,
     margin: float = 1.0, noisy_targets: bool = True, critic_steps: int = 5, generator_steps: int = 2,
-    penalty: float = 10.0, learning_rate: float = 2e-5, betas: tuple = (0.9, 0.999), as_published: Sequence[str] = (),
-    precision: str = "float32", device: torch.device | None = None, save_seconds: float = 60.0,
-    progress: Callable | None = None,
+    penalty: float = 10.0, learning_rate: float = 2e-5, decay: float = 1e-6, betas: tuple = (0.9, 0.999),
+    as_published: Sequence[str] = (), precision: str = "float32", device: torch.device | None = None,
+    save_seconds: float = 60.0, progress: Callable | None = None,
 ) -> VAE:  # fmt: skip
     """Train a VAE that redraws cases, or finish or fetch the one in folder `path`; in eval mode.
 
@@ -65,7 +65,8 @@ def train_redrawing(
     the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained recognisers, copied and
     frozen; privacy "posterior", "distance" (`margin`) or "none", see `lib.anonymise.guides`. noisy_targets: those of
     `uniform_targets`, published for PP-MIR. A step is `critic_steps` updates of the critic, the VAE in eval mode, and
-    `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no critic.
+    `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no critic. The rate of a
+    network is learning_rate / (1 + decay · its updates in whole steps so far).
 
     validation: (images, masks), on which from step `judged_from` on, every `judge_every` steps, the weighted sum of
     finding, privacy, source and evidence is taken; the weights of the least are handed over. None: the last weights.
@@ -85,11 +86,11 @@ def train_redrawing(
         "model": "redrawing", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
         "latent": latent, "dropout": dropout, "privacy": privacy, "weights": weights._asdict(), "margin": margin,
         "noisy_targets": noisy_targets, "critic_steps": critic_steps, "generator_steps": generator_steps,
-        "penalty": penalty, "learning_rate": learning_rate, "betas": betas, "as_published": sorted(as_published),
-        "steps": steps, "batch": batch, "judged_from": judged_from, "judge_every": judge_every,
-        "precision": precision, "seed": seed, "data": examples.digest, "masks": regions.digest,
-        "validation": [part.digest for part in judged or ()], "finding": weights_digest(finding),
-        "identity": None if identity is None else weights_digest(identity),
+        "penalty": penalty, "learning_rate": learning_rate, "decay": decay, "betas": betas,
+        "as_published": sorted(as_published), "steps": steps, "batch": batch, "judged_from": judged_from,
+        "judge_every": judge_every, "precision": precision, "seed": seed, "data": examples.digest,
+        "masks": regions.digest, "validation": [part.digest for part in judged or ()],
+        "finding": weights_digest(finding), "identity": None if identity is None else weights_digest(identity),
     }  # fmt: skip
     guides = Guides(
         privacy, finding=finding, identity=identity, examples=examples, margin=margin, noisy_targets=noisy_targets,
@@ -167,6 +168,9 @@ class Adversaries:
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Update the critic, then the VAE, each as often as asked; the last losses, unweighted."""
+        for name, updates in (("critic", "critic_steps"), ("vae", "generator_steps")):
+            slower = 1 + self.settings["decay"] * step * self.settings[updates]
+            self.optimisers[name].param_groups[0]["lr"] = self.settings["learning_rate"] / slower
         with seeding.initialising(self.settings["seed"], "redrawing", "step", step):  # dropout included
             losses = dict.fromkeys(_names(self.settings), torch.zeros((), device=self.device))
             if self.weights.realism:

@@ -7,6 +7,7 @@ end. Both take grey images in [-1, 1].
 
 from torch import Tensor, nn
 
+_DENSE = 32
 _SLOPE = 0.2
 _DISTANCE_EPSILON = 1e-8
 
@@ -27,9 +28,9 @@ class Recogniser(nn.Module):
         for inputs, kernel in ((1, 5), (width, 5), (width, 3), (width, 3)):
             layers += [nn.Conv2d(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
             layers += [_norm(width, momentum), nn.MaxPool2d(3, 2, ceil_mode=True)]
-        dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, width), nn.ReLU(inplace=True)]
+        dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, _DENSE), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, *dense, nn.Dropout(0.25))
-        self.head = nn.Linear(width, classes)
+        self.head = nn.Linear(_DENSE, classes)
         self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
