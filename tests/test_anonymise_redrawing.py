@@ -1,15 +1,18 @@
 """Redrawing: it hides people on a toy, resumes exactly, keeps published defects behind names, refuses bad input."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 from redrawing_toy import CPU, PEOPLE, Disc, Stripes, toy, train
+from torch import nn
 
 from lib import seeding
+from lib.anonymise.cases import checked_cases
 from lib.anonymise.guides import Guide, Guides
-from lib.anonymise.redrawing import DEFECTS, Weights, load_redrawing, redraw, redrawing_curves
+from lib.anonymise.redrawing import DEFECTS, Adversaries, Weights, load_redrawing, redraw, redrawing_curves
 from lib.anonymise.redrawing_losses import soft_cross_entropy, too_near
 from lib.models.recognisers import Recogniser, distances, paired_distances
 from lib.models.vaegan import VAE
@@ -138,6 +141,72 @@ def test_the_best_validation_score_is_handed_over(tmp_path):
     assert torch.equal(model.state_dict()[name], kept[f"best.{name}"])
     last = train(tmp_path / "last", **(options | {"validation": None}))
     assert torch.equal(last.state_dict()[name], kept[f"vae.{name}"])
+
+
+def test_a_step_equals_the_literal_one(tmp_path):
+    """Joint passes and all redrawn images at once against torch's own layers, one image set after the other."""
+    train(tmp_path, steps=1, dropout=0.0, noisy_targets=False)
+    stored = Checkpoint(tmp_path, None)
+    stored.load()
+    settings = stored.settings
+    images, masks, people, _ = toy()
+    examples, regions = checked_cases(images, masks, people, device=CPU)
+    guides = Guides("posterior", finding=Disc(), identity=Stripes(), examples=examples, noisy_targets=False)
+    ours = Adversaries(examples, regions, guides, None, settings, CPU)
+    for module in ours.critic.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    vae, critic = copy.deepcopy(ours.vae), copy.deepcopy(ours.critic)
+    for module in (*vae.modules(), *critic.modules()):
+        for kind in (nn.Conv2d, nn.ConvTranspose2d):
+            if isinstance(module, kind):
+                module.__class__ = kind
+    adam = {net: torch.optim.Adam(net.parameters(), lr=settings["learning_rate"]) for net in (vae, critic)}
+    ours.step(0)
+    with seeding.initialising(settings["seed"], "redrawing", "step", 0):
+        rows = torch.rand(5, len(images)).argsort(dim=1)[:, :8]
+        noise, mix = torch.randn(5, 8, 4), torch.rand(5, 8, 1, 1, 1)
+        for part in range(5):
+            real, mask = examples.inputs(rows[part]), regions.inputs(rows[part])
+            with torch.no_grad():
+                drawn = vae.eval()(real, mask, noise[part])
+            mixed = (mix[part] * real + (1 - mix[part]) * drawn).requires_grad_()
+            (slope,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+            penalty = 10 * (1 - slope.flatten(1).norm(dim=1)).square().mean()
+            _updated(adam[critic], critic(drawn).mean() - critic(real).mean() + penalty)
+        for _ in range(2):
+            rows, noise = torch.rand(1, len(images)).argsort(dim=1)[0, :8], torch.randn(8, 4)
+            real, mask = examples.inputs(rows), regions.inputs(rows)
+            mean, s = vae.train().encoder(real, mask)
+            drawn = vae.decoder(mean + (s / 2).exp() * noise)
+            loss = -0.4 * critic(drawn).mean() + 0.002 * (s.exp() + mean**2 - 1 - s).sum(dim=1).mean() / 2
+            loss = loss - Stripes()(drawn).log_softmax(dim=1).mean()
+            loss = loss - (Disc()(real).softmax(dim=1) * Disc()(drawn).log_softmax(dim=1)).sum(dim=1).mean()
+            _updated(adam[vae], loss + 20 * ((real - drawn)[mask == 1] ** 2).mean())
+    for mine, literal in ((ours.vae, vae), (ours.critic, critic)):
+        apart = torch.cat(
+            [(a - b).abs().flatten() for a, b in zip(mine.parameters(), literal.parameters(), strict=True)]
+        )
+        # Adam's first updates are signs of gradients, which rounding may turn where they are nearly 0.
+        assert apart.quantile(0.98) < 1e-5
+
+
+def _updated(optimiser, loss):
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def test_rates_fall_as_published(tmp_path):
+    def kill(done, **losses):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, progress=kill, save_seconds=0, learning_rate=1e-3, decay=0.1)
+    state = Checkpoint(tmp_path, None)
+    rates = {name: part["param_groups"][0]["lr"] for name, part in state.load()[1].items()}
+    assert rates == {"critic": 1e-3 / (1 + 0.1 * 2 * 5), "vae": 1e-3 / (1 + 0.1 * 2 * 2)}
 
 
 def test_redrawing_does_not_depend_on_the_batch():
