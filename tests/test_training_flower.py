@@ -83,6 +83,27 @@ def test_without_flower_the_command_says_what_to_install(tmp_path, monkeypatch, 
     assert "no such cohort" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["server", "--clients=0", "--rounds=1"], "error: clients is 0: a federation needs one at least."),
+        (["server", "--clients=2", "--rounds=-1"], "error: rounds is -1: a federated GAN needs one at least."),
+        (
+            ["server", "--clients=2", "--rounds=1", "--batch=0"],
+            "error: batch is 0: a federated GAN needs one at least.",
+        ),
+        (["client", "--number=-3"], "error: number is -3: clients are numbered 0, 1, … one each."),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_connects(tmp_path, monkeypatch, capsys, flags, sentence):
+    monkeypatch.setitem(sys.modules, "flwr", None)  # whatever reaches Flower fails by another sentence
+    files = (
+        [f"--path={tmp_path}"] if flags[0] == "server" else [f"--cohort={_cohort(6, seed=0).save(tmp_path / 'a.h5')}"]
+    )
+    assert main([*flags, *files]) == 1
+    assert capsys.readouterr().err == sentence + "\n"
+
+
 def test_labels_by_name():
     cohort = _cohort(12, seed=0)
     table = labels_of(cohort, ["No Finding", "mass"])

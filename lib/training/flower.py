@@ -37,8 +37,12 @@ def serve(address: str, *, path, clients: int, rounds: int, seed: int, keep=(), 
 
     address: HOST:PORT to listen at. rounds, seed, keep, options, and what happens to a checkpoint in `path`: see
     lib.training.federated.train_federated, whose `load_generator` reads the result. ImportError without Flower;
-    TimeoutError when clients are missing; ConnectionError when one fails; ValueError for clients that do not fit.
+    TimeoutError when clients are missing; ConnectionError when one fails; ValueError for settings that cannot be
+    trained, before anyone connects, and for clients that do not fit.
     """
+    if clients < 1:
+        raise ValueError(f"clients is {clients}: a federation needs one at least.")
+    resolved(shape=(16, 1), clients=clients, seed=seed, rounds=rounds, **options)  # what cannot be trained, cannot wait
     _require_flower()
     from flwr.common import FitIns, GetPropertiesIns, ndarrays_to_parameters, parameters_to_ndarrays
     from flwr.server import History, Server, ServerConfig, SimpleClientManager, start_server
@@ -93,8 +97,10 @@ def serve(address: str, *, path, clients: int, rounds: int, seed: int, keep=(), 
 def join(address: str, films: Films, *, number: int, wait: float = 600.0, device: torch.device | None = None) -> None:
     """Take part as client `number` with `films` until the server ends; wait up to `wait` seconds for it.
 
-    ImportError without Flower; ConnectionError when the server does not answer.
+    ValueError for a number below 0; ImportError without Flower; ConnectionError when the server does not answer.
     """
+    if number < 0:
+        raise ValueError(f"number is {number}: clients are numbered 0, 1, … one each.")
     _require_flower()
     from flwr.client import NumPyClient, start_client
     from grpc import RpcError
