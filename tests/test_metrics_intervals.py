@@ -214,5 +214,12 @@ def test_an_interval_over_seeds_ends_at_the_limits_of_a_share():
     free, cut = intervals.seed_interval([0.8, 1.0, 1.0]), intervals.seed_interval([0.8, 1.0, 1.0], limits=(0, 1))
     assert free.high > 1
     assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1)
-    with pytest.raises(ValueError, match="exceed the limits"):
+    with pytest.raises(ValueError, match="check their unit"):
         intervals.seed_interval([0.8, 80], limits=(0, 1))
+
+
+def test_the_least_seed_is_the_value_and_lies_in_its_interval():
+    found, mean = intervals.least([0.2, 0.9, 1.0]), intervals.seed_interval([0.2, 0.9, 1.0])
+    assert (found.value, found.low, found.high) == (0.2, mean.low, mean.high)
+    narrow = intervals.least([0.1] + [0.9] * 30)
+    assert narrow.low == narrow.value == 0.1

@@ -1,4 +1,4 @@
-"""The parts of the VAE-GANs: published sizes, shapes at every size, the two ways to sample, fast forms equal torch's."""
+"""The parts of the VAE-GANs: published sizes, shapes, the two ways to sample, fast forms equal torch's."""
 
 import math
 
@@ -44,7 +44,9 @@ def test_parts_for_swapping_identities():
 @pytest.mark.parametrize(("image_size", "kernel", "width"), [(48, 4, 16), (32, 5, 16), (32, 2, 16), (32, 4, 10)])
 def test_unknown_shapes_are_refused(image_size, kernel, width):
     for part in (Encoder, Decoder, Critic):
-        with pytest.raises(ValueError, match="not one of 16, 32, 64, 128|give an even kernel from 4 and a multiple of 4"):
+        with pytest.raises(
+            ValueError, match="not one of 16, 32, 64, 128|give an even kernel from 4 and a multiple of 4"
+        ):
             part(image_size=image_size, kernel=kernel, width=width)
 
 
@@ -69,7 +71,9 @@ def test_two_ways_to_sample():
 @pytest.mark.parametrize("kernel", [4, 6, 8])
 @pytest.mark.parametrize("network", [Decoder, Critic])
 def test_fast_layers_equal_torchs_own(network, kernel):
-    ours = network(image_size=16, kernel=kernel, width=8, **({"latent": 3} if network is Decoder else {})).double().eval()
+    ours = (
+        network(image_size=16, kernel=kernel, width=8, **({"latent": 3} if network is Decoder else {})).double().eval()
+    )
     given = torch.randn(2, *((3,) if network is Decoder else (1, 16, 16)), dtype=torch.float64, requires_grad=True)
     parameters = list(ours.parameters())
 

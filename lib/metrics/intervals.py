@@ -192,11 +192,21 @@ def seed_interval(
     _require_level(level)
     values = _per_seed(values, "values")
     if not limits[0] <= values.min() <= values.max() <= limits[1]:
-        raise ValueError(f"values {values.min():.3g} to {values.max():.3g} exceed the limits {limits}: check their unit")
+        raise ValueError(
+            f"values {values.min():.3g} to {values.max():.3g} exceed the limits {limits}: check their unit"
+        )
     reach = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / len(values) ** 0.5
     mean = values.mean()
     low, high = max(mean - reach, limits[0]), min(mean + reach, limits[1])
     return Interval(float(mean), float(low), float(high), level, len(values), values)
+
+
+def least(values: ArrayLike, *, level: float = 0.95, limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+    """The least of one value per seed (n,), for what must hold in every seed; its interval is that of `seed_interval`,
+    reaching down to it at least. Errors as there."""
+    of = seed_interval(values, level=level, limits=limits)
+    worst = float(of.draws.min())
+    return Interval(worst, min(of.low, worst), of.high, level, of.units, of.draws)
 
 
 def apart(estimate: Interval, centre: float) -> Interval:
