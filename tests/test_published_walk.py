@@ -17,7 +17,8 @@ def test_digitised_walks():
     assert walk.linear.isna().sum() == 1
     gap = (walk["plan"] - walk.linear).loc[2:48].round(3)
     assert len(gap) == 47
-    assert (gap > 0.002).sum() in (44, 45)  # the specification counted before the curves were rounded
+    # The specification counts 44 above .002, before rounding: two of the rounded gaps are exactly that.
+    assert (gap > 0.002).sum() <= 44 <= (gap >= 0.002).sum()
     assert gap.idxmax() == 14
     assert gap.max() == pytest.approx(0.097, abs=1e-3)
     np.testing.assert_array_equal(walk.linear[[1, 50]], walk["plan"][[1, 50]])
