@@ -20,7 +20,7 @@ def test_digitised_walks():
     # The specification counts 44 above .002, before rounding: two of the rounded gaps are exactly that.
     assert (gap > 0.002).sum() <= 44 <= (gap >= 0.002).sum()
     assert gap.idxmax() == 14
-    assert gap.max() == pytest.approx(0.097, abs=1e-3)
+    assert gap.max() == pytest.approx(0.097, abs=2e-3)  # the reading error
     np.testing.assert_array_equal(walk.linear[[1, 50]], walk["plan"][[1, 50]])
 
 
