@@ -95,11 +95,9 @@ def average_with_nearest_people(images, people, *, gallery, k: int, labels=None)
         apart[np.asarray(labels)[:, None] != np.asarray(labels)[gallery]] = np.inf
     _, starts, person = np.unique(people[gallery], return_index=True, return_inverse=True)
     nearest = np.minimum.reduceat(apart, starts, axis=1)
-    if not 2 <= k <= np.isfinite(nearest).sum(axis=1).min() + 1:
-        others = np.isfinite(nearest).sum(axis=1).min()
-        raise ValueError(
-            f"k is {k}, but an image has {others} other people to be averaged with: give 2 to {others + 1}"
-        )
+    most = np.isfinite(nearest).sum(axis=1).min() + 1
+    if not 2 <= k <= most:
+        raise ValueError(f"k is {k}, but an image has {most - 1} other people to be averaged with: give 2 to {most}")
     total = images.astype(np.float64)
     for chosen in np.argsort(nearest, axis=1, kind="stable")[:, : k - 1].T:  # the first, the second, … nearest person
         own = np.where(person == chosen[:, None], apart, np.inf)
