@@ -1,5 +1,7 @@
 """`paper.yaml`: the one screen that says what a paper is, what is run, and what must come out."""
 
+import hashlib
+import json
 import operator
 import os
 import re
@@ -87,15 +89,23 @@ class Claim(_Strict):
 
 
 class Deviation(_Strict):
-    """Where we leave the paper, what we do instead, and why."""
+    """Where we leave the paper, what we do instead, and why.
+
+    `bears_on`: the notebooks (and with each those that need its files), items and claims that it touches; empty means
+    the whole paper.
+    """
 
     where: str
     what: str
     why: str
+    bears_on: list[str] = Field(default_factory=list)
 
 
 class Paper(_Strict):
-    """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs."""
+    """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs.
+
+    `closing`: it reads what all other papers left, so its notebooks run last, however the others ended.
+    """
 
     title: str
     cite: str
@@ -105,10 +115,27 @@ class Paper(_Strict):
     items: dict[str, Item] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
+    closing: bool = False
 
     def column(self, scale: str) -> dict[str, Any]:
         """The settings of one scale."""
         return {knob: values[SCALES.index(scale)] for knob, values in self.settings.items()}
+
+    def settings_digest(self, scale: str, cohort: str) -> str:
+        """SHA-256, 16 characters of it, of one scale's settings and of the cohort's source."""
+        decisive = json.dumps([scale, cohort, self.cohorts.get(cohort), self.column(scale)], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()[:16]
+
+    def deviations_on(self, name: str) -> list[int]:
+        """The numbers, from 1, of the deviations that bear on the item, claim or notebook `name`."""
+        entry = self.items.get(name) or self.claims.get(name)
+        touched, behind = {name}, [entry.notebook if entry else name]
+        while behind:
+            notebook = behind.pop()
+            behind += [need for need in self.notebooks.get(notebook, ()) if need not in touched]
+            touched.add(notebook)
+        numbered = enumerate(self.deviations, 1)
+        return [number for number, of in numbered if not of.bears_on or touched & set(of.bears_on)]
 
 
 def load_paper(folder: Path) -> Paper:
@@ -139,6 +166,10 @@ def load_paper(folder: Path) -> Paper:
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:
                 refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    known = {*paper.notebooks, *paper.items, *paper.claims}
+    for place, deviation in enumerate(paper.deviations):
+        if unknown := set(deviation.bears_on) - known:
+            refuse(("deviations", place, "bears_on"), f"no notebook, item or claim {', '.join(sorted(unknown))}")
     for notebook, needs in paper.notebooks.items():
         for need in needs:
             if need not in paper.notebooks:

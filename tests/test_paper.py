@@ -61,6 +61,7 @@ def test_columns_are_scales(written):
         ("phantom: mass", "phantoms: mass", r"paper\.yaml:3: cohorts\.phantoms"),
         ("  epsilons:", "  image_size:", r"paper\.yaml:9: image_size: stands twice"),
         ("deviations:\n", "deviations:\n  - {where: x}\n", r"paper\.yaml:15: deviations\.0\.what"),
+        ("why: stable", "why: stable, bears_on: [C9]", r"paper\.yaml:15: deviations\.0\.bears_on: no .* C9"),
         ("settings:", "settings: [", r"paper\.yaml:\d+: not YAML"),
     ],
 )
@@ -105,3 +106,21 @@ def test_no_effect_may_be_other_than_zero():
     ratio = Claim(says="", notebook="", value="ratio", bar="<= 0.6", no_effect=1)
     assert ratio.verdict(0.3, (0.2, 0.5)) == "reproduced"
     assert ratio.verdict(0.9, (0.8, 0.95)) == "direction only"
+
+
+def test_a_deviation_bears_on_what_needs_the_files_it_touches(written):
+    more = """\
+  - {where: nets, what: small, why: time, bears_on: [01_train]}
+  - {where: test, what: more, why: better, bears_on: [C1]}
+"""
+    paper = load_paper(written(GOOD + more))
+    on = {name: paper.deviations_on(name) for name in ("01_train", "05_utility", "tab2", "C1")}
+    assert on == {"01_train": [1, 2], "05_utility": [1, 2], "tab2": [1, 2], "C1": [1, 2, 3]}
+
+
+def test_settings_have_a_digest_of_their_own_scale(written):
+    before = load_paper(written(GOOD))
+    after = load_paper(written(GOOD.replace("[16, 32, 128]", "[16, 33, 128]").replace("says: DP", "says: It")))
+    for scale, same in (("smoke", True), ("demo", False), ("paper", True)):
+        assert (before.settings_digest(scale, "phantom") == after.settings_digest(scale, "phantom")) == same
+    assert before.settings_digest("demo", "phantom") != before.settings_digest("demo", "public")

@@ -1,5 +1,6 @@
 """Run: products carry their facts, unknown names raise, and nothing is half written."""
 
+import io
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.paper import tag
+from lib.paper import load_paper, tag
 from lib.run import Run, typeset_table
 
 PAPER = """\
@@ -86,10 +87,32 @@ def test_a_figure_carries_its_facts_and_embedded_fonts(suite):
         facts = json.loads(png.info["Description"])
     assert (facts["scale"], facts["cohort"], facts["seed"], facts["n"]) == ("demo", "phantom", 2, "1,104")
     assert facts["revision"]
+    assert facts["settings_sha256"] == load_paper(suite / "notebooks/09_nobody").settings_digest("demo", "phantom")
     pdf = (folder / "fig1.pdf").read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert json.loads((folder / "fig1.json").read_text())["shows"] == "a line"
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("greys", "P"), ("colours", "P"), ("noise", "RGB")])
+def test_a_png_has_few_colours_where_nobody_sees_it(suite, kind, mode):
+    level, rng = np.linspace(0, 1, 200), np.random.default_rng(0)
+    shown = {"greys": np.outer(level, level), "colours": np.outer(level, level), "noise": rng.random((200, 200, 3))}
+    figure = plt.figure(figsize=(1, 1), dpi=300)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(shown[kind], cmap="viridis" if kind == "colours" else "gray", interpolation="nearest")
+    ax.set_axis_off()
+    plt.close(figure)
+    Run("09_nobody", "demo", "phantom", 0).figure("fig1", figure, n=1)
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=300)
+    drawn = np.asarray(Image.open(whole).convert("RGB"), float)
+    with Image.open(suite / "figures/demo-phantom/09_nobody/fig1.png") as png:
+        error = np.abs(np.asarray(png.convert("RGB")) - drawn)
+        assert (png.mode, png.info["Title"]) == (mode, "09_nobody fig1")
+        assert abs(png.info["dpi"][0] - 300) < 0.1
+    assert 10 * np.log10(255**2 / max(np.square(error).mean(), 1e-9)) >= 40
+    assert error.max() <= (24 if mode == "P" else 0)
 
 
 def test_the_stamp_says_that_no_patient_and_no_meaning_is_in_a_smoke_phantom(suite):
@@ -148,6 +171,7 @@ def test_a_claim_is_recorded_with_its_interval(suite):
     assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "reproduced"
     record = json.loads(run.path("claims/C1.json").read_text())
     assert (record["value"], record["interval"], record["bar"]) == (0.2, [0.1, 0.3], ">= 0.1")
+    assert record["settings_sha256"] == run.paper.settings_digest("demo", "phantom")
     for value, interval in ((float("nan"), (0, 1)), (2.0, (0, 1))):
         with pytest.raises(ValueError, match="must be finite and lie inside"):
             run.claim("C1", value=value, interval=interval, n="")
