@@ -45,7 +45,10 @@ def _hears_interrupts() -> None:
 
 
 class Suite:
-    """A throw-away project with the papers given as {paper: {notebook: (needs, source)}}, run by `code`."""
+    """A throw-away project with the papers given as {paper: {notebook: (needs, source)}}, run by `code`.
+
+    A paper whose name ends in "_last" is closing.
+    """
 
     def __init__(self, root: Path, papers: dict, zygote: str | None, code: Path = ROOT):
         self.root, self.folder, self.code = root, root / "data" / "runs" / "smoke-phantom-seed3", code
@@ -57,6 +60,7 @@ class Suite:
             folder.mkdir(parents=True)
             content = {"title": paper, "cite": "", "cohorts": {"phantom": "mass"}}
             content["notebooks"] = {name: list(needs) for name, (needs, _) in notebooks.items()}
+            content |= {"closing": True} if paper.endswith("_last") else {}
             (folder / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
             for name, (_, source) in notebooks.items():
                 write_notebook(folder / f"{name}.ipynb", source)
@@ -72,8 +76,11 @@ class Suite:
         output, _ = process.communicate(timeout=240)
         return process.returncode, output
 
+    def record_path(self, notebook: str, kind: str = "done") -> Path:
+        return self.folder / notebook / f"{kind}.json"
+
     def record(self, notebook: str, kind: str = "done") -> dict | None:
-        path = self.folder / notebook / f"{kind}.json"
+        path = self.record_path(notebook, kind)
         return json.loads(path.read_text()) if path.exists() else None
 
     def source(self, notebook: str) -> Path:
@@ -107,12 +114,15 @@ def zygote(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, zygote, code):
-    """A suite that was run once: two notebooks that depend, and a paper in which one fails."""
+    """A suite that was run once: two that depend, a paper in which one fails, one that reads the others."""
     model = "from pathlib import Path; model = Path('../../data/runs/smoke-phantom-seed3/01_good/01_train/model')\n"
     made, read = model + "model.write_text('42')", model + "print(model.read_text(), scale, seed)"
     good = {"01_train": ((), made), "02_fidelity": (("01_train",), read)}
     bad = {"01_train": ((), "1 / 0"), "02_fidelity": (("01_train",), ""), "05_utility": ((), "import os; os.getcwd()")}
-    suite = Suite(tmp_path_factory.mktemp("suite"), {"01_good": good, "02_bad": bad}, zygote, code)
+    seen = "from pathlib import Path; runs = Path('../../data/runs/smoke-phantom-seed3')\n"
+    seen += "print(*sorted(f'{p.parts[-3]}/{p.parts[-2]} {p.stem}' for p in runs.glob('*/*/*.json')), sep='\\n')"
+    papers = {"00_last": {"01_read": ((), seen)}, "01_good": good, "02_bad": bad}
+    suite = Suite(tmp_path_factory.mktemp("suite"), papers, zygote, code)
     before = suite.source("01_good/02_fidelity").read_bytes()
     suite.exit_code, suite.output = suite.run()
     assert suite.source("01_good/02_fidelity").read_bytes() == before
@@ -141,6 +151,26 @@ class TestARun:
         assert rows["02_bad/02_fidelity"].endswith("skipped")
         assert rows["02_bad/05_utility"].endswith("done")
         assert rows["01_good/02_fidelity"].endswith("done")
+
+    def test_closing_notebooks_come_last_however_the_others_ended(self, finished):
+        executed = json.loads((finished.folder / "executed/00_last/01_read.ipynb").read_text())
+        (output,) = executed["cells"][-1]["outputs"]
+        seen = "".join(output["text"]).split("\n")[:-1]
+        good = ["01_good/01_train done", "01_good/02_fidelity done"]
+        assert seen == ["00_last/01_read running", *good, "02_bad/01_train failed", "02_bad/05_utility done"]
+        assert "00_last/01_read" in finished.output.split("\n\n")[-1]
+
+    def test_a_rerun_that_changes_no_record_leaves_closing_notebooks_alone(self, finished):
+        before = finished.record("00_last/01_read"), finished.record("01_good/01_train")
+        finished.record_path("01_good/01_train").unlink()
+        code, output = finished.run()
+        assert code == 1
+        assert finished.record("01_good/01_train")["finished_at"] > before[1]["finished_at"]
+        assert finished.record("00_last/01_read") == before[0]
+        assert "00_last/01_read" in output.split("\n\n")[-1]
+
+    def test_a_named_paper_runs_alone(self, finished):
+        assert "00_last" not in finished.run("01_good")[1]
 
     def test_works_in_the_folder_of_the_notebook(self, finished):
         executed = json.loads((finished.folder / "executed/02_bad/05_utility.ipynb").read_text())
@@ -229,6 +259,27 @@ class TestIsCurrent:
         train.record("done").rename(train.record("running"))
         train.executed().rename(train.executed("running"))
         assert self.current() == [False, False]
+
+    @pytest.mark.parametrize(
+        ("changed", "current"),
+        [
+            ("data/runs/smoke-phantom-seed3/01_p/claims/C1.json", False),
+            ("figures/smoke-phantom-seed3/01_p/tab1.json", False),
+            ("data/runs/smoke-phantom-seed3/01_p/02_fidelity/failed.json", False),
+            ("notebooks/01_p/paper.yaml", False),
+            ("figures/smoke-phantom-seed3/09_last/tab1.json", True),
+            ("figures/smoke-phantom/01_p/tab1.json", True),
+            ("data/runs/smoke-phantom-seed3/01_p/01_train/model.json", True),
+        ],
+    )
+    def test_records_that_a_closing_notebook_reads(self, suite, changed, current):
+        Suite(suite.root, {"09_last": {"01_read": ((), "1")}}, None)
+        (last,) = state.plan(("09_last",), scale="smoke", cohort="phantom", seed=3)
+        before = last.digest
+        (suite.root / changed).parent.mkdir(parents=True, exist_ok=True)
+        with (suite.root / changed).open("a") as file:
+            file.write("# another\n")
+        assert (last.digest == before) == current
 
     def test_prepared_cohort(self, suite, monkeypatch):
         def digest():

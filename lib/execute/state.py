@@ -18,7 +18,10 @@ _SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of a run. `needs`: the notebooks of its paper whose files it reads."""
+    """A notebook of a run. `needs`: the notebooks of its paper whose files it reads.
+
+    `closing`: it reads the records of all other papers, runs after them, and is out of date when a record changed.
+    """
 
     paper: str
     name: str
@@ -26,6 +29,7 @@ class Notebook:
     cohort: str
     seed: int
     needs: tuple["Notebook", ...] = ()
+    closing: bool = False
 
     def __str__(self) -> str:
         return f"{self.paper}/{self.name}"
@@ -60,9 +64,16 @@ class Notebook:
         except (OSError, ValueError):
             return {}
 
-    @functools.cached_property
+    @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the result: cells, paper.yaml, lib, the prepared cohorts, and its needs."""
+        """SHA-256 of all that decides the result: cells, paper.yaml, lib, the prepared cohorts, and its needs; of a
+        closing notebook also the records it reads, which change while others run."""
+        if not self.closing:
+            return self._digest
+        return hashlib.sha256(f"{self._digest} {self._records_digest()}".encode()).hexdigest()
+
+    @functools.cached_property
+    def _digest(self) -> str:
         sha = hashlib.sha256()
         for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
             text = "".join(cell["source"])  # outputs and execution counts decide nothing
@@ -73,6 +84,23 @@ class Notebook:
             sha.update(_cohorts_digest())
         for need in self.needs:
             sha.update(need.digest.encode())
+        return sha.hexdigest()
+
+    def _records_digest(self) -> str:
+        """Of what the other papers declare, of the records they left, of which notebooks ended how, and of our reader.
+
+        Content alone: papers that run again and leave the same change nothing.
+        """
+        declared = sorted((root() / "notebooks").glob("*/paper.yaml"))
+        products = sorted((root() / "figures" / self.run_folder.name).glob("*/*.json"))
+        claims = sorted(self.run_folder.glob("*/claims/*.json"))
+        sha = hashlib.sha256()
+        for path in (path for path in declared + products + claims if self.paper not in path.parts):
+            sha.update(f"{path.relative_to(root())} ".encode() + path.read_bytes())
+        for path in sorted((CODE / "lib" / "report").glob("*.py")):
+            sha.update(path.read_bytes())
+        ends = [path for kind in ("done", "failed") for path in self.run_folder.glob(f"*/*/{kind}.json")]
+        sha.update(repr(sorted(str(path) for path in ends if self.paper not in path.parts)).encode())
         return sha.hexdigest()
 
     @property
@@ -121,7 +149,7 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
                 raise ValueError(f"{paper}/paper.yaml: notebooks need each other: {' → '.join([*path, name])}")
             if name not in made:
                 needs = tuple(make(need, (*path, name)) for need in loaded.notebooks[name])
-                made[name] = Notebook(paper, name, scale, cohort, seed, needs)
+                made[name] = Notebook(paper, name, scale, cohort, seed, needs, loaded.closing)
             return made[name]
 
         for name in loaded.notebooks:

@@ -104,6 +104,7 @@ class _Run:
         self.threads = max(1, self.cores // self.jobs)
         self.current = {notebook for notebook in notebooks if notebook.is_current}
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
+        self.closing = False  # whether the graph is that of the notebooks which read what all others left
         self.started, self.ended = set(), {}
 
     def announce(self) -> None:
@@ -113,18 +114,24 @@ class _Run:
         print(f"{self.tag}: {len(self.notebooks)} notebooks{finished} ({papers})")
         if self.arguments.dry_run:
             for notebook in self.notebooks:
-                print(f"  {'finished ' if notebook in self.current else 'would run'}  {notebook}")
+                last = ", last" if notebook.closing and notebook not in self.current else ""
+                print(f"  {'finished ' if notebook in self.current else 'would run'}  {notebook}{last}")
         elif self.left:
             print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")
         sys.stdout.flush()
 
     def execute(self) -> int:
-        """Run what is left, write the page, and end with the table."""
+        """Run what is left, closing notebooks after all others have ended; write the page; end with the table."""
         self.announce()
-        for notebook in self.left:
-            for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
-                old.unlink(missing_ok=True)
-        problem = self._run_graph() if self.left else ""
+        self.log.unlink(missing_ok=True)
+        problem = ""
+        for self.closing in (False, True):
+            of = [notebook for notebook in self.notebooks if notebook.closing == self.closing]
+            self.left = [notebook for notebook in of if not notebook.is_current]
+            for notebook in self.left:
+                for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
+                    old.unlink(missing_ok=True)
+            problem = (self._run_graph() if self.left else "") or problem
         page = self._write_page()
         self._print_table()
         if problem:
@@ -139,7 +146,7 @@ class _Run:
         environment |= {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
         is_local = self.arguments.executor == "local"
         zygote = snakemake = None
-        with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "wb") as log:
+        with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "ab") as log:
 
             def start(*command: str) -> subprocess.Popen:
                 # A session of its own: Ctrl-C reaches us alone, and we end everything.
@@ -171,7 +178,7 @@ class _Run:
                 self._end(notebook, "killed" if notebook in self.started else "failed" if was_tried else "skipped")
         if snakemake.returncode < 0:
             return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
-        if snakemake.returncode and not self.started:
+        if snakemake.returncode and not self.started & set(self.left):
             return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
         return ""
 
@@ -179,7 +186,7 @@ class _Run:
         arguments = self.arguments
         local = arguments.executor == "local"
         config = {
-            "papers": ",".join(sorted({notebook.paper for notebook in self.notebooks})),
+            "papers": ",".join(sorted({n.paper for n in self.notebooks if n.closing == self.closing})),
             "scale": arguments.scale,
             "cohort": arguments.cohort,
             "seed": arguments.seed,
