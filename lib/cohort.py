@@ -10,6 +10,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from lib import ranks
+
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 COLUMNS = ("region", "site", "lesion", "view")
 _DTYPES = ("uint8", "float32", "float64")
@@ -21,15 +23,16 @@ _INVALID_FILE = "{}: not a readable cohort ({}); make the file again"
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it on success, delete it on failure.
 
-    A killed or failed writer leaves the old file, or none. Raises OSError that names `path` when the
-    disk is full.
+    A killed or failed writer leaves the old file, or none. Of several ranks (lib.ranks) the writer alone leaves
+    anything. Raises OSError that names `path` when the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{ranks.rank()}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        os.replace(partial, path)
+        if ranks.is_writer():
+            os.replace(partial, path)
     except OSError as error:
         message = f"{path}: could not be written ({error.strerror or error}); free some space and run again"
         raise OSError(error.errno, message) from error

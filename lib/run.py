@@ -4,6 +4,7 @@ import functools
 import io
 import json
 import math
+import runpy
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -260,3 +261,7 @@ def _cell(value, places: int) -> str:
             return f"{value:.1e}".replace("-", "−")
         return f"{value:,.{places if abs(value) < 1000 else 0}f}".replace("-", "−")
     return str(value)
+
+
+if __name__ == "__main__":  # python -m lib.run NOTEBOOK -p scale paper, also under torchrun; by name: it imports us
+    runpy.run_module("lib.execute.cells", run_name="__main__")

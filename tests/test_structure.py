@@ -16,14 +16,15 @@ NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 
 # What each part of lib may import from lib. A part may always import from itself.
-FOUNDATION = {"cohort", "paper", "run", "seeding"}
+FOUNDATION = {"cohort", "paper", "ranks", "run", "seeding"}
 METRICS = {"metrics"}
 ALLOWED = {
-    "cohort": set(),
+    "cohort": {"ranks"},
+    "ranks": set(),
     "seeding": set(),
     "paper": set(),
     "run": {"cohort", "paper"},
-    "execute": {"cohort", "paper", "run"},
+    "execute": {"cohort", "paper", "ranks", "run"},
     "phantoms": FOUNDATION,
     "datasets": FOUNDATION | {"phantoms"},
     "models": FOUNDATION,

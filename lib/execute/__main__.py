@@ -4,12 +4,11 @@ Sends it to the zygote of a running suite where there is one, and otherwise exec
 """
 
 import argparse
-import ast
 import os
 import sys
 
 from lib.execute import zygote
-from lib.execute.arguments import COHORTS, SCALES
+from lib.execute.arguments import COHORTS, SCALES, value_of
 from lib.execute.lifetime import die_with_parent
 
 
@@ -26,7 +25,7 @@ def main() -> int:
     arguments = vars(parser.parse_args())
     if parent := arguments.pop("parent"):
         die_with_parent(parent)
-    arguments["extra"] = {name: _value(text) for name, text in arguments.pop("parameter")}
+    arguments["extra"] = {name: value_of(text) for name, text in arguments.pop("parameter")}
     if path := os.environ.get("SUITE_ZYGOTE"):
         try:
             return zygote.ask(path, arguments)
@@ -35,14 +34,6 @@ def main() -> int:
     from lib.execute.notebook import execute  # seconds of imports, which the zygote has behind it
 
     return execute(**arguments)
-
-
-def _value(text: str):
-    """A Python literal where `text` is one, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line of the whole suite. Needs Python alone, so that a typo is answered before anything is installed."""
 
 import argparse
+import ast
 import os
 import sys
 from dataclasses import dataclass
@@ -53,6 +54,14 @@ def _whole(kind: str, smallest: int):
         return int(text)
 
     return check
+
+
+def value_of(text: str):
+    """A notebook's parameter as typed: a Python literal where `text` is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def known_papers() -> list[str]:

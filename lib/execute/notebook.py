@@ -1,6 +1,5 @@
 """Execute one notebook by papermill: its parameters checked, its time and memory measured, its end on record."""
 
-import ast
 import contextlib
 import json
 import logging
@@ -19,8 +18,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from lib.cohort import atomic
 from lib.execute.kernel import ForkedKernel, KernelManager
-from lib.execute.state import Notebook, plan
-from lib.paper import known_papers, root
+from lib.execute.state import Notebook, check_parameters, find
+from lib.paper import root
 from lib.run import revision
 
 _POLL = 0.1  # seconds between two looks at the kernel's memory
@@ -50,31 +49,6 @@ def execute(
     except (ValueError, OSError) as problem:  # a typing error; a full disk
         print(problem, file=sys.stderr)
         return 2 if isinstance(problem, ValueError) else 1
-
-
-def find(paper: str, name: str, *, scale: str, cohort: str, seed: int) -> Notebook:
-    """The notebook `name` of `paper`. ValueError, naming the known ones, if there is none."""
-    if paper not in known_papers():
-        raise ValueError(f"unknown paper {paper!r}: choose one of {', '.join(known_papers())}")
-    found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed)}
-    if not found:
-        raise ValueError(f"{paper} has no {cohort} cohort")
-    if name not in found:
-        raise ValueError(f"{paper} has no notebook {name!r}: choose one of {', '.join(found)}")
-    return found[name]
-
-
-def check_parameters(source: Path, parameters: dict) -> None:
-    """ValueError unless the cell tagged `parameters` sets every name of `parameters` (papermill only warns)."""
-    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise ValueError(f"{source}: needs one cell tagged 'parameters', and has {len(tagged)}")
-    targets = [t for node in ast.parse(tagged[0]).body for t in getattr(node, "targets", [getattr(node, "target", 0)])]
-    known = [target.id for target in targets if isinstance(target, ast.Name)]
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
 
 
 def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) -> int:

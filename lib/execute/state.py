@@ -4,13 +4,14 @@ A notebook is finished while its done.json holds the digest of what it would be 
 times, so a fresh clone or a `touch` changes nothing.
 """
 
+import ast
 import functools
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.paper import load_paper, root, tag
+from lib.paper import known_papers, load_paper, root, tag
 
 CODE = Path(__file__).resolve().parents[2]
 _SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
@@ -156,6 +157,31 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
             make(name)
         notebooks += made.values()
     return notebooks
+
+
+def find(paper: str, name: str, *, scale: str, cohort: str, seed: int) -> Notebook:
+    """The notebook `name` of `paper`. ValueError, naming the known ones, if there is none."""
+    if paper not in known_papers():
+        raise ValueError(f"unknown paper {paper!r}: choose one of {', '.join(known_papers())}")
+    found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed)}
+    if not found:
+        raise ValueError(f"{paper} has no {cohort} cohort")
+    if name not in found:
+        raise ValueError(f"{paper} has no notebook {name!r}: choose one of {', '.join(found)}")
+    return found[name]
+
+
+def check_parameters(source: Path, parameters: dict) -> None:
+    """ValueError unless the cell tagged `parameters` sets every name of `parameters` (papermill only warns)."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{source}: needs one cell tagged 'parameters', and has {len(tagged)}")
+    targets = [t for node in ast.parse(tagged[0]).body for t in getattr(node, "targets", [getattr(node, "target", 0)])]
+    known = [target.id for target in targets if isinstance(target, ast.Name)]
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
 
 
 @functools.cache

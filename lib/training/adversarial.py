@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lib import seeding
 from lib.models.dcgan import Discriminator, Generator
+from lib.training import parallel
 from lib.training.checkpoint import Checkpoint
 from lib.training.progress import Progress
 
@@ -51,7 +52,8 @@ def train_gan(
     A checkpoint in `path` with the same settings, seed and data is returned if finished and continued if not, else
     training starts anew. The randomness of each step depends on (seed, step) alone: on the CPU, with the same
     number of threads, an interrupted and resumed training equals an uninterrupted one bit for bit. It is saved
-    every `save_seconds`. ValueError for images or labels that do not fit, a damaged checkpoint, or divergence.
+    every `save_seconds`. Several ranks share each batch out (lib.training.parallel). ValueError for images or labels
+    that do not fit, a damaged checkpoint, or divergence.
     """
     if steps < 1:
         raise ValueError(f"A GAN is trained for at least one step, not {steps}.")
@@ -142,6 +144,7 @@ class Adversaries:
         layout = torch.channels_last if fast else torch.contiguous_format
         for network in (self.generator, self.discriminator):
             network.to(device, memory_format=layout).train()
+            parallel.joined_statistics(network)
         self.average = None
         if settings["ema"] is not None:
             average = get_ema_multi_avg_fn(settings["ema"])
@@ -156,13 +159,14 @@ class Adversaries:
             self.discriminator.compile()
         self.random = torch.Generator(device)
         self.epoch, self.order = -1, None
+        self.own, self.share = parallel.portion(settings["batch"])  # of every batch
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Update the discriminator, then the generator; the two losses as tensors of no dimension."""
         settings = self.settings
         size = settings["batch"]
         real, real_labels, draws = self._batch(step)
-        noise = torch.randn(size, settings["latent"], device=self.device, generator=self.random)
+        noise = torch.randn(size, settings["latent"], device=self.device, generator=self.random)[self.own]
         low, high = settings["real_target"]
         target = low + (high - low) * draws[:, 0]
         fake_labels = (draws[:, 1] * settings["classes"]).long()
@@ -173,18 +177,18 @@ class Adversaries:
         with self._precision():
             on_real, on_fake = self._judge(real, real_labels, fake.detach(), fake_labels)
         loss_d = _bce(on_real, target) + _bce(on_fake, torch.zeros_like(target))
-        self._update("discriminator", loss_d, self.discriminator)
+        loss_d = self._update("discriminator", loss_d, self.discriminator)
 
         if turn:
             with self._precision():
                 verdict = self.discriminator(fake, fake_labels)
             loss_g = _bce(verdict, torch.ones_like(target))
-            self._update("generator", loss_g, self.generator)
+            loss_g = self._update("generator", loss_g, self.generator)
             if self.average is not None:
                 self.average.update_parameters(self.generator)
         else:
             loss_g = _bce(on_fake.detach(), torch.ones_like(target))
-        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+        return {"loss_d": loss_d, "loss_g": loss_g.detach()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers of both networks, and of the averaged generator if there is one."""
@@ -208,7 +212,7 @@ class Adversaries:
             optimiser.load_state_dict(state[name])
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Real images in [-1, 1], their labels, and two uniform draws a row for the caller."""
+        """This rank's real images in [-1, 1], their labels, and two uniform draws a row for the caller."""
         size = self.settings["batch"]
         epoch, position = divmod(step, len(self.images) // size)
         if epoch != self.epoch:
@@ -217,8 +221,8 @@ class Adversaries:
             )
             self.epoch, self.order = epoch, shuffled.to(self.device)
         self.random.manual_seed(seeding.seed_of(self.settings["seed"], "gan", "step", step))
-        draws = torch.rand(size, 2 + _AUGMENTATION_DRAWS, device=self.device, generator=self.random)
-        rows = self.order[position * size : (position + 1) * size]
+        draws = torch.rand(size, 2 + _AUGMENTATION_DRAWS, device=self.device, generator=self.random)[self.own]
+        rows = self.order[position * size : (position + 1) * size][self.own]
         images = self.images[rows].float()
         if self.settings["augment"]:
             images = flipped_and_cropped(images, draws[:, 2:])
@@ -231,11 +235,12 @@ class Adversaries:
         both = self.discriminator(torch.cat([real, fake]), torch.cat([real_labels, fake_labels]))
         return both.split(len(real))
 
-    def _update(self, name: str, loss: Tensor, network: torch.nn.Module) -> None:
+    def _update(self, name: str, loss: Tensor, network: torch.nn.Module) -> Tensor:
         self.optimisers[name].zero_grad()
         # Only this network's gradients: the discriminator's are not computed for the generator's update.
-        loss.backward(inputs=list(network.parameters()))
+        loss = parallel.backward(loss, network.parameters(), self.share)
         self.optimisers[name].step()
+        return loss
 
     def _precision(self):
         # A context for each pass: autocast keeps bf16 copies of the weights, which an update makes stale.

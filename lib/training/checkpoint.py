@@ -29,6 +29,7 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
+from lib import ranks
 from lib.cohort import atomic
 
 _JSON = "checkpoint.json"
@@ -51,9 +52,16 @@ class Checkpoint:
         """(weights by name on the CPU, state or None, step); None when there is nothing to go on from.
 
         Stored settings that differ from those asked for also give None, with a logged line that names them:
-        the caller trains again, and the old checkpoint stays until the first new `save`.
-        ValueError: a file of the checkpoint is missing, truncated or altered.
+        the caller trains again, and the old checkpoint stays until the first new `save`. All ranks meet here, and
+        go on from what the writer finds under the writer's settings.
+        ValueError: a file of the checkpoint is missing, truncated or altered. OSError where ranks find different ones.
         """
+        self.settings = ranks.told(self.settings)
+        found = self._load()
+        ranks.agree(found and [found[2], self.finished], f"the checkpoint {self.path}")
+        return found
+
+    def _load(self) -> tuple[dict[str, torch.Tensor], object, int] | None:
         self.finished = False
         if not (self.path / _JSON).exists():
             return None
@@ -77,12 +85,15 @@ class Checkpoint:
         return tensors, rest, record["step"]
 
     def save(self, tensors: dict[str, torch.Tensor], state, step: int, *, finished: bool = False):
-        """Replace the checkpoint. `state`: None, or nested dicts and lists of tensors, numbers and strings.
+        """Replace the checkpoint, if this rank is the writer. `state`: None, or nested dicts and lists of tensors,
+        numbers and strings.
 
         OSError naming the file when the disk is full; the previous checkpoint is then still whole.
         """
         if self.settings is None:
             raise ValueError(f"The checkpoint {self.path} was opened without settings, only to be read.")
+        if not ranks.is_writer():
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         weights, rest = self._names(step, finished)
         digests = {".safetensors": _write(weights, to_bytes({k: _plain(v) for k, v in tensors.items()}))}

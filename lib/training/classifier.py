@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import seeding
+from lib.training import parallel
 from lib.training.batches import Examples, Features, flipped, network_input
 from lib.training.resuming import Resumable, weights_digest
 from lib.training.selection import History, Selection, logits_of, training_mode
@@ -41,7 +42,8 @@ def train_classifier(
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
-    the features of the frozen rest are computed once (`frozen_features`). ValueError for input that does not fit, a
+    the features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
+    (lib.training.parallel), and each judges all validation images. ValueError for input that does not fit, a
     class without training images, a validation set of one class, or divergence.
     """
     if optimiser not in OPTIMISERS:
@@ -49,6 +51,9 @@ def train_classifier(
     device = device or seeding.device()
     examples = Examples(images, labels, device=device, augment=augment)
     judged = Examples(*validation, device=device, name="validation")
+    model.to(device, memory_format=torch.channels_last)
+    parallel.same_weights(model)
+    parallel.joined_statistics(model)
     settings = {
         "algorithm": "classifier", "model": type(model).__name__, "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
@@ -56,7 +61,6 @@ def train_classifier(
         "precision": precision, "seed": seed, "data": examples.digest,
         "validation": judged.digest, "weights": weights_digest(model),
     }  # fmt: skip
-    model.to(device, memory_format=torch.channels_last)
     check_classes(model, examples)
     network, saved = trained_part(model), Resumable(checkpoint, settings)
     found = saved.load(network)
@@ -82,16 +86,18 @@ def train_classifier(
         order = torch.randperm(len(examples), generator=generator).to(device)
         flips = examples.draw_flips(len(examples), generator)
         total = torch.zeros((), device=device)
-        with seeding.initialising(seed, "classifier", "dropout", epoch):
+        with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
             for i in range(0, len(order), batch):
-                rows, part = order[i : i + batch], slice(i, i + batch)
+                whole = order[i : i + batch]
+                own, share = parallel.portion(len(whole))
+                rows = whole[own]
                 with seeding.autocast(device, precision):
-                    logits = network(examples.inputs(rows, None if flips is None else flips[part]))
+                    logits = network(examples.inputs(rows, None if flips is None else flips[i : i + batch][own]))
                 loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
                 updates.zero_grad()
-                loss.backward()
+                loss = parallel.backward(loss, parameters, share)
                 updates.step()
-                total += loss.detach() * len(rows)
+                total += loss * len(whole)
         history.loss.append(float(total) / len(examples))
         selection.judge(network, history)
         if progress:

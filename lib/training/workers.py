@@ -10,6 +10,8 @@ from multiprocessing import get_context
 
 import torch
 
+from lib import ranks
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -19,8 +21,11 @@ def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = No
     Nothing else comes back: call each task afterwards, and it finds its checkpoint. A task that fails ahead is
     reported on standard error and fails again, with its own message, when called. Each process computes with one
     thread; `workers` is by default the number of cores this process may use. Does nothing where that is one, where
-    processes cannot be forked, or where there is a GPU: there trainings go one by one.
+    processes cannot be forked, or where there is a GPU: there trainings go one by one. Under torchrun nothing is
+    forked: rank r of n runs every n-th task from the r-th, and all wait for the slowest.
     """
+    if ranks.is_one_of_many():
+        return _spread(tasks[ranks.rank() :: ranks.world()] if ranks.world() > 1 else ())
     workers = min(workers or len(_cores()), len(tasks))
     if workers < 2 or not hasattr(os, "fork") or torch.cuda.is_available():
         return
@@ -33,6 +38,16 @@ def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = No
         for child in started:
             os.kill(child, signal.SIGKILL)
         raise
+
+
+def _spread(mine) -> None:
+    with ranks.alone():
+        for task in mine:
+            try:
+                task()
+            except Exception:  # it fails again, in every rank, when called
+                traceback.print_exc()
+    ranks.barrier()
 
 
 def _cores() -> Sequence[int]:

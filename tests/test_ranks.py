@@ -1,0 +1,212 @@
+"""One notebook in one process and in two (gloo): the same weights, and one writer."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from lib import ranks
+from lib.execute import cells
+from lib.training import parallel
+
+ROOT = Path(__file__).parents[1]
+PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
+SETUP = """
+import json, os
+from functools import partial
+import numpy as np, torch
+from torch import nn
+from lib import ranks, seeding
+from lib.cohort import atomic
+from lib.run import Run
+from lib.training.adversarial import train_gan
+from lib.training.classifier import train_classifier
+from lib.training.resuming import weights_digest
+from lib.training.workers import run_ahead
+
+run = Run("01_p", scale, cohort, seed)
+folder = run.path("01_train/x").parent
+if ranks.is_one_of_many():
+    real = os.replace
+    def noted(partial, path):
+        with open(folder / "journal", "a") as file:
+            file.write(f"{ranks.rank()} {os.path.relpath(path, folder)}\\n")
+        real(partial, path)
+    os.replace = noted
+rng = np.random.default_rng(0)
+images, labels = rng.integers(0, 256, (20, 16, 16), dtype=np.uint8), np.arange(20) % 2
+losses = []
+def note(step, **values):
+    losses.append([float(value) for value in values.values()])
+"""
+GANS = """
+def gan(name, k, **options):
+    options = {"steps": 3, "batch": 5, "width": 4, "progress": note} | options
+    return train_gan(images, labels, path=run.path(f"01_train/{name}"), seed=k, **options)
+gan("instance", 0)
+gan("batch", 0, norm="batch", ema=0.9)
+with atomic(run.path("01_train/losses.json")) as path:
+    path.write_text(json.dumps(losses))
+"""
+CLASSIFIER = """
+def network():
+    shape = nn.Conv2d(1, 4, 3, 2, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    return nn.Sequential(*shape, nn.Linear(16, 6, bias=False), nn.BatchNorm1d(6), nn.Linear(6, 2))
+with seeding.initialising(ranks.rank()):  # every rank another: rank 0's count
+    model = network()
+train_classifier(
+    model, images=images[:15], labels=labels[:15], validation=(images[15:], labels[15:]), epochs=2, batch=6,
+    learning_rate=0.05, seed=seed, optimiser="sgd", select="last", checkpoint=run.path("01_train/classifier"),
+)
+(folder / f"digest {ranks.rank()}").write_text(weights_digest(model))
+"""
+AHEAD = """
+def task(k):
+    with atomic(run.path(f"01_train/task {k}")) as path:
+        path.write_text(f"{ranks.rank()} {ranks.world()}")
+    if k == 3:
+        raise ValueError("this task fails ahead")
+if ranks.is_one_of_many():
+    run_ahead([partial(task, k) for k in range(4)])
+    losses = [run.need(f"01_train/task {k}").exists() for k in range(4)]
+run.untestable("C1", "too small")
+"""
+FAILS = """
+if ranks.is_one_of_many() and ranks.rank() == 1:
+    raise ValueError("no light\\nsecond line")
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    folder = root / "notebooks" / "01_p"
+    folder.mkdir(parents=True)
+    claim = {"says": "", "notebook": "01_train", "value": "", "bar": "> 0"}
+    content = {"title": "p", "cite": "", "cohorts": {"phantom": "mass"}, "notebooks": {"01_train": []}}
+    (folder / "paper.yaml").write_text(yaml.safe_dump(content | {"claims": {"C1": claim}}))
+    sources = [(PARAMETERS, ["parameters"]), *((text, []) for text in (SETUP, GANS, CLASSIFIER, AHEAD, FAILS))]
+    made = [{"cell_type": "code", "metadata": {"tags": tags}, "source": text} for text, tags in sources]
+    (folder / "01_train.ipynb").write_text(json.dumps({"cells": made, "nbformat": 4, "nbformat_minor": 5}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def one(project):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUITE_ROOT", str(project))
+        patch.chdir(project)
+        code = cells.main(["notebooks/01_p/01_train.ipynb", "-p", "scale", "smoke"])
+    assert code == 0
+    return project / "data/runs/smoke-phantom/01_p/01_train"
+
+
+@pytest.fixture(scope="module")
+def two(project):
+    """The folder of seed 0 at scale demo, by two processes with torchrun's variables, and what they said."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {"SUITE_ROOT": str(project), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, "-m", "lib.run", "notebooks/01_p/01_train.ipynb", "-p", "scale", "demo"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": project}
+    started = [
+        subprocess.Popen(command, env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **streams) for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in started]
+    return project / "data/runs/demo-phantom/01_p/01_train", said, [process.returncode for process in started]
+
+
+@pytest.mark.parametrize("training", ["instance", "batch", "classifier"])
+def test_two_ranks_train_as_one(one, two, training):
+    """Batches of 5 and 6 rows, and a last one of 3: uneven portions too. Batch statistics are those of all rows."""
+    alone, shared = (load_file(folder / training / "final.safetensors") for folder in (one, two[0]))
+    assert alone.keys() == shared.keys()
+    for name, value in alone.items():
+        np.testing.assert_allclose(shared[name], value, atol=1e-5, err_msg=name)
+
+
+def test_two_ranks_see_the_losses_of_the_whole_batch(one, two):
+    alone, shared = (json.loads((folder / "losses.json").read_text()) for folder in (one, two[0]))
+    assert len(alone) == 6
+    np.testing.assert_allclose(shared, alone, rtol=1e-5)
+
+
+def test_ranks_end_with_the_same_weights(two):
+    assert (two[0] / "digest 0").read_text() == (two[0] / "digest 1").read_text()
+
+
+def test_every_file_is_written_once_by_the_writer(two):
+    lines = (two[0] / "journal").read_text().splitlines()
+    written = [line.split(" ", 1) for line in lines]
+    assert len(written) == len({path for _, path in written})
+    assert {rank for rank, path in written if not path.startswith("task")} == {"0"}
+    assert list(two[0].rglob("*partial*")) == []
+
+
+def test_trainings_ahead_are_dealt_out(two):
+    assert [(two[0] / f"task {k}").read_text() for k in range(4)] == ["0 1", "1 1", "0 1", "1 1"]
+    assert "this task fails ahead" in two[1][1]
+
+
+def test_a_rank_that_fails_ends_all_with_one_sentence(two):
+    folder, said, codes = two
+    assert codes == [1, 1]
+    assert said[0] == ""
+    last = said[1].strip().splitlines()[-1]
+    assert last.startswith("01_p/01_train, rank 1, cell [6]: ValueError: no light (")
+    trace = Path(last.split("(")[1].removesuffix(")")).read_text()
+    assert "second line" in trace
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["notebooks/01_p/02_no.ipynb"], "01_p has no notebook '02_no': choose one of 01_train"),
+        (["notebooks/07_p/01_train.ipynb"], "unknown paper '07_p': choose one of 01_p"),
+        (["01_train"], "01_train is no notebook of the suite: give notebooks/PAPER/NAME.ipynb"),
+        (["notebooks/01_p/01_train.ipynb", "-p", "epochs", "3"], "no parameter epochs; its parameters cell sets scale"),
+        (["notebooks/01_p/01_train.ipynb", "-p", "scale", "smok"], "unknown scale 'smok': choose one of smoke, demo"),
+        (["notebooks/01_p/01_train.ipynb", "-p", "seed", "x"], "seed 'x': give a whole number from 0"),
+        (["notebooks/01_p/01_train.ipynb", "--scale", "demo"], "unrecognized arguments: --scale demo"),
+    ],
+)
+def test_a_typing_error_is_one_sentence(project, monkeypatch, capsys, words, says):
+    monkeypatch.setenv("SUITE_ROOT", str(project))
+    monkeypatch.chdir(project)
+    assert cells.main(words) == 2
+    errors = capsys.readouterr().err
+    assert says in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("n", "world"), [(8, 2), (7, 3), (5, 4), (2, 4)])
+def test_portions_cover_the_batch(monkeypatch, n, world):
+    monkeypatch.setattr(ranks, "_world", world)
+    rows, shares = [], []
+    for rank in range(world):
+        monkeypatch.setattr(ranks, "_rank", rank)
+        own, share = parallel.portion(n)
+        rows += range(n)[own]
+        shares.append(share)
+    assert sum(shares) == pytest.approx(1)
+    assert sorted(rows) == (list(range(n)) if n >= world else sorted(list(range(n)) * world))
+
+
+def test_alone_a_rank_writes(monkeypatch):
+    monkeypatch.setattr(ranks, "_world", 2)
+    monkeypatch.setattr(ranks, "_rank", 1)
+    assert (ranks.world(), ranks.is_writer()) == (2, False)
+    with ranks.alone():
+        assert (ranks.world(), ranks.is_writer(), ranks.rank()) == (1, True, 1)
+        assert ranks.told({"a": [1]}) == {"a": [1]}
+        ranks.barrier()
+    assert not ranks.is_writer()
