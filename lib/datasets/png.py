@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -95,13 +95,13 @@ def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, 
     kind = " or ".join(formats)
     try:
         image = Image.open(path, formats=formats)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a readable {kind}; fetch the file again") from error
     with image:
         check(image)  # from the header alone: a huge image is refused before it is decoded
         try:
             return np.asarray(convert(image))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ValueError(f"{path}: truncated or damaged {kind}; fetch the file again") from error
 
 
