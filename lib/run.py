@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib.cohort import atomic
 from lib.paper import COHORTS, SCALES, known_papers, load_paper, root, tag
 
-_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images"}
+_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
 
 
 @functools.cache
@@ -70,6 +70,16 @@ class Run:
             raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
         self.source = self.paper.cohorts[cohort]
         self._settings_digest = self.paper.settings_digest(scale, cohort)
+
+    def on_own_images(self, images: str) -> "Run":
+        """This run on images that a user brought, `images` their short digest: no product of the cohort is touched.
+
+        Files lie under own-SCALE-DIGEST, which git ignores and no page shows; stamps say whose images they are of.
+        """
+        own = Run(self.name, self.scale, self.cohort, self.seed)
+        own.tag, own.cohort, own.source = f"own-{self.scale}-{images}", "own", f"digest {images}"
+        own.tag += f"-seed{self.seed}" if self.seed else ""
+        return own
 
     def path(self, name: str) -> Path:
         """Where the file `name` ("01_train/gan") of this run lies; its folder is made."""
