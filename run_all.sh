@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ./run_all.sh [smoke|demo|paper] [PAPER…] [--cohort phantom|public] [--seed N] [--jobs N] [--dry-run] [--executor E] [-- …]
+# ./run_all.sh [smoke|demo|paper] [PAPER…] [--cohort phantom|public] [--seed N|0-4] [--jobs N] [--dry-run] [--executor E] [-- …]
 # ./run_all.sh test [PYTEST ARGUMENT…]
 # Sets up .venv unless the active environment (or $PYTHON) has what pyproject.toml asks for; then runs.
 set -euo pipefail

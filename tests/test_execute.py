@@ -65,14 +65,14 @@ class Suite:
             for name, (_, source) in notebooks.items():
                 write_notebook(folder / f"{name}.ipynb", source)
 
-    def start(self, *words: str) -> subprocess.Popen:
-        command = [self.code / "run_all.sh", "smoke", *words, "--seed", "3"]
+    def start(self, *words: str, seeded: bool = True) -> subprocess.Popen:
+        command = [self.code / "run_all.sh", "smoke", *words, *(("--seed", "3") if seeded else ())]
         # A shell starts what it puts in the background deaf to SIGINT, and so may have started these tests.
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, env=self.env, preexec_fn=_hears_interrupts, **options)
 
-    def run(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
+    def run(self, *words: str, seeded: bool = True) -> tuple[int, str]:
+        process = self.start(*words, seeded=seeded)
         output, _ = process.communicate(timeout=240)
         return process.returncode, output
 
@@ -197,6 +197,23 @@ class TestARun:
         assert code == 0
         assert finished.record("01_good/01_train") == before[0]
         assert finished.record("01_good/02_fidelity")["finished_at"] > before[1]["finished_at"]
+
+
+def test_several_seeds_side_by_side(tmp_path, zygote, code):
+    """Each seed has a run of its own; a failure in one is that seed's alone."""
+    source = "print('seed', seed)\nassert seed != 2, 'an unlucky seed'"
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), source), "02_fidelity": (("01_train",), "")}}, zygote, code)
+    exit_code, output = suite.run("--seeds", "1-2", seeded=False)
+    assert exit_code == 1
+    rows = {line[:40].strip(): line for line in output.split("\n\n")[-1].splitlines()}
+    ends = {f"01_p/01_train seed {k}": end for k, end in ((1, "done"), (2, "failed"))}
+    ends |= {f"01_p/02_fidelity seed {k}": end for k, end in ((1, "done"), (2, "skipped"))}
+    assert {name: rows[name].split()[-1] for name in ends} == ends
+    for k in (1, 2):
+        assert f"seed {k}" in (tmp_path / f"data/runs/smoke-phantom-seed{k}/log/01_p/01_train.log").read_text()
+        assert (tmp_path / f"figures/smoke-phantom-seed{k}/index.html").exists()
+    exit_code, output = suite.run("--seed", "1", seeded=False)
+    assert (exit_code, output.count("finished before")) == (0, 2)
 
 
 class TestIsCurrent:
@@ -412,11 +429,15 @@ class TestArguments:
     def test_defaults(self):
         read = arguments.parse([])
         assert (read.scale, read.papers, read.all_papers) == ("demo", ("01_a", "02_b"), True)
-        assert (read.cohort, read.seed) == ("phantom", 0)
+        assert (read.cohort, read.seeds) == ("phantom", (0,))
+
+    @pytest.mark.parametrize(("text", "seeds"), [("7", (7,)), ("0-2", (0, 1, 2)), ("3,0,5-6,0", (3, 0, 5, 6))])
+    def test_several_seeds(self, text, seeds):
+        assert arguments.parse(["--seeds", text]).seeds == arguments.parse([f"--seed={text}"]).seeds == seeds
 
     def test_in_any_order(self):
         read = arguments.parse("--jobs 2 notebooks/02_b/ --seed=4 paper --executor slurm -- -k x".split())
-        assert (read.scale, read.papers, read.jobs, read.seed) == ("paper", ("02_b",), 2, 4)
+        assert (read.scale, read.papers, read.jobs, read.seeds) == ("paper", ("02_b",), 2, (4,))
         assert (read.executor, read.snakemake, read.all_papers) == ("slurm", ("-k", "x"), False)
 
     @pytest.mark.parametrize(
@@ -427,6 +448,7 @@ class TestArguments:
             (["--cohort", "private"], "unknown cohort 'private': choose one of phantom, public"),
             (["--sed", "3"], "unknown option --sed: known are --help, --cohort, --seed"),
             (["--seed", "-1"], "seed '-1': give a whole number from 0"),
+            (["--seeds", "4-0"], "seed '4-0': give a whole number from 0, or several: 0-4, or 0,2,5"),
             (["--jobs", "0"], "jobs '0': give a whole number from 1"),
         ],
     )

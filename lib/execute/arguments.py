@@ -18,14 +18,14 @@ _USAGE = """./run_all.sh [smoke|demo|paper] [PAPER…] [options]
 class Arguments:
     """What is to be run. `papers`: folders of notebooks/, all of them where none was named.
 
-    `jobs`: notebooks side by side, 0 for our choice. `executor`: Snakemake's, local or a cluster's;
-    `snakemake`: what stood behind `--`, handed to Snakemake as it is.
+    `seeds`: each a run of its own. `jobs`: notebooks side by side, 0 for our choice. `executor`: Snakemake's, local or
+    a cluster's; `snakemake`: what stood behind `--`, handed to Snakemake as it is.
     """
 
     scale: str
     papers: tuple[str, ...]
     cohort: str
-    seed: int
+    seeds: tuple[int, ...]
     jobs: int
     dry_run: bool
     executor: str
@@ -56,6 +56,17 @@ def _whole(kind: str, smallest: int):
     return check
 
 
+def _seeds(text: str) -> tuple[int, ...]:
+    """3, 0-4, or 0,2,5-7."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or dash and not last.isdecimal() or dash and int(last) < int(first):
+            raise argparse.ArgumentTypeError(f"seed {text!r}: give a whole number from 0, or several: 0-4, or 0,2,5")
+        seeds += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
 def value_of(text: str):
     """A notebook's parameter as typed: a Python literal where `text` is one, else the text."""
     try:
@@ -74,7 +85,8 @@ def parse(argv: list[str]) -> Arguments:
     parser = _Parser(prog="./run_all.sh", usage=_USAGE, description=__doc__.split(".")[0], allow_abbrev=False)
     parser.add_argument("what", nargs="*", metavar="SCALE | PAPER", help=", ".join([*SCALES, *known_papers()]))
     parser.add_argument("--cohort", default="phantom", type=_one_of("cohort", COHORTS), help=" or ".join(COHORTS))
-    parser.add_argument("--seed", default=0, type=_whole("seed", 0), help="root of every random stream (0)")
+    seeds = "root of every random stream, or several runs side by side: 0-4, or 0,2,5 (0)"
+    parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
@@ -99,7 +111,7 @@ def parse(argv: list[str]) -> Arguments:
         scale=scales[0] if scales else "demo",
         papers=tuple(dict.fromkeys(papers)) or tuple(known_papers()),
         cohort=found.cohort,
-        seed=found.seed,
+        seeds=found.seeds,
         jobs=found.jobs,
         dry_run=found.dry_run,
         executor=found.executor,

@@ -18,13 +18,15 @@ from lib.paper import root
 
 _LOOK = 0.2  # seconds between two looks at the records
 _GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
+_NODES, _NODE_THREADS = 50, 4  # of a cluster: jobs at a time, and threads of each where the profile does not say
 
 
 def main(argv: list[str]) -> int:
     """Exit code 0 when every notebook is finished, 1 when one is not, 2 for arguments that cannot be meant."""
     try:
         arguments = parse(argv)
-        notebooks = plan(arguments.papers, scale=arguments.scale, cohort=arguments.cohort, seed=arguments.seed)
+        which = {"scale": arguments.scale, "cohort": arguments.cohort}
+        notebooks = [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
         _require_cohort(arguments, notebooks)
         plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
         if arguments.executor != "local" and importlib.util.find_spec(plugin) is None:
@@ -35,24 +37,24 @@ def main(argv: list[str]) -> int:
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2
     if arguments.dry_run:
-        _Run(arguments, notebooks, argv).announce()
-        return 0
+        return _Run(arguments, notebooks, argv).dry_run()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
-    folder = notebooks[0].run_folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
-        except OSError:
-            lock.seek(0)
-            owner = lock.read().strip()
-            print(f"run_all.sh: {folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
-            return 1
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with contextlib.ExitStack() as locks:
+        for folder in dict.fromkeys(notebook.run_folder for notebook in notebooks):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = locks.enter_context(open(folder / ".lock", "a+"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
+            except OSError:
+                lock.seek(0)
+                owner = lock.read().strip()
+                print(f"run_all.sh: {folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
+                return 1
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
         try:
             return _Run(arguments, notebooks, argv).execute()
         except KeyboardInterrupt:
@@ -95,13 +97,14 @@ class _Run:
     def __init__(self, arguments: Arguments, notebooks: list[Notebook], argv: list[str]):
         self.arguments, self.notebooks = arguments, notebooks
         self.command = shlex.join(["./run_all.sh", *argv])
-        self.tag = tag(arguments.scale, arguments.cohort, arguments.seed)
-        self.folder = root() / "data" / "runs" / self.tag
+        self.tags = [tag(arguments.scale, arguments.cohort, seed) for seed in arguments.seeds]
+        self.folder = root() / "data" / "runs" / self.tags[0]
         self.log = self.folder / "log" / "snakemake.log"
+        self.is_local = arguments.executor == "local"
         self.cores = _cores()
-        self.jobs = arguments.jobs or max(1, min(4, self.cores, max(2, self.cores // 4)))
+        self.jobs = arguments.jobs or (max(1, min(4, self.cores, max(2, self.cores // 4))) if self.is_local else _NODES)
         # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
-        self.threads = max(1, self.cores // self.jobs)
+        self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
         self.current = {notebook for notebook in notebooks if notebook.is_current}
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
@@ -111,14 +114,26 @@ class _Run:
         """Say what is about to run."""
         finished = f", {len(self.current)} of them finished" if self.current else ""
         papers = ", ".join(sorted({notebook.paper for notebook in self.notebooks}))
-        print(f"{self.tag}: {len(self.notebooks)} notebooks{finished} ({papers})")
+        print(f"{', '.join(self.tags)}: {len(self.notebooks)} notebooks{finished} ({papers})")
         if self.arguments.dry_run:
             for notebook in self.notebooks:
                 last = ", last" if notebook.closing and notebook not in self.current else ""
-                print(f"  {'finished ' if notebook in self.current else 'would run'}  {notebook}{last}")
+                print(f"  {'finished ' if notebook in self.current else 'would run'}  {self._name(notebook)}{last}")
         elif self.left:
             print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")
         sys.stdout.flush()
+
+    def dry_run(self) -> int:
+        """Say what would run; on a cluster, have Snakemake plan it with the executor and its profile."""
+        self.announce()
+        codes = []
+        for last in () if self.is_local else (False, True):
+            self.closing = last
+            if of := [notebook for notebook in self.left if notebook.closing == self.closing]:
+                anew = [str(notebook.record("done")) for notebook in of]
+                command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forcerun", *anew]
+                codes.append(subprocess.run(command, cwd=CODE, env=self._environment()).returncode)
+        return 1 if any(codes) else 0
 
     def execute(self) -> int:
         """Run what is left, closing notebooks after all others have ended; write the page; end with the table."""
@@ -132,19 +147,17 @@ class _Run:
                 for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
                     old.unlink(missing_ok=True)
             problem = (self._run_graph() if self.left else "") or problem
-        page = self._write_page()
+        pages = [self._write_page(tag) for tag in self.tags]
         self._print_table()
         if problem:
             print(problem)
-        print(page)
+        print("\n".join(pages))
         return 1 if problem or any(not notebook.read("done") for notebook in self.notebooks) else 0
 
     def _run_graph(self) -> str:
         """Have Snakemake execute what is left, with a zygote beside it; what stopped it, or nothing."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = _COMPUTING | os.environ
-        environment |= {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
-        is_local = self.arguments.executor == "local"
+        environment = self._environment()
         zygote = snakemake = None
         with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "ab") as log:
 
@@ -155,7 +168,7 @@ class _Run:
                 return subprocess.Popen(command, cwd=CODE, env=environment, start_new_session=True, **streams)
 
             try:
-                if is_local and sys.platform == "linux" and "SUITE_ZYGOTE" not in environment:
+                if self.is_local and sys.platform == "linux" and "SUITE_ZYGOTE" not in environment:
                     environment["SUITE_ZYGOTE"] = os.path.join(folder, "zygote")
                     zygote = start("lib.execute.zygote", environment["SUITE_ZYGOTE"], str(os.getpid()))
                 snakemake = start("lib.execute.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
@@ -163,7 +176,7 @@ class _Run:
                     time.sleep(_LOOK)
                     self._progress()
             finally:
-                if snakemake and snakemake.poll() is None and not is_local:
+                if snakemake and snakemake.poll() is None and not self.is_local:
                     snakemake.send_signal(signal.SIGINT)  # it cancels what it has submitted
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         snakemake.wait(_GRACE)
@@ -182,21 +195,28 @@ class _Run:
             return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
         return ""
 
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return _COMPUTING | os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
+
     def _snakemake(self) -> list[str]:
         arguments = self.arguments
-        local = arguments.executor == "local"
+        profile = CODE / "profiles" / arguments.executor
         config = {
             "papers": ",".join(sorted({n.paper for n in self.notebooks if n.closing == self.closing})),
             "scale": arguments.scale,
             "cohort": arguments.cohort,
-            "seed": arguments.seed,
+            "seeds": ",".join(map(str, arguments.seeds)),
             "cores": self.cores,
             "threads": self.threads,
         }
         return [
-            *("--snakefile", str(CODE / "Snakefile"), "--directory", str(self.folder)),
+            # A pod is sent the Snakefile, which must lie below the working folder; elsewhere each run has its own.
+            *("--snakefile", str(CODE / "Snakefile")),
+            *("--directory", str(CODE if arguments.executor == "kubernetes" else self.folder)),
             *("--executor", arguments.executor),
-            *(("--cores", str(self.cores)) if local else ("--jobs", str(self.jobs))),
+            *(("--cores", str(self.cores)) if self.is_local else ("--jobs", str(self.jobs))),
+            *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
             *("--scheduler", "greedy", "--keep-going", "--nocolor"),
             # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
             *("--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "input"),
@@ -229,14 +249,18 @@ class _Run:
         if error:
             print(f"          {error}", flush=True)
 
-    @staticmethod
-    def _say(what: str, notebook: Notebook, more: str = "") -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {what:8} {str(notebook):40} {more}".rstrip(), flush=True)
+    def _name(self, notebook: Notebook) -> str:
+        """How a line calls it: with its seed where there are several."""
+        return f"{notebook} seed {notebook.seed}" if len(self.tags) > 1 else str(notebook)
 
-    def _write_page(self) -> str:
+    def _say(self, what: str, notebook: Notebook, more: str = "") -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {what:8} {self._name(notebook):40} {more}".rstrip(), flush=True)
+
+    @staticmethod
+    def _write_page(tag: str) -> str:
         if importlib.util.find_spec("lib.report") is None:
             return ""
-        command = [sys.executable, "-m", "lib.report", self.tag]
+        command = [sys.executable, "-m", "lib.report", tag]
         made = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
         return made.stdout.strip() if made.returncode == 0 else f"No page: {made.stderr.strip()}"
 
@@ -245,12 +269,12 @@ class _Run:
         for notebook in self.notebooks:
             how = self.ended.get(notebook, "finished before")
             record = notebook.read("done") or notebook.read("failed")
-            print(f"{str(notebook):40} {_cost(record):24}  {how}")
+            print(f"{self._name(notebook):40} {_cost(record):24}  {how}")
         for notebook, how in self.ended.items():
             if how in ("failed", "killed"):
                 kept = notebook.read(how).get("executed")
                 executed = f"; executed up to the error: {kept}" if kept else ""
-                print(f"{how}: {notebook}; log: {notebook.log}{executed}")
+                print(f"{how}: {self._name(notebook)}; log: {notebook.log}{executed}")
 
 
 def _last_line(log: Path) -> str:
