@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike
+from pandas import DataFrame
 from scipy.stats import gaussian_kde
 from sklearn.metrics import roc_curve
 
@@ -277,4 +278,46 @@ def schematic(ax: Axes, boxes: Mapping[str, tuple], arrows: Sequence[tuple], pic
     for x, y, side, image in pictures:
         box = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
         ax.imshow(image, extent=box, vmin=0, vmax=255, interpolation="bilinear", zorder=3)
+    return ax
+
+
+_VERDICT_LOOKS = {  # face, ink, hatch: symbol, number and place say the same as the colour
+    "reproduced": ("#0b5c9a", "white", ""),
+    "direction only": ("#f4c95d", "black", ""),
+    "contradicted": ("#a8320f", "white", ""),
+    "inconclusive": ("white", "black", ""),
+    "not testable here": ("0.93", "black", "...."),
+    "not run": ("white", "black", "////"),
+}
+
+
+def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> Axes:
+    """Counts of verdicts as stacked bars, one a row of `counts`; its columns are verdicts.
+
+    Every part holds the verdict's symbol and its count. Raises ValueError for a verdict that has no look.
+    """
+    if unknown := [verdict for verdict in counts if verdict not in _VERDICT_LOOKS]:
+        raise ValueError(f"unknown verdict {unknown[0]!r}: known are {', '.join(_VERDICT_LOOKS)}")
+    rows, left = np.arange(len(counts)), np.zeros(len(counts))
+    widest = max(1, counts.sum(axis=1).max()) if len(counts) else 1
+    for verdict in counts:
+        face, ink, hatch = _VERDICT_LOOKS[verdict]
+        label = f"{symbols[verdict]} {verdict}"
+        width = counts[verdict].to_numpy(float)
+        bars = ax.barh(rows, width, 0.62, left, color=face, edgecolor="0.25", linewidth=0.6, hatch=hatch, label=label)
+        for bar, count in zip(bars, counts[verdict], strict=True):
+            if count:
+                small = count / widest < 0.03  # no room for both
+                text, middle = symbols[verdict] if small else f"{symbols[verdict]} {count}", bar.get_x() + count / 2
+                under = {"facecolor": face, "edgecolor": "none", "pad": 0.8} if hatch else None
+                where = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": under}
+                ax.text(middle, bar.get_y() + 0.31, text, color=ink, **where)
+        left += width
+    ax.set_yticks(rows, counts.index)
+    ax.set_ylim(len(counts) - 0.5, -0.5)
+    ax.set_xlim(0, widest * 1.01)
+    ax.set_xlabel("claims")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(ncols=len(counts.columns), loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2, columnspacing=1)
     return ax

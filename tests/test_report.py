@@ -1,5 +1,6 @@
 """The result page: all that is declared is on it, what is missing or damaged is named, and nothing leaves the file."""
 
+import base64
 import json
 import os
 import re
@@ -11,8 +12,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.page import write_page
+from lib.report.readme import parts_of_readme, scorecard_table
+from lib.report.records import VERDICTS, read_run
 from lib.run import Run
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -34,6 +38,16 @@ claims:
   C5: {{says: five, notebook: 04_privacy_pairs, value: gain, bar: ">= 0.1"}}
 deviations:
   - {{where: section 2, what: {json.dumps(NASTY)}, why: a reason}}
+  - {{where: section 3, what: smaller, why: time, bears_on: [05_utility]}}
+""",
+    "08_card": """\
+title: The scorecard
+cite: all of them
+cohorts: {phantom: all, public: all}
+closing: true
+notebooks: {01_scorecard: []}
+items:
+  tab_counts: {notebook: 01_scorecard, shows: counts, published: null}
 """,
     "02_second": """\
 title: The second paper
@@ -45,6 +59,22 @@ items:
 """,
 }
 VOID = {"meta", "link", "img", "input", "br"}
+OUTPUTS = {
+    "text/plain": "a table",
+    "text/html": "<table><tr><td>0.5</td></tr></table><script src='https://elsewhere.org/x.js'></script>",
+    "image/png": base64.b64encode(b"\x89PNG").decode(),
+}
+
+
+def executed_notebook() -> str:
+    """What papermill leaves: text, code, a picture, and an output that wants a script from afar."""
+    outputs = [
+        {"output_type": "execute_result", "data": {kind: data}, "metadata": {}, "execution_count": 1}
+        for kind, data in OUTPUTS.items()
+    ]
+    text = {"cell_type": "markdown", "metadata": {}, "source": "# A title\n\n*words*", "id": "a"}
+    code = {"cell_type": "code", "metadata": {}, "source": "a < b", "outputs": outputs, "execution_count": 1, "id": "b"}
+    return json.dumps({"cells": [text, code], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
 
 
 class Page(HTMLParser):
@@ -65,6 +95,9 @@ class Page(HTMLParser):
 
         self.handle_data(" ")
 
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+
     def handle_endtag(self, tag):
         assert self.open.pop()[0] == tag
         self.handle_data(" ")
@@ -84,7 +117,7 @@ def fabricate(root, tag="demo-phantom"):
         folder = root / "notebooks" / name
         folder.mkdir(parents=True)
         (folder / "paper.yaml").write_text(text)
-        for notebook in ("01_train", "04_privacy_pairs", "05_utility", "02_fidelity"):
+        for notebook in ("01_train", "04_privacy_pairs", "05_utility", "02_fidelity", "01_scorecard"):
             (folder / f"{notebook}.ipynb").write_text("{}")
     scale, cohort = tag.split("-")
     run = Run("01_first", scale, cohort, 0)
@@ -105,9 +138,11 @@ def fabricate(root, tag="demo-phantom"):
     for notebook, seconds in (("01_train", 192.4), ("05_utility", 7.26)):
         done = {"notebook": notebook, "seconds": seconds, "peak_memory_mb": 1422.4, "revision": "abc1234"}
         run.path(f"{notebook}/done.json").write_text(json.dumps(done | {"finished_at": "2026-11-21T12:14:09+00:00"}))
-        (executed / f"{notebook}.ipynb").write_text("{}")
+        (executed / f"{notebook}.ipynb").write_text(executed_notebook())
     error = {"output_type": "error", "ename": "ValueError", "evalue": NASTY}
-    (executed / "04_privacy_pairs.failed.ipynb").write_text(json.dumps({"cells": [{"outputs": [error]}]}))
+    failed = json.loads(executed_notebook())
+    failed["cells"][1]["outputs"] = [error | {"traceback": ["a trace"]}]
+    (executed / "04_privacy_pairs.failed.ipynb").write_text(json.dumps(failed))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +186,18 @@ def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     assert "○ not testable here because" in page.text
     assert "– not run made by 04_privacy_pairs" in page.text
     for count in ("✓ 1 reproduced", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
-        assert page.text.count(count) == 2
+        assert page.text.count(count) == 3  # of its paper above and below, and of all
+    assert "05_utility" not in page.parts["01_first--fig2_pairs"]
+    assert "C5 five gain – – ≥ 0.1 – not run made by 04_privacy_pairs deviations 1 " in page.text
+    assert "○ not testable here because" in page.text
+
+
+def test_the_scorecard_stands_on_top_with_all_papers_together(page):
+    top = page.text[: page.text.index("All papers")]
+    assert "The first paper 01_first ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
+    assert "All ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
+    assert "2 of 3 2 of 3 3 min 20 s 1,422 MB" in top
+    assert "As tables, with deviations: 08_card" in top
 
 
 def test_notebooks_show_cost_status_and_the_error(page):
@@ -162,7 +208,7 @@ def test_notebooks_show_cost_status_and_the_error(page):
 
 
 def test_texts_are_escaped(page):
-    assert len(page.all("script")) == 1
+    assert len(page.all("script")) == 2  # the theme's and the page's own
     assert page.text.count(NASTY) == 6  # figure, cell, quantity, reason, deviation, error
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
@@ -176,8 +222,36 @@ def test_nothing_is_fetched_from_elsewhere_and_every_link_leads_somewhere(page):
         elif link != "data:,":
             assert (page.folder / unquote(link)).is_file(), link
     suffixes = {link.rsplit(".", 1)[-1] for link in links}
-    assert {"png", "pdf", "csv", "tex", "ipynb"} <= suffixes
+    assert {"png", "pdf", "csv", "tex", "ipynb", "html"} <= suffixes
     assert not re.search(r"https?:|url\(|@import", (page.folder / "index.html").read_text())
+
+
+@pytest.mark.parametrize("notebook", ["01_train", "04_privacy_pairs"])
+def test_an_executed_notebook_can_be_read_without_jupyter_and_without_a_network(page, notebook):
+    copy = Page(page.folder / f"01_first/notebooks/{notebook}.html")
+    assert copy.all("h1")
+    assert "a < b" in copy.text
+    assert ("a trace" in copy.text) == (notebook == "04_privacy_pairs")
+    pictures = [a["src"].split(",")[0] for a in copy.all("img")]
+    assert pictures == (["data:image/png;base64"] if notebook == "01_train" else [])
+    source = (page.folder / f"01_first/notebooks/{notebook}.html").read_text()
+    assert not re.search(r"https?:|url\(|@import|<script[^>]+src", source)
+    links = [unquote(a["href"]) for _, a in copy.tags if "href" in a]
+    assert (copy.folder / links[2].split("#")[0]).resolve() == page.folder / "index.html"
+
+
+def test_a_copy_is_written_again_only_when_its_notebook_changed(suite):
+    executed = suite / "data/runs/demo-phantom/executed/01_first/05_utility.ipynb"
+    copy = write_page("demo-phantom").parent / "01_first/notebooks/05_utility.html"
+    os.utime(copy, (1, 1))
+    write_page("demo-phantom")
+    assert copy.stat().st_mtime == 1
+    executed.write_text(executed.read_text().replace("A title", "Another title"))
+    write_page("demo-phantom")
+    assert "Another title" in copy.read_text()
+    executed.unlink()
+    write_page("demo-phantom")
+    assert not copy.exists()
 
 
 def test_images_have_alternative_texts_and_a_size(page):
@@ -240,6 +314,7 @@ def test_missing_broken_and_left_over_files_are_named(suite):
     text = Page(write_page("demo-phantom")).text
     assert "fig2_pairs.json is damaged, run its notebook again (fig2_pairs.png is not a PNG)" in text
     assert "tab1_scores.csv is missing" in text
+    assert "04_privacy_pairs.failed.ipynb cannot be shown" in text
     assert "fig7_old.json is left over: paper.yaml does not declare it" in text
     assert "04_privacy_pairs.failed.ipynb cannot be read" in text
     assert "notebooks/02_second/paper.yaml:1: cite: Field required" in text
@@ -277,3 +352,94 @@ def test_the_command_prints_where_the_page_lies_and_opens_it(suite, monkeypatch,
     page = suite / "figures/demo-phantom/index.html"
     assert capsys.readouterr().out == f"{page}\n"
     assert opened == [page.as_uri()]
+
+
+def test_a_pdf_is_missed_only_where_its_notebook_ran(suite):
+    """Of a clone's committed figures there are no PDFs, and no records of notebooks."""
+    (suite / "figures/demo-phantom/01_first/fig2_pairs.pdf").unlink()
+    assert "fig2_pairs.pdf is missing" in Page(write_page("demo-phantom")).text
+    shutil.rmtree(suite / "data")
+    page = Page(write_page("demo-phantom"))
+    assert "fig2_pairs.pdf" not in page.text
+    assert "problem" not in page.text
+    assert [a["alt"] for a in page.all("img")] == ["pairs"]
+
+
+def test_what_other_settings_made_says_so(suite):
+    paper = suite / "notebooks/01_first/paper.yaml"
+    paper.write_text(paper.read_text() + "settings: {epochs: [1, 2, 3]}\n")
+    page = Page(write_page("demo-phantom"))
+    assert "other settings" in page.parts["01_first--tab1_scores"]
+    assert page.text.count("other settings") == 6  # two items, four claims
+    card = scorecard.claims(read_run("demo-phantom"))
+    assert card.remark[0] == "made with other settings than paper.yaml has now"
+
+
+class TestScorecard:
+    def test_has_every_claim_with_its_value_and_why_it_has_none(self, suite):
+        card = scorecard.claims(read_run("demo-phantom")).set_index("claim")
+        assert list(card.index) == ["C1", "C2", "C3", "C4", "C5"]
+        assert card.loc["C1", ["published", "ours", "ours_low", "ours_high"]].tolist() == ["0.25", 0.2, 0.15, 0.25]
+        assert card.verdict.tolist() == ["reproduced", "inconclusive", "contradicted", "not testable here", "not run"]
+        assert card.remark.tolist()[:3] == ["", "", ""]
+        assert card.remark["C4"] == f"because {NASTY}; its notebook failed since"
+        assert card.remark["C5"] == "made by 04_privacy_pairs"
+        assert card.deviations.tolist() == ["1, 2"] * 3 + ["1"] * 2
+
+    def test_has_every_item_deviation_and_count(self, suite):
+        records = read_run("demo-phantom")
+        items = scorecard.items(records).set_index("item")
+        assert items.state.to_dict() == {
+            "fig1_samples": "missing", "fig2_pairs": "made", "tab1_scores": "made", "fig9": "missing",
+        }  # fmt: skip
+        assert items.loc["tab1_scores", "published"] == "real auroc 0.8; f1 0.7"
+        assert scorecard.deviations(records)["bears on"].tolist() == ["the whole paper", "05_utility"]
+        counts = scorecard.counts(records).set_index("paper")
+        assert list(counts.index) == ["01_first", "02_second"]  # and not the paper that closes the run
+        assert counts.loc["01_first", [*VERDICTS, "claims", "items made", "items"]].tolist() == [
+            1,
+            0,
+            1,
+            1,
+            1,
+            1,
+            5,
+            2,
+            3,
+        ]
+
+    def test_goes_past_what_is_damaged_or_absent(self, suite):
+        (suite / "data/runs/demo-phantom/01_first/claims/C1.json").write_text("{")
+        (suite / "notebooks/02_second/paper.yaml").write_text("title: broken\n")
+        records = read_run("demo-phantom")
+        card = scorecard.claims(records)
+        assert (card.verdict[0], card.remark[0]) == ("not run", "its record is damaged")
+        first, second = scorecard.problems(records)
+        assert first.startswith("01_first: data/runs/demo-phantom/01_first/claims/C1.json is damaged")
+        assert second.startswith("02_second: notebooks/02_second/paper.yaml:1: ")
+
+    def test_of_nothing_is_empty(self, suite):
+        shutil.rmtree(suite / "notebooks")
+        tables = [of(read_run("demo-phantom")) for of in (scorecard.claims, scorecard.items, scorecard.deviations)]
+        assert [len(table) for table in tables] == [0, 0, 0]
+
+
+def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
+    counts = scorecard.counts(read_run("demo-phantom"))
+    Run("08_card", "demo", "phantom", 0).table("tab_counts", counts, n=5)
+    readme = suite / "README.md"
+    readme.write_text(
+        "# A\n<!-- scorecard: python -m lib.report demo-phantom --readme -->\nold\n<!-- /scorecard -->\nZ\n"
+    )
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom", "--readme"])
+    assert main() == 0
+    assert readme.read_text().startswith("# A\n<!-- scorecard")
+    assert readme.read_text().endswith("-->\nZ\n")
+    _, shown, _ = parts_of_readme(readme, "demo-phantom")
+    assert shown == scorecard_table("demo-phantom")
+    row = "| [01](notebooks/01_first/paper.yaml) | Nobody 2020, arXiv 2001.00001 | 1 |  | 1 | 1 | 1 | 1 | 2 of 3 |"
+    assert row in shown
+    assert "02_second" not in shown
+    readme.write_text("# A\n")
+    assert main() == 1
+    assert "README.md needs the lines" in capsys.readouterr().err

@@ -4,173 +4,59 @@ Reads what `Run` and the runner left (figures/TAG, data/runs/TAG) and computes n
 missing or damaged is named on the page; it never stops the page.
 """
 
-import json
-import math
-import os
 import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lib.cohort import atomic
-from lib.paper import COHORTS, SCALES, known_papers, load_paper, root
-
-STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
-# Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
-VERDICTS = {
-    "reproduced": ("✓", "yes"),
-    "direction only": ("↗", "partly"),
-    "contradicted": ("✗", "no"),
-    "inconclusive": ("≈", "plain"),
-    "not testable here": ("○", "plain"),
-    "not run": ("–", "absent"),
-}
-_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
-_NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
-_WIDE_PX, _WIDE_COLUMNS = 1400, 5  # beyond 120 mm at 300 dpi, or as many columns, a card has a row of its own
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError)
+from lib.paper import root
+from lib.report.copies import write_copies
+from lib.report.records import STAGES, VERDICTS, duration, moment, parts_of, read_run
 
 
 def write_page(tag: str) -> Path:
-    """Write figures/`tag`/index.html for all papers and return its path. ValueError for a tag without a run."""
-    match = _TAG.fullmatch(tag)
-    folders = [root() / "figures", root() / "data" / "runs"]
-    if not match or not any((folder / tag).is_dir() for folder in folders):
-        known = sorted({path.name for folder in folders for path in folder.glob("*") if _TAG.fullmatch(path.name)})
-        raise ValueError(f"no run {tag!r}: known are {', '.join(known) or 'none, start one by ./run_all.sh'}")
-    scale, cohort, seed = match.groups(default="0")
-    readers = [_Reader(name, tag) for name in known_papers()]
-    papers = [reader.paper(cohort) for reader in readers]
-    revisions = _newest_first([made for reader in readers for made in reader.made])
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    facts = {"tag": tag, "scale": scale, "cohort": cohort, "seed": seed, "date": _when(datetime.now().isoformat())}
-    html = template.render(facts, papers=papers, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
-    with atomic(folders[0] / tag / "index.html") as path:
-        path.write_text(html, encoding="utf-8")
-    return folders[0] / tag / "index.html"
+    """Write figures/`tag`/index.html for all papers, and beside it a readable copy of each executed notebook.
 
-
-class _Reader:
-    """Reads what a run left of one paper.
-
-    `problems` collects a sentence for each piece that cannot be used, `made` the (revision, time) of each that can.
+    Returns the page's path. ValueError for a tag without a run.
     """
-
-    def __init__(self, name: str, tag: str):
-        self.name, self.page = name, root() / "figures" / tag
-        self.runs, self.executed = (root() / "data" / "runs" / tag / part for part in (name, f"executed/{name}"))
-        self.problems, self.made = [], []
-
-    def paper(self, cohort: str) -> dict:
-        content = {"name": self.name, "title": self.name, "cite": "", "source": "", "problems": self.problems}
-        content |= {"items": [], "claims": [], "deviations": [], "notebooks": []}
-        try:
-            paper = load_paper(root() / "notebooks" / self.name)
-        except _DAMAGE as error:
-            self.problems.append(str(error).replace(f"{root()}/", ""))
-            return content
-        content |= {"title": paper.title, "cite": paper.cite, "source": paper.cohorts.get(cohort)}
-        if content["source"]:
-            notebooks = {name: self._notebook(name) for name in paper.notebooks}
-            content["notebooks"] = list(notebooks.values())
-            content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in paper.items.items()]
-            content["claims"] = [self._claim(name, c, notebooks[c.notebook]) for name, c in paper.claims.items()]
-            content["deviations"] = paper.deviations
-            self._undeclared(self.page / self.name, paper.items)
-            self._undeclared(self.runs / "claims", paper.claims)
-        return content
-
-    def _notebook(self, name: str) -> dict:
-        done, failed = self.runs / name / "done.json", self.executed / f"{name}.failed.ipynb"
-        has_failed = failed.exists() and not (done.exists() and done.stat().st_mtime > failed.stat().st_mtime)
-        executed = failed if has_failed else self.executed / f"{name}.ipynb"
-        notebook = {"name": name, "stage": _stage(name), "link": self._link(executed), "status": "not run"}
-        notebook |= dict.fromkeys(("time", "memory", "finished", "revision", "error"), "") | {"seconds": 0.0}
-        if has_failed:
-            return notebook | {"status": "failed", "error": _error(failed)}
-
-        def read(record: dict) -> dict:
-            seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
-            times = {"seconds": seconds, "time": _duration(seconds), "memory": f"{memory:,.0f} MB"}
-            return times | {"status": "done", "finished": _when(str(record["finished_at"]))}
-
-        return notebook | (self._read(done, read) or ({"status": "record damaged"} if done.exists() else {}))
-
-    def _item(self, name: str, item, notebook: dict) -> dict:
-        products = self.page / self.name
-        card = {"name": name, "shows": item.shows, "published": _published(item.published), "source": item.source}
-        card |= {"notebook": notebook, "kind": "missing", "wide": False, "revision": ""}
-
-        def read(record: dict) -> dict:
-            if record["kind"] == "figure":
-                width, height = _png_size(products / f"{name}.png")
-                shown = {"width": width, "height": height, "wide": width > _WIDE_PX, "png": f"{name}.png"}
-            else:
-                table = _table(record["rows"]["columns"], record["rows"]["data"])
-                shown = {"table": table, "wide": len(table["columns"]) > _WIDE_COLUMNS}
-            suffixes = {"figure": ("png", "pdf"), "table": ("csv", "tex")}[record["kind"]]
-            files = {suffix: self._link(products / f"{name}.{suffix}") for suffix in suffixes}
-            self.problems += [f"{name}.{suffix} is missing" for suffix, link in files.items() if not link]
-            return shown | {"kind": record["kind"], "n": str(record["n"]), "files": files}
-
-        return card | (self._read(products / f"{name}.json", read) or {})
-
-    def _claim(self, name: str, claim, notebook: dict) -> dict:
-        row = {"name": name, "says": claim.says, "quantity": claim.value, "bar": _text(claim.bar)}
-        row |= {"notebook": notebook, "published": _text(claim.published), "verdict": "not run", "revision": ""}
-        row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}"}
-
-        def read(record: dict) -> dict:
-            _ = VERDICTS[record["verdict"]]
-            judged = {"verdict": record["verdict"], "why": record.get("why", "")}
-            if record["value"] is not None:
-                ours, low, high = _rounded(record["value"], *record["interval"])
-                judged |= {"ours": ours, "interval": f"[{low}, {high}]", "n": str(record["n"])}
-            if record["bar"] != claim.bar:
-                judged["why"] += f" Judged by the bar {_text(record['bar'])}, before paper.yaml changed."
-            return judged
-
-        return row | (self._read(self.runs / "claims" / f"{name}.json", read) or {})
-
-    def _read(self, path: Path, read) -> dict | None:
-        """`read` of the record at `path`, and its revision; None if it is absent or damaged, which is a problem."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            content = read(record) | {"revision": str(record["revision"])}
-        except _DAMAGE as error:
-            if path.exists():
-                what = f"no {error}" if isinstance(error, KeyError) else str(error)
-                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what})")
-            return None
-        self.made.append((content["revision"], path.stat().st_mtime))
-        return content
-
-    def _undeclared(self, folder: Path, declared: dict) -> None:
-        left = [path for path in sorted(folder.glob("*.json")) if path.stem not in declared]
-        self.problems += [f"{path.relative_to(root())} is left over: paper.yaml does not declare it" for path in left]
-
-    def _link(self, path: Path) -> str:
-        return quote(os.path.relpath(path, self.page)) if path.exists() else ""
+    records = read_run(tag)
+    scale, cohort, seed = parts_of(tag)
+    environment = _environment()
+    for record in records:
+        write_copies(record, environment.get_template("notebook.html"))
+    papers = [record.content for record in records]
+    revisions = _newest_first([made for record in records for made in record.made])
+    facts = {"tag": tag, "scale": scale, "cohort": cohort, "seed": seed, "date": moment(datetime.now().isoformat())}
+    facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
+    html = environment.get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
+    page = root() / "figures" / tag / "index.html"
+    with atomic(page) as path:
+        path.write_text(html, encoding="utf-8")
+    return page
 
 
-def _error(failed: Path) -> str:
-    """The error that stopped an executed notebook."""
-    try:
-        cells = json.loads(failed.read_text(encoding="utf-8"))["cells"]
-        outputs = [output for cell in cells for output in cell.get("outputs", ())]
-        errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
-    except _DAMAGE as error:
-        return f"{failed.name} cannot be read ({error})"
-    return errors[-1] if errors else "stopped without an error in a cell"
+def _environment() -> Environment:
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
 
 
-def _stage(notebook: str) -> str:
-    """The stage in a notebook's name ("04_privacy_density" → privacy), or other."""
-    return next((word for word in notebook.split("_")[1:2] if word in STAGES), "other")
+def _total(papers: list[dict]) -> dict:
+    """All papers as one, for the last row of the scorecard."""
+    whole = {part: [entry for paper in papers for entry in paper[part]] for part in ("items", "claims", "notebooks")}
+    whole["problems"] = [problem for paper in papers for problem in paper["problems"]]
+    return whole | _cost(papers)
+
+
+def _cost(papers: list[dict]) -> dict:
+    """Time of all notebooks together, and the memory of the largest; empty where none was run."""
+    done = [notebook for paper in papers for notebook in paper["notebooks"] if notebook["status"] == "done"]
+    if not done:
+        return {"time": "", "memory": ""}
+    seconds = sum(notebook["seconds"] for notebook in done)
+    return {"time": duration(seconds), "memory": f"{max(notebook['megabytes'] for notebook in done):,.0f} MB"}
 
 
 def _newest_first(made: list[tuple[str, float]]) -> list[str]:
@@ -190,60 +76,3 @@ def _newest_first(made: list[tuple[str, float]]) -> list[str]:
             times = [""]
         order = dict(zip(order, map(float, times), strict=True)) if all(times) else order
     return sorted(order, key=lambda revision: (order[revision], revision.endswith("+")), reverse=True)
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    with path.open("rb") as file:
-        head = file.read(24)
-    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
-        raise ValueError(f"{path.name} is not a PNG")
-    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
-
-
-def _table(columns: list, rows: list) -> dict:
-    """Cells as text; `numbers` says of each column whether it holds numbers, which stand right-aligned."""
-    rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    if any(len(row) != len(columns) for row in rows):
-        raise ValueError("rows of unequal length")
-    filled = [[row[i] for row in rows if row[i]] for i in range(len(columns))]
-    numbers = [bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells) for cells in filled]
-    return {"columns": [str(column) for column in columns], "rows": rows, "numbers": numbers}
-
-
-def _published(value) -> dict | None:
-    """Published values as a table: a mapping of mappings has their keys as columns, anything else no heading."""
-    if not isinstance(value, dict):
-        return None if value is None else _table([""], [[_text(value)]])
-    rows = {key: cells if isinstance(cells, dict) else {"": cells} for key, cells in value.items()}
-    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
-    return _table(["", *columns], [[key, *(_text(cells.get(c)) for c in columns)] for key, cells in rows.items()])
-
-
-def _text(value) -> str:
-    if isinstance(value, dict):
-        return "; ".join(f"{key} {_text(v)}" for key, v in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    return "" if value is None else re.sub(r"(?<!\w)-(?=\d)", "−", str(value)).replace(">=", "≥").replace("<=", "≤")
-
-
-def _rounded(*values: float) -> list[str]:
-    """Numbers with the same decimals: three, more where all are below 0.01, none from 1,000."""
-    largest = max(map(abs, values))
-    places = 0 if largest >= 1000 else 3 if largest >= 0.01 or not largest else 1 - math.floor(math.log10(largest))
-    return [f"{value:,.{places}f}".replace("-", "−") for value in values]
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, hours = round(seconds) // 60, round(seconds) // 3600
-    return f"{hours} h {minutes % 60:02d} min" if hours else f"{minutes} min {round(seconds) % 60:02d} s"
-
-
-def _when(iso: str) -> str:
-    """A moment as a reader here writes it; what is no ISO 8601 stays as it is."""
-    try:
-        return f"{datetime.fromisoformat(iso).astimezone():%-d %B %Y, %H:%M %Z}"
-    except ValueError:
-        return iso

@@ -1,0 +1,139 @@
+"""What an audit says: a verdict in plain words from its numbers, and a page that a data steward can open."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lib.cohort import atomic
+
+ANSWERS = ("leak flagged", "no copies found", "cannot tell")
+LIMITS = (
+    "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
+    "It looks for copies of whole images. Copies that were shifted, turned or enlarged escape more easily: the table "
+    "of disguises says how often. Copied parts of an image are not looked for.",
+    "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
+    "Names burnt into pixels or left in file headers are not looked for.",
+    "It holds for these images. Those that were left out, or not drawn, were not looked at.",
+)
+_STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:auto;
+padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;padding:.6rem 1rem;
+border:3px solid;border-radius:.4rem}img{max-width:100%;background:#fff}figure{margin:0}div.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.85rem}th,td{padding:.2rem .5rem;border-bottom:1px solid #8888;
+text-align:left}"""
+
+
+class Verdict(NamedTuple):
+    """Outcome of `verdict`."""
+
+    answer: str  # one of `ANSWERS`
+    because: tuple[str, ...]  # sentences
+
+    def _repr_markdown_(self) -> str:
+        lines = [f"## Verdict: {self.answer}", *(f"* {says}" for says in self.because)]
+        return "\n".join([*lines, "", "**What this does not prove**", "", *(f"* {says}" for says in LIMITS)])
+
+
+def verdict(
+    *,
+    pvalue: float,
+    level: float,
+    exact: int,
+    suspicious: int,
+    counts: Mapping[str, int],
+    smallest_seen: float | None,
+    population_pvalue: float,
+    memoriser_flagged: bool,
+    innocent_flagged: bool,
+    alarms: tuple[int, int],
+) -> Verdict:
+    """The verdict of an audit.
+
+    pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to a training image.
+    suspicious: matches that are flagged by themselves. counts: images of train, heldout and synthetic. smallest_seen:
+    the smallest planted share that was flagged in nine of ten trials, None if even copies alone were not.
+    population_pvalue: of training and held-out images being of one population. memoriser_flagged, innocent_flagged:
+    the controls. alarms: innocent splits that were flagged, of how many.
+
+    Images identical to training images, or a flag, make "leak flagged"; otherwise a failed control, or too few images
+    for any leak to be seen, "cannot tell"; otherwise "no copies found".
+    """
+    n = "{train:,} training, {heldout:,} held-out and {synthetic:,} synthetic images".format(**counts)
+    says, flagged = [], exact > 0 or pvalue <= level
+    if exact == counts["synthetic"]:
+        says.append("Every synthetic image is identical to a training image: this is training data. Do not share it.")
+    elif exact:
+        says.append(f"{exact:,} of {counts['synthetic']:,} synthetic images are identical to a training image.")
+    if pvalue <= level:
+        says.append(
+            f"Synthetic images match training images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
+            f"below {level:g}, {n}). {suspicious:,} matches are too close by themselves; look at these pairs first."
+        )
+    else:
+        says.append(f"The synthetic images are no nearer to training than to held-out images (p = {pvalue:.2g}, {n}).")
+    doubts = []
+    if not memoriser_flagged:
+        doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
+    if innocent_flagged:
+        doubts.append(
+            "Held-out images, offered as synthetic, were flagged: they resemble training images as copies do. Look for "
+            "the same patient, or the same image, under two names."
+        )
+    if smallest_seen is None:
+        doubts.append("Even a set of copies alone was not flagged in nine of ten trials: give more images.")
+    elif not flagged:
+        says.append(
+            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more, planted in your "
+            f"own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
+        )
+    says.append(
+        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} were flagged; at {level:g}, "
+        f"{level * alarms[1]:.0f} are expected at most."
+    )
+    if population_pvalue <= 0.01:
+        says.append(
+            f"Training and held-out images differ as groups (p = {population_pvalue:.2g}): the held-out images are not "
+            "a random part of the same patients, so a flag may show that difference instead of a leak."
+        )
+    answer = ANSWERS[0] if flagged else ANSWERS[2] if doubts else ANSWERS[1]
+    return Verdict(answer, tuple(says + doubts))
+
+
+def write_report(
+    path: str | Path, *, title: str, facts: str, verdict: Verdict, sections: Sequence[tuple[str, Figure | pd.DataFrame]]
+) -> Path:
+    """Write one HTML file that needs nothing besides itself: verdict, limits, then each heading with what it shows."""
+    parts = [
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(facts)}</p><p class=answer>{html.escape(verdict.answer)}</p>"
+    ]
+    parts += [_list(verdict.because), "<h2>What this does not prove</h2>", _list(LIMITS)]
+    for heading, shown in sections:
+        body = (
+            _picture(shown, heading) if isinstance(shown, Figure) else shown.to_html(index=False, border=0, na_rep="")
+        )
+        parts.append(f"<h2>{html.escape(heading)}</h2><div class=wide>{body}</div>")
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head += f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+    with atomic(path) as partial:
+        partial.write_text(head + "".join(parts), encoding="utf-8")
+    return Path(path)
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(says)}</li>" for says in sentences) + "</ul>"
+
+
+def _picture(figure: Figure, heading: str) -> str:
+    stored = io.BytesIO()
+    figure.savefig(stored, format="png", dpi=160)
+    data = base64.b64encode(stored.getvalue()).decode()
+    return f'<figure><img alt="{html.escape(heading)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 1 else "100 %"

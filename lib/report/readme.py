@@ -1,0 +1,56 @@
+"""The scorecard of the README: counts of verdicts by paper, between two marker comments, from the committed records."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lib.cohort import atomic
+from lib.paper import root
+from lib.report.records import VERDICTS
+
+_START, _END = "<!-- scorecard: python -m lib.report {tag} --readme -->", "<!-- /scorecard -->"
+
+
+def scorecard_table(tag: str) -> str:
+    """Markdown: one row a paper that has claims, one column a verdict, from figures/`tag`/*/tab_counts.
+
+    FileNotFoundError where the scorecard's notebook did not run.
+    """
+    found = sorted((root() / "figures" / tag).glob("*/tab_counts.csv"))
+    if not found:
+        raise FileNotFoundError(f"figures/{tag} has no tab_counts.csv: run ./run_all.sh, which ends with the scorecard")
+    counts, record = pd.read_csv(found[0]), json.loads(found[0].with_suffix(".json").read_text(encoding="utf-8"))
+    counts = counts[counts.claims > 0]
+    shown = [verdict for verdict in VERDICTS if counts[verdict].sum() or verdict != "not run"]
+    headings = [f"{VERDICTS[verdict][0]} {verdict}" for verdict in shown]
+    lines = [
+        " | ".join(["", "", *headings, "figures and tables"]),
+        "|".join(["---", "---", *["--:"] * (len(shown) + 1)]),
+    ]
+    for row in counts.to_dict("records"):
+        name = f"[{row['paper'].split('_')[0]}](notebooks/{row['paper']}/paper.yaml)"
+        numbers = [f"{row[verdict]}" if row[verdict] else "" for verdict in shown]
+        lines.append(" | ".join([name, row["cite"].split(";")[0], *numbers, f"{row['items made']} of {row['items']}"]))
+    sums = [f"{counts[verdict].sum()}" for verdict in shown]
+    whole = f"{counts['items made'].sum()} of {counts['items'].sum()}"
+    lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, whole]))
+    table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
+    return f"{table}\n\nRun `{tag}`, seed {record['seed']}, code {record['revision']}."
+
+
+def write_readme(path: Path, tag: str) -> None:
+    """Put the scorecard of `tag` between the markers of the README at `path`. ValueError where it has none."""
+    before, _, after = parts_of_readme(path, tag)
+    with atomic(path) as partial:
+        partial.write_text(f"{before}\n{scorecard_table(tag)}\n{after}", encoding="utf-8")
+
+
+def parts_of_readme(path: Path, tag: str) -> tuple[str, str, str]:
+    """The README up to its first marker, what stands between them, and the rest. ValueError where it has none."""
+    text, start = path.read_text(encoding="utf-8"), _START.format(tag=tag)
+    if text.count(start) != 1 or text.count(_END) != 1 or text.index(start) > text.index(_END):
+        raise ValueError(f"{path.name} needs the lines {start} and {_END}, once each and in this order")
+    head, rest = text.split(start)
+    between, tail = rest.split(_END)
+    return head + start, between.strip("\n"), _END + tail

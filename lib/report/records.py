@@ -1,0 +1,248 @@
+"""What a run left of each paper: its records read, what is missing or damaged named, nothing computed."""
+
+import json
+import math
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from lib.paper import COHORTS, SCALES, Paper, known_papers, load_paper, root
+
+STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
+# Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
+VERDICTS = {
+    "reproduced": ("✓", "yes"),
+    "direction only": ("↗", "partly"),
+    "contradicted": ("✗", "no"),
+    "inconclusive": ("≈", "plain"),
+    "not testable here": ("○", "plain"),
+    "not run": ("–", "absent"),
+}
+_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
+_NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
+_WIDE_PX, _WIDE_COLUMNS = 1400, 5  # beyond 120 mm at 300 dpi, or as many columns, a card has a row of its own
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError)
+
+
+def read_run(tag: str) -> list["Records"]:
+    """The records of each known paper. ValueError for a tag without a run."""
+    folders = [root() / "figures", root() / "data" / "runs"]
+    if not _TAG.fullmatch(tag) or not any((folder / tag).is_dir() for folder in folders):
+        known = sorted({path.name for folder in folders for path in folder.glob("*") if _TAG.fullmatch(path.name)})
+        raise ValueError(f"no run {tag!r}: known are {', '.join(known) or 'none, start one by ./run_all.sh'}")
+    return [Records(name, tag) for name in known_papers()]
+
+
+def parts_of(tag: str) -> tuple[str, str, str]:
+    """Scale, cohort and seed of a run's tag."""
+    return _TAG.fullmatch(tag).groups(default="0")
+
+
+class Records:
+    """What the run `tag` left of the paper `name`.
+
+    `paper`: its paper.yaml, or None. `problems`: a sentence for each piece that cannot be used. `made`: the (revision,
+    time) of each that can. `content`: all of it as the page shows it: title, cite, source, items, claims, deviations,
+    notebooks; lists of dictionaries, empty where the paper has no such cohort.
+    """
+
+    def __init__(self, name: str, tag: str):
+        self.name, self.page = name, root() / "figures" / tag
+        self.runs, self.executed = (root() / "data" / "runs" / tag / part for part in (name, f"executed/{name}"))
+        self.scale, self.cohort, _ = parts_of(tag)
+        self.problems, self.made = [], []
+        self.paper: Paper | None = None
+        self.content = self._read_all()
+
+    def _read_all(self) -> dict:
+        content = {"name": self.name, "title": self.name, "cite": "", "source": "", "problems": self.problems}
+        content |= {"items": [], "claims": [], "deviations": [], "notebooks": [], "closing": False}
+        try:
+            paper = self.paper = load_paper(root() / "notebooks" / self.name)
+        except _DAMAGE as error:
+            self.problems.append(str(error).replace(f"{root()}/", ""))
+            return content
+        content |= {"title": paper.title, "cite": paper.cite, "source": paper.cohorts.get(self.cohort)}
+        content["closing"] = paper.closing
+        if content["source"]:
+            self._settings = paper.settings_digest(self.scale, self.cohort)
+            notebooks = {name: self._notebook(name) for name in paper.notebooks}
+            here = {name: item for name, item in paper.items.items() if self.cohort in item.cohorts}
+            content["notebooks"] = list(notebooks.values())
+            content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in here.items()]
+            content["claims"] = [self._claim(name, c, notebooks[c.notebook]) for name, c in paper.claims.items()]
+            content["deviations"] = paper.deviations
+            self._undeclared(self.page / self.name, paper.items)
+            self._undeclared(self.runs / "claims", paper.claims)
+        return content
+
+    def _notebook(self, name: str) -> dict:
+        done, failed = self.runs / name / "done.json", self.executed / f"{name}.failed.ipynb"
+        has_failed = failed.exists() and not (done.exists() and done.stat().st_mtime > failed.stat().st_mtime)
+        executed = failed if has_failed else self.executed / f"{name}.ipynb"
+        notebook = {"name": name, "stage": _stage(name), "executed": executed, "link": self._link(executed)}
+        notebook |= dict.fromkeys(("time", "memory", "finished", "revision", "error", "stale"), "")
+        notebook |= {"seconds": 0.0, "megabytes": 0.0, "status": "not run"}
+        if has_failed:
+            return notebook | {"status": "failed", "error": _error(failed)}
+
+        def read(record: dict) -> dict:
+            seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
+            times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
+            return times | {"status": "done", "finished": moment(str(record["finished_at"]))}
+
+        return notebook | (self._read(done, read) or ({"status": "record damaged"} if done.exists() else {}))
+
+    def _item(self, name: str, item, notebook: dict) -> dict:
+        products = self.page / self.name
+        card = {"name": name, "shows": item.shows, "published": _published(item.published), "source": item.source}
+        card |= {"notebook": notebook, "kind": "missing", "wide": False, "revision": "", "stale": "", "n": ""}
+        card |= {"deviations": _ranges(self.paper.deviations_on(name)), "given": item.published}
+
+        def read(record: dict) -> dict:
+            if record["kind"] == "figure":
+                width, height = _png_size(products / f"{name}.png")
+                shown = {"width": width, "height": height, "wide": width > _WIDE_PX, "png": f"{name}.png"}
+            else:
+                table = _table(record["rows"]["columns"], record["rows"]["data"])
+                shown = {"table": table, "wide": len(table["columns"]) > _WIDE_COLUMNS}
+            suffixes = {"figure": ("png", "pdf"), "table": ("csv", "tex")}[record["kind"]]
+            files = {suffix: self._link(products / f"{name}.{suffix}") for suffix in suffixes}
+            # PDFs are not committed: of a clone's figures, which no notebook of this machine made, none is missed.
+            wanted = [suffix for suffix in suffixes if suffix != "pdf" or notebook["status"] != "not run"]
+            self.problems += [f"{name}.{suffix} is missing" for suffix in wanted if not files[suffix]]
+            return shown | {"kind": record["kind"], "n": str(record["n"]), "files": files}
+
+        return card | (self._read(products / f"{name}.json", read) or {})
+
+    def _claim(self, name: str, claim, notebook: dict) -> dict:
+        row = {"name": name, "says": claim.says, "quantity": claim.value, "bar": as_text(claim.bar)}
+        row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
+        row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
+        row |= {"value": None, "low": None, "high": None, "deviations": _ranges(self.paper.deviations_on(name))}
+
+        def read(record: dict) -> dict:
+            _ = VERDICTS[record["verdict"]]
+            judged = {"verdict": record["verdict"], "why": record.get("why", "")}
+            if record["value"] is not None:
+                value, low, high = float(record["value"]), *map(float, record["interval"])
+                ours, *limits = rounded(record["value"], *record["interval"])
+                judged |= {"ours": ours, "interval": f"[{limits[0]}, {limits[1]}]", "n": str(record["n"])}
+                judged |= {"value": value, "low": low, "high": high}
+            if record["bar"] != claim.bar:
+                judged["why"] += f" Judged by the bar {as_text(record['bar'])}, before paper.yaml changed."
+            return judged
+
+        path = self.runs / "claims" / f"{name}.json"
+        damaged = {"why": "its record is damaged"} if path.exists() else {}
+        return row | (self._read(path, read) or damaged)
+
+    def _read(self, path: Path, read) -> dict | None:
+        """`read` of the record at `path`, and its revision; None if it is absent or damaged, which is a problem."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            content = read(record) | {"revision": str(record["revision"])}
+            if record.get("settings_sha256", self._settings) != self._settings:
+                content["stale"] = "made with other settings than paper.yaml has now"
+        except _DAMAGE as error:
+            if path.exists():
+                what = f"no {error}" if isinstance(error, KeyError) else str(error)
+                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what})")
+            return None
+        self.made.append((content["revision"], path.stat().st_mtime))
+        return content
+
+    def _undeclared(self, folder: Path, declared: dict) -> None:
+        left = [path for path in sorted(folder.glob("*.json")) if path.stem not in declared]
+        self.problems += [f"{path.relative_to(root())} is left over: paper.yaml does not declare it" for path in left]
+
+    def _link(self, path: Path) -> str:
+        return quote(os.path.relpath(path, self.page)) if path.exists() else ""
+
+
+def _error(failed: Path) -> str:
+    """The error that stopped an executed notebook."""
+    try:
+        cells = json.loads(failed.read_text(encoding="utf-8"))["cells"]
+        outputs = [output for cell in cells for output in cell.get("outputs", ())]
+        errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
+    except _DAMAGE as error:
+        return f"{failed.name} cannot be read ({error})"
+    return errors[-1] if errors else "stopped without an error in a cell"
+
+
+def _stage(notebook: str) -> str:
+    """The stage in a notebook's name ("04_privacy_density" → privacy), or other."""
+    return next((word for word in notebook.split("_")[1:2] if word in STAGES), "other")
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n":
+        raise ValueError(f"{path.name} is not a PNG")
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+
+def _table(columns: list, rows: list) -> dict:
+    """Cells as text; `numbers` says of each column whether it holds numbers, which stand right-aligned."""
+    rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError("rows of unequal length")
+    filled = [[row[i] for row in rows if row[i]] for i in range(len(columns))]
+    numbers = [bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells) for cells in filled]
+    return {"columns": [str(column) for column in columns], "rows": rows, "numbers": numbers}
+
+
+def _published(value) -> dict | None:
+    """Published values as a table: a mapping of mappings has their keys as columns, anything else no heading."""
+    if not isinstance(value, dict):
+        return None if value is None else _table([""], [[as_text(value)]])
+    rows = {key: cells if isinstance(cells, dict) else {"": cells} for key, cells in value.items()}
+    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
+    return _table(["", *columns], [[key, *(as_text(cells.get(c)) for c in columns)] for key, cells in rows.items()])
+
+
+def _ranges(numbers: list[int]) -> str:
+    """1, 2, 3, 5 as "1–3, 5"."""
+    runs = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}, {b}" if b == a + 1 else f"{a}–{b}" for a, b in runs)
+
+
+def as_text(value) -> str:
+    """A value of paper.yaml in words, with true minus signs; None is empty."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {as_text(v)}" for key, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(as_text, value))
+    return "" if value is None else re.sub(r"(?<!\w)-(?=\d)", "−", str(value)).replace(">=", "≥").replace("<=", "≤")
+
+
+def rounded(*values: float) -> list[str]:
+    """Numbers with the same decimals: three, more where all are below 0.01, none from 1,000."""
+    largest = max(map(abs, values))
+    places = 0 if largest >= 1000 else 3 if largest >= 0.01 or not largest else 1 - math.floor(math.log10(largest))
+    return [f"{value:,.{places}f}".replace("-", "−") for value in values]
+
+
+def duration(seconds: float) -> str:
+    """A time as a reader says it: 7.3 s, 3 min 12 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds) // 60, round(seconds) // 3600
+    return f"{hours} h {minutes % 60:02d} min" if hours else f"{minutes} min {round(seconds) % 60:02d} s"
+
+
+def moment(iso: str) -> str:
+    """A moment as a reader here writes it; what is no ISO 8601 stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(iso).astimezone():%-d %B %Y, %H:%M %Z}"
+    except ValueError:
+        return iso

@@ -1,0 +1,82 @@
+"""The committed phantom demo: all that is declared, by today's settings, nothing else, and small."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lib.paper import known_papers, load_paper
+from lib.report.readme import parts_of_readme, scorecard_table
+
+ROOT = Path(__file__).parents[1]
+TAG = "demo-phantom"
+DEMO = f"figures/{TAG}"
+LARGEST = 8 * 2**20  # bytes, all together
+KINDS = ({"png", "json"}, {"csv", "tex", "json"})
+
+
+def tracked() -> list[Path]:
+    files = subprocess.run(["git", "ls-files", "-z", DEMO], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / file for file in files.split("\0") if file]
+
+
+FILES = tracked()
+# To be removed with the first commit of figures/demo-phantom: from then on an absent demo is a failure.
+pytestmark = pytest.mark.skipif(not FILES, reason="figures/demo-phantom is not committed yet")
+PAPERS = {name: load_paper(ROOT / "notebooks" / name) for name in known_papers()}
+PAPERS = {name: paper for name, paper in PAPERS.items() if "phantom" in paper.cohorts}
+ITEMS = [(name, item) for name, paper in PAPERS.items() for item, i in paper.items.items() if "phantom" in i.cohorts]
+
+
+def suffixes(paper: str, item: str) -> set[str]:
+    return {path.suffix[1:] for path in FILES if path.parent.name == paper and path.stem == item}
+
+
+def record(paper: str, item: str) -> dict:
+    return json.loads((ROOT / DEMO / paper / f"{item}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("paper", "item"), ITEMS, ids=lambda name: name)
+class TestItem:
+    def test_is_committed(self, paper, item):
+        assert suffixes(paper, item) in KINDS
+
+    def test_is_not_older_than_its_settings(self, paper, item):
+        made = record(paper, item)
+        assert (made["scale"], made["cohort"], made["seed"]) == ("demo", "phantom", 0)
+        assert made["settings_sha256"] == PAPERS[paper].settings_digest("demo", "phantom")
+        declared = json.loads(PAPERS[paper].items[item].model_dump_json())
+        assert {key: made[key] for key in ("notebook", "shows", "published")} == {
+            key: declared[key] for key in ("notebook", "shows", "published")
+        }
+
+    def test_a_picture_is_that_of_its_record(self, paper, item):
+        if record(paper, item)["kind"] == "figure":
+            with Image.open(ROOT / DEMO / paper / f"{item}.png") as png:
+                facts = json.loads(png.info["Description"])
+            assert facts == {key: value for key, value in record(paper, item).items() if key in facts}
+
+
+def test_nothing_else_is_committed():
+    items = set(ITEMS)
+    assert [str(path) for path in FILES if (path.parent.name, path.stem) not in items] == []
+    assert {len(path.relative_to(ROOT / DEMO).parts) for path in FILES} == {2}
+
+
+def test_all_together_is_small():
+    assert sum(path.stat().st_size for path in FILES) <= LARGEST
+
+
+def test_the_scorecard_has_every_claim_and_its_bar():
+    (table,) = (path for path in FILES if path.name == "tab_scorecard.csv")
+    shown = pd.read_csv(table, keep_default_na=False)[["paper", "claim", "says"]].to_numpy().tolist()
+    papers = ((name, paper) for name, paper in PAPERS.items() if not paper.closing)
+    assert shown == [[name, claim, of.says] for name, paper in papers for claim, of in paper.claims.items()]
+
+
+def test_the_readme_says_what_the_committed_records_say():
+    _, shown, _ = parts_of_readme(ROOT / "README.md", TAG)
+    assert shown == scorecard_table(TAG)
