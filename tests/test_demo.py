@@ -1,6 +1,7 @@
 """The committed phantom demo: all that is declared, by today's settings, nothing else, and small."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -80,3 +81,9 @@ def test_the_scorecard_has_every_claim_and_its_bar():
 def test_the_readme_says_what_the_committed_records_say():
     _, shown, _ = parts_of_readme(ROOT / "README.md", TAG)
     assert shown == scorecard_table(TAG)
+
+
+def test_the_pictures_of_the_readme_are_committed():
+    shown = re.findall(rf"\(({DEMO}/[^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert shown
+    assert set(shown) <= {str(path.relative_to(ROOT)) for path in FILES}

@@ -298,6 +298,13 @@ class TestIsCurrent:
             file.write("# another\n")
         assert (last.digest == before) == current
 
+    def test_what_shows_results_counts_only_where_it_is_used(self, suite, monkeypatch):
+        write_notebook(suite.source("01_p/02_fidelity"), "from lib.report import scorecard")
+        before = [notebook.digest for notebook in self.plan()]
+        monkeypatch.setattr(state, "_report_digest", lambda: b"another")
+        after = [notebook.digest for notebook in self.plan()]
+        assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
+
     def test_prepared_cohort(self, suite, monkeypatch):
         def digest():
             state._cohorts_digest.cache_clear()

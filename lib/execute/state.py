@@ -79,6 +79,8 @@ class Notebook:
         for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
             text = "".join(cell["source"])  # outputs and execution counts decide nothing
             sha.update(repr((cell["cell_type"], text, cell["metadata"].get("tags", []))).encode())
+            if "lib.report" in text:  # which most notebooks do not use: the page may change without a rerun
+                sha.update(_report_digest())
         sha.update(self.source.with_name("paper.yaml").read_bytes())
         sha.update(_library_digest())
         if self.cohort == "public":
@@ -88,7 +90,7 @@ class Notebook:
         return sha.hexdigest()
 
     def _records_digest(self) -> str:
-        """Of what the other papers declare, of the records they left, of which notebooks ended how, and of our reader.
+        """Of what the other papers declare, of the records they left, and of which notebooks ended how.
 
         Content alone: papers that run again and leave the same change nothing.
         """
@@ -98,8 +100,6 @@ class Notebook:
         sha = hashlib.sha256()
         for path in (path for path in declared + products + claims if self.paper not in path.parts):
             sha.update(f"{path.relative_to(root())} ".encode() + path.read_bytes())
-        for path in sorted((CODE / "lib" / "report").glob("*.py")):
-            sha.update(path.read_bytes())
         ends = [path for kind in ("done", "failed") for path in self.run_folder.glob(f"*/*/{kind}.json")]
         sha.update(repr(sorted(str(path) for path in ends if self.paper not in path.parts)).encode())
         return sha.hexdigest()
@@ -192,6 +192,14 @@ def _library_digest() -> bytes:
         name = path.relative_to(CODE / "lib").as_posix()
         if not name.startswith(("execute/", "report/")):
             sha.update(name.encode() + path.read_bytes())
+    return sha.digest()
+
+
+@functools.cache
+def _report_digest() -> bytes:
+    sha = hashlib.sha256()
+    for path in sorted((CODE / "lib" / "report").glob("*.py")):
+        sha.update(path.name.encode() + path.read_bytes())
     return sha.digest()
 
 

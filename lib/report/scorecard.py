@@ -12,8 +12,8 @@ _STATES = ("made", "missing")
 def claims(records: Sequence[Records]) -> pd.DataFrame:
     """One row a declared claim, in the papers' order, with the columns
 
-    paper, claim, says, measured, published (text), ours, ours_low, ours_high (float, NaN where not judged), n, bar,
-    verdict, remark (why not judged; what its record is too old for), deviations (numbers of `deviations`).
+    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not judged), bar, verdict,
+    deviations (numbers of `deviations`), remark (why not judged; what its record is too old for), n, measured.
     """
     rows = []
     for paper in _papers(records):
@@ -22,7 +22,7 @@ def claims(records: Sequence[Records]) -> pd.DataFrame:
             row |= {"published": claim["published"], "ours": claim["value"], "ours_low": claim["low"]}
             row |= {"ours_high": claim["high"], "n": claim["n"], "bar": claim["bar"], "verdict": claim["verdict"]}
             rows.append(row | {"remark": _remark(claim), "deviations": claim["deviations"]})
-    columns = "paper claim says measured published ours ours_low ours_high n bar verdict remark deviations".split()
+    columns = "paper claim says published ours ours_low ours_high bar verdict deviations remark n measured".split()
     return pd.DataFrame(rows, columns=columns).astype({"ours": float, "ours_low": float, "ours_high": float})
 
 
@@ -50,7 +50,7 @@ def deviations(records: Sequence[Records]) -> pd.DataFrame:
 
 
 def counts(records: Sequence[Records]) -> pd.DataFrame:
-    """One row a paper, counted: title, each verdict, claims, items made, items, problems with its records."""
+    """One row a paper: each verdict counted, claims, items made, items, problems with its records; its citation."""
     rows = []
     for paper in _papers(records):
         judged = [claim["verdict"] for claim in paper.content["claims"]]
@@ -58,7 +58,7 @@ def counts(records: Sequence[Records]) -> pd.DataFrame:
         row = {"paper": paper.name, "cite": paper.content["cite"]} | {v: judged.count(v) for v in VERDICTS}
         row |= {"claims": len(judged), "items made": len(made), "items": len(paper.content["items"])}
         rows.append(row | {"problems": len(paper.problems)})
-    columns = ["paper", "cite", *VERDICTS, "claims", "items made", "items", "problems"]
+    columns = ["paper", *VERDICTS, "claims", "items made", "items", "problems", "cite"]
     return pd.DataFrame(rows, columns=columns)
 
 
