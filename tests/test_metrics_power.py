@@ -1,0 +1,105 @@
+"""Scores equal those of the attacks on images, tests keep their size, and planted copies are seen."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from scipy.special import ndtr
+from scipy.stats import binom, binomtest, mannwhitneyu
+
+from lib.metrics import power
+from lib.metrics.attacks import density_attack, pairwise_attack
+from lib.metrics.authenticity import authentic
+from lib.metrics.data_copying import DataCopying
+from lib.metrics.privacy import memorisation_test
+
+
+def rows(n, seed=0, d=12):
+    return np.random.default_rng(seed).normal(size=(n, d))
+
+
+@pytest.mark.parametrize("values", [1000, 4])
+def test_area_pvalue_is_that_of_mann_and_whitney(values):
+    rng = np.random.default_rng(0)
+    suspect, reference = rng.integers(0, values, (5, 40)), rng.integers(0, values, (5, 30))
+    slow = [
+        mannwhitneyu(a, b, alternative="greater", method="asymptotic", use_continuity=False).pvalue
+        for a, b in zip(suspect, reference, strict=True)
+    ]
+    assert np.allclose(power.area_pvalue(suspect, reference), slow)
+    assert power.area_pvalue(np.zeros((1, 5)), np.zeros((1, 5))) == 1
+
+
+def test_top_pvalue_is_the_share_of_all_deals():
+    """Every way to deal out six ranks as three suspects and three references."""
+    deals = [set(deal) for deal in combinations(range(6), 3)]
+    suspect = np.array([sorted(deal) for deal in deals], float)
+    reference = np.array([sorted(set(range(6)) - deal) for deal in deals], float)
+    found = (suspect > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
+    literal = [(found >= t).mean() for t in found]
+    assert np.allclose(power.top_pvalue(suspect, reference, fpr=0.34), literal)
+
+
+def test_wilson_is_scipys():
+    rejected = np.arange(50) < 7
+    found, theirs = power.wilson(rejected), binomtest(7, 50).proportion_ci(method="wilson")
+    assert (found.value, found.low, found.high) == pytest.approx((0.14, theirs.low, theirs.high))
+    assert power.wilson(np.zeros(10, bool)).low == 0
+    with pytest.raises(ValueError, match="repetition"):
+        power.wilson(np.zeros(0, bool))
+
+
+def test_scores_are_those_of_the_attacks_on_the_images():
+    train, heldout, synthetic = rows(30, 1), rows(30, 2), rows(25, 3)
+    synthetic[:4] = train[:4]
+    real = np.concatenate([train, heldout])
+    found = power.membership_scores(cdist(real, synthetic), 1 - cdist(real, synthetic, "correlation"), quantile=0.02)
+    assert np.allclose(found["pairwise"], pairwise_attack(real, synthetic).scores)
+    assert np.array_equal(found["density"], density_attack(real, synthetic, quantile=0.02).scores)
+    for similarity in ("distance", "correlation"):
+        options = {"similarity": similarity, "rng": np.random.default_rng(0), "suspicious": 5, "draws": 2}
+        test = memorisation_test(train=train, heldout=heldout, synthetic=synthetic, **options)
+        assert np.allclose(found[f"nearest, {similarity}"], np.concatenate([test.member, test.nonmember]), atol=1e-7)
+    among = cdist(train, train) + np.diag(np.full(30, np.inf))
+    copying = power.copying_scores(cdist(train, synthetic), among.min(axis=1))
+    assert np.array_equal(copying["authenticity"] == 0, authentic(train=train, synthetic=synthetic))
+    innocent = power.copying_scores(cdist(train, heldout), among.min(axis=1))
+    others = synthetic[4:]  # without ties, for which C_T does not correct
+    z = DataCopying(train=train, heldout=heldout, synthetic=others, cells=1, rng=np.random.default_rng(0)).value
+    assert power.area_pvalue(copying["C_T"][4:], innocent["C_T"]) == pytest.approx(ndtr(z), abs=1e-9)
+    slow = np.sort(cdist(synthetic, train), axis=1)
+    assert np.allclose(copying["neighbour ratio"], -slow[:, 0] / slow[:, 1])
+
+
+def planted(images, altered, **options):
+    between = [cdist(images, altered), 1 - cdist(images, altered, "correlation")]
+    own = [cdist(images, images), 1 - cdist(images, images, "correlation")]
+    options = {"side": 30, "repeats": 400, "copies": (0, 3, 15), "rng": np.random.default_rng(0)} | options
+    return power.rejections(*own, copy_distance=between[0], copy_correlation=between[1], **options)
+
+
+def test_size_is_kept_and_power_grows_with_the_copies():
+    images = rows(100)
+    found = planted(images, images)
+    assert len(found) == 2 * len(power.MEASURES) - 1
+    for (measure, test), rejected in found.items():
+        assert rejected.shape == (3, 400)
+        assert rejected[0].sum() <= binom.ppf(0.9999, 400, 0.055), (measure, test)
+        if measure != "density":  # too few pairs count within its radius to be sure
+            assert rejected[2].mean() > (0.5 if measure == "authenticity" else 0.9), (measure, test)
+        assert rejected[2].mean() >= rejected[1].mean() - 0.05
+
+
+def test_copies_that_resemble_nobody_are_not_seen():
+    images = rows(100)
+    found = planted(images, rows(100, seed=9), copies=(15,))
+    assert max(rejected.mean() for rejected in found.values()) <= 0.1
+
+
+def test_sides_and_shapes_that_do_not_fit_are_refused():
+    images = rows(60)
+    with pytest.raises(ValueError, match="do not fit"):
+        planted(images, images)
+    with pytest.raises(ValueError, match="one \\(P, P\\)"):
+        planted(images, images[:50], side=20)
