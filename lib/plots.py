@@ -314,7 +314,7 @@ def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> 
                 ax.text(middle, bar.get_y() + 0.31, text, color=ink, **where)
         left += width
     ax.set_yticks(rows, counts.index)
-    ax.set_ylim(len(counts) - 0.5, -0.5)
+    ax.set_ylim(max(len(counts), 1) - 0.5, -0.5)
     ax.set_xlim(0, widest * 1.01)
     ax.set_xlabel("claims")
     ax.spines["left"].set_visible(False)

@@ -94,3 +94,4 @@ def test_verdict_bars_say_each_count_beside_its_symbol(ax):
     assert [bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars] == [90, 3, 90, 4, 91, 4]
     with pytest.raises(ValueError, match="unknown verdict 'fine': known are reproduced"):
         plots.verdict_bars(ax, counts.rename(columns={"not run": "fine"}), symbols=symbols)
+    plots.verdict_bars(ax, counts[:0], symbols=symbols)

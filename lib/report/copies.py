@@ -1,5 +1,6 @@
 """Executed notebooks as HTML that a browser shows without JupyterLab: one file each, nothing fetched."""
 
+import functools
 import logging
 import os
 import re
@@ -8,7 +9,6 @@ from urllib.parse import quote
 import nbformat
 from jinja2 import Template
 from markupsafe import Markup
-from nbconvert import HTMLExporter
 
 from lib.cohort import atomic
 from lib.report.records import Records
@@ -48,7 +48,13 @@ def _by(template: Template) -> str:
 
 def _body(executed) -> Markup:
     """Cells and outputs as nbconvert writes them; its page around them, which loads scripts from afar, is left out."""
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True, log=_LOG)
-    html, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4))
+    html, _ = _exporter().from_notebook_node(nbformat.read(executed, as_version=4))
     html = re.sub(r"<script\b.*?</script>", "", html, flags=re.S)
     return Markup(html.replace(_NO_ALT, 'alt="figure drawn by the cell above"'))
+
+
+@functools.cache
+def _exporter():
+    from nbconvert import HTMLExporter  # seconds of imports, which a page without a new notebook does not need
+
+    return HTMLExporter(template_name="basic", exclude_anchor_links=True, log=_LOG)
