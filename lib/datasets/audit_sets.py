@@ -1,5 +1,6 @@
 """The three sets of an audit, brought to one size and grey scale, and what makes an audit impossible, refused."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,31 +8,62 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.cohort import SPLITS, Cohort
+from lib.datasets import open_public
 from lib.datasets.own_images import OpenedImages, TooSmallError, open_images
+from lib.phantoms import mass
+from lib.seeding import numpy_generator
 
 FEWEST = 10  # images, and patients, of each real set
 
 
 class AuditSets(NamedTuple):
-    """What `open_sets` returns. `images` are (n, size, size) uint8, none constant; `key` of each is its file's name."""
+    """What `open_sets` returns. `images` are (n, size, size) uint8; `key` of each is its file's name."""
 
-    train: Cohort
+    train: Cohort  # patients of train and heldout share one numbering
     heldout: Cohort
     synthetic: Cohort  # each image its own patient
+    small: dict[str, np.ndarray]  # the images of each set at the audited size, uint8, none constant
     found: dict[str, int]  # images there before any rule, by set
     rules: dict[str, tuple[str, ...]]  # what was done to each set, in sentences
-    exact: np.ndarray  # rows of synthetic that equal a training image at this size
+    exact: np.ndarray  # rows of synthetic that equal a training image at `size`
 
     @property
-    def real(self) -> Cohort:
-        """Training and held-out images, in this order, `set` 0 and 2."""
-        columns = [
-            np.concatenate([getattr(c, name) for c in (self.train, self.heldout)]) for name in ("id", "dis", "set")
-        ]
-        images, key = (
-            np.concatenate([getattr(c, name) for c in (self.train, self.heldout)]) for name in ("images", "key")
-        )
-        return Cohort(images, *columns, key=key, name="real", labels=("image",))
+    def parts(self) -> dict[str, Cohort]:
+        """The three sets by name."""
+        return {"train": self.train, "heldout": self.heldout, "synthetic": self.synthetic}
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that stand for the images of all three sets."""
+        return hashlib.sha256(b"".join(part.images.tobytes() for part in self.parts.values())).hexdigest()[:8]
+
+    def rows(self) -> list[dict]:
+        """A table: what was found, what is audited, of how many patients, and which rules were applied."""
+        size = "×".join(map(str, self.train.images.shape[1:]))
+        table = []
+        for name, part in self.parts.items():
+            row = {"set": name, "found": self.found[name], "audited": len(part), "pixels": size}
+            row["patients"] = None if name == "synthetic" else len(np.unique(part.id))
+            table.append(row | {"rules applied": "; ".join(self.rules[name]) or "none was needed"})
+        return table
+
+
+def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[str, Cohort]:
+    """Sets to try an audit on, as `open_sets` takes them.
+
+    "public": the published images of MCGAN, as synthetic; the CBIS-DDSM crops that it was trained on; and the test
+    crops of CBIS-DDSM as held out. The validation crops are left out: whether MCGAN saw them is not stated.
+    "phantom": drawn masses of `patients` patients at `size`, and those of as many others as an innocent synthetic set.
+    Raises ValueError for another cohort.
+    """
+    if cohort == "public":
+        crops = open_public("cbis_ddsm")
+        return {"train": crops.split("train"), "heldout": crops.split("test"), "synthetic": open_public("mcgan")}
+    if cohort != "phantom":
+        raise ValueError(f"unknown cohort {cohort!r}: choose phantom or public")
+    rngs = (numpy_generator(seed, name) for name in ("real", "other"))
+    real, other = (mass.draw(patients=patients, image_size=size, rng=rng) for rng in rngs)
+    return {"train": real[real.set == 0], "heldout": real[real.set > 0], "synthetic": other}
 
 
 def open_sets(
@@ -40,34 +72,38 @@ def open_sets(
     heldout: str | Path | Cohort,
     synthetic: str | Path | Cohort,
     sizes: Sequence[int],
+    audit_size: int,
     most: int,
     patients: str | Path | None = None,
     rng: np.random.Generator,
 ) -> AuditSets:
     """Open the sets by `open_images`, at the largest of `sizes` that no image falls short of, and bring them together.
 
+    Copies are looked for at `audit_size`, or at that size if it is smaller; each of `sizes` is a multiple of it or
+    below.
+
     If one of them has more than 8 bits, every image of all three is stretched from its darkest to its brightest
     pixel; otherwise grey levels stay as they are. Constant images are left out. Equal names of patients, or numbers
     in cohort files, mean the same patient; `patients` is a table for the real sets.
-    Raises ValueError for what `open_images` refuses, a patient or an identical image in both real sets, and a set of
-    fewer than ten images that vary, or a real one of fewer than ten patients.
+    Raises ValueError for other sizes, what `open_images` refuses, a patient or an identical image in both real sets,
+    and a set of fewer than ten images that vary, or a real one of fewer than ten patients.
     """
     sources = {"train": (train, patients), "heldout": (heldout, patients), "synthetic": (synthetic, None)}
+    if any(size > audit_size and size % audit_size for size in sizes):
+        raise ValueError(f"sizes are {list(sizes)}: give multiples of the audited size, {audit_size}, or less")
     opened, short = _at_fitting_size(sources, sorted(sizes, reverse=True), most, rng)
     stretch = not all(part.is_8_bit for part in opened.values())
-    rules, images, keeps = {}, {}, {}
+    rules, images, small, keeps = {}, {}, {}, {}
     for name, part in opened.items():
-        pixels = part.images.reshape(len(part.images), -1)
-        keeps[name] = keep = pixels.max(axis=1) > pixels.min(axis=1)
-        rules[name] = part.rules + short
-        rules[name] += ("stretched from darkest to brightest, image by image",) * stretch
-        images[name] = _grey_levels(part.images[keep], stretch)
-        varied = images[name].reshape(len(images[name]), -1) if keep.any() else np.zeros((0, 1))
-        still = varied.max(axis=1) > varied.min(axis=1)  # one grey level apart before rounding, none after
-        images[name], keeps[name] = images[name][still], np.flatnonzero(keep)[still]
-        if lost := len(keep) - len(keeps[name]):
-            rules[name] += (f"{lost} constant images left out",)
-        _require_enough(name, part, keeps[name])
+        images[name] = _grey_levels(part.images, stretch)
+        small[name] = _averaged(images[name], audit_size)
+        pixels = small[name].reshape(len(part.images), -1)
+        keeps[name] = keep = np.flatnonzero(pixels.max(axis=1) > pixels.min(axis=1))
+        images[name], small[name] = images[name][keep], small[name][keep]
+        lost = len(part.images) - len(keep)
+        rules[name] = part.rules + short + ("stretched from darkest to brightest, image by image",) * stretch
+        rules[name] += (f"{lost} constant images left out",) * bool(lost)
+        _require_enough(name, part, keep)
     codes = _joint(opened, keeps)
     _require_disjoint_images(images, {name: opened[name].names[keeps[name]] for name in opened})
     cohorts = {}
@@ -79,7 +115,9 @@ def open_sets(
         )  # fmt: skip
     known = {image.tobytes() for image in images["train"]}
     exact = np.flatnonzero([image.tobytes() in known for image in images["synthetic"]])
-    return AuditSets(**cohorts, found={name: part.found for name, part in opened.items()}, rules=rules, exact=exact)
+    return AuditSets(
+        **cohorts, small=small, found={name: part.found for name, part in opened.items()}, rules=rules, exact=exact
+    )
 
 
 def _at_fitting_size(sources, sizes, most: int, rng) -> tuple[dict[str, OpenedImages], tuple[str, ...]]:
@@ -100,10 +138,18 @@ def _at_fitting_size(sources, sizes, most: int, rng) -> tuple[dict[str, OpenedIm
 
 
 def _grey_levels(images: np.ndarray, stretch: bool) -> np.ndarray:
-    if stretch and len(images):
+    if stretch:
         low, high = (extreme(images, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
-        images = (images - low) * (255 / (high - low))
+        images = (images - low) * (255 / np.where(high > low, high - low, 1))
     return np.rint(np.clip(images, 0, 255)).astype(np.uint8)
+
+
+def _averaged(images: np.ndarray, size: int) -> np.ndarray:
+    if images.shape[1] <= size:
+        return images
+    step = images.shape[1] // size
+    mean = images.reshape(len(images), size, step, size, step).mean(axis=(2, 4), dtype=np.float32)
+    return np.rint(mean).astype(np.uint8)
 
 
 def _require_enough(name: str, part: OpenedImages, keep: np.ndarray) -> None:

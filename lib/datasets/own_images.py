@@ -61,9 +61,13 @@ def open_images(
         raise ValueError(f"size is {size} and most {most}: give 8 pixels and one image at least")
     if isinstance(source, Cohort):
         return _of_cohort(source, size, most, rng)
-    path = Path(source).expanduser()
+    if not str(source).strip():
+        raise ValueError("a path is empty: give all three of train, heldout and synthetic")
+    path = Path(str(source)).expanduser()
     if not path.exists():
-        raise ValueError(f"{path}: no such file or folder; give a cohort file, a folder of images or one image")
+        raise ValueError(
+            f"{path.absolute()}: no such file or folder; give a cohort file, a folder of images or one image"
+        )
     if path.suffix.lower() in COHORT_SUFFIXES:
         return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
     return _of_files(path, size, most, patients, rng)

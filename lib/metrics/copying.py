@@ -43,7 +43,7 @@ class CopyTest(NamedTuple):
     pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
     count_pvalue: float  # are training images too frequent among the most singular matches?
     tail_pvalue: float  # is a match with a training image more singular than an innocent one can be?
-    pair_pvalues: np.ndarray  # (s,) of each match, corrected for s of them; 1 for matches with held-out images
+    pair_pvalues: np.ndarray  # (s,) of each match by itself, corrected for all tests; 1 for those with held-out images
     k: np.ndarray  # (K,) numbers of most singular matches looked at
     share: np.ndarray  # (K,) of training images among them
     low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
@@ -175,6 +175,7 @@ def copy_test(
         pairs = np.maximum(pairs, _tail(singular, singular[~accused]))
     pairs = np.where(accused, np.minimum(pairs * len(pairs), 1), 1.0)
     tail_p = float(pairs.min())
+    pairs = np.minimum(pairs / _TAIL, 1)
     return CopyTest(min(1.0, count_p / (1 - _TAIL), tail_p / _TAIL), count_p, tail_p, pairs, k, share, low, high)
 
 
@@ -242,6 +243,17 @@ def _tail(singular: np.ndarray, innocent: np.ndarray) -> np.ndarray:
     counted = (1 + n - np.searchsorted(innocent, singular, side="left")) / (n + 1)
     fitted = (top / n) * np.exp(-np.maximum(singular - limit, 0) / excess)
     return np.where(singular > innocent[-1], fitted, np.maximum(counted, np.where(singular > limit, fitted, 0)))
+
+
+def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:
+    """One synthetic image (H, W) as it resembles its training image (H, W) most: mirrored back by `Matches.mirror`,
+    brightness and contrast fitted by least squares; float32."""
+    image, target = (np.asarray(x, np.float32) for x in (synthetic, train))
+    image = image[:, ::-1] if mirror & 1 else image
+    image = image[::-1] if mirror & 2 else image
+    apart = image - image.mean()
+    slope = max(float((apart * (target - target.mean())).sum() / max(float((apart**2).sum()), 1e-6)), 0)
+    return target.mean() + slope * apart
 
 
 def patient_codes(groups: ArrayLike, n: int, fewest: int) -> np.ndarray:

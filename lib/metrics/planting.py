@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from scipy.stats import binomtest
 
 from lib.metrics.copying import Matches, copy_test, patient_codes, singular_matches, suspicion
 from lib.metrics.distances import full_precision
@@ -69,14 +70,31 @@ def planting_power(
     return found
 
 
+def proportion(count: int, n: int, *, level: float = 0.95) -> tuple[float, float, float]:
+    """Share `count` / `n` with its exact binomial interval (Clopper and Pearson 1934). ValueError without trials."""
+    interval = binomtest(count, n).proportion_ci(level, method="exact")
+    return count / n, float(interval.low), float(interval.high)
+
+
+def false_alarms(
+    details: torch.Tensor, groups: ArrayLike, *, splits: int, level: float, permutations: int, rng: np.random.Generator
+) -> int:
+    """How many of `innocent_splits` are flagged by `copy_test` at `level`."""
+    tests = (
+        copy_test(found, member=member, groups=code, innocent=innocent, permutations=permutations, rng=rng)
+        for found, member, code, innocent in innocent_splits(details, groups, splits=splits, rng=rng)
+    )
+    return sum(test.pvalue <= level for test in tests)
+
+
 def smallest_seen(plantings: list[Planting], *, power: float = 0.9) -> float | None:
     """The smallest share from which on every one was flagged in at least `power` of its repeats; None: not even all."""
     seen = None
     for planting in sorted(plantings, key=lambda p: -p.share):
         if planting.flagged < power * planting.repeats:
             break
-        seen = planting.copies, planting.share
-    return None if seen is None else seen[1]
+        seen = planting.share
+    return seen
 
 
 def innocent_splits(

@@ -22,7 +22,8 @@ LIMITS = (
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",
 )
 _STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:auto;
-padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;padding:.6rem 1rem;
+padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;
+padding:.6rem 1rem;
 border:3px solid;border-radius:.4rem}img{max-width:100%;background:#fff}figure{margin:0}div.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.85rem}th,td{padding:.2rem .5rem;border-bottom:1px solid #8888;
 text-align:left}"""
@@ -33,6 +34,11 @@ class Verdict(NamedTuple):
 
     answer: str  # one of `ANSWERS`
     because: tuple[str, ...]  # sentences
+
+    def table(self) -> pd.DataFrame:
+        """Verdict, reasons and limits, a row each."""
+        rows = [("verdict", self.answer), *(("because", says) for says in self.because)]
+        return pd.DataFrame(rows + [("not proved", says) for says in LIMITS], columns=["", "says"])
 
     def _repr_markdown_(self) -> str:
         lines = [f"## Verdict: {self.answer}", *(f"* {says}" for says in self.because)]

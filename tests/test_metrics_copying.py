@@ -1,0 +1,268 @@
+"""The audit's copy test: planted truth, false alarms, invariances, and the slow literal."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.metrics.altered import KINDS, altered
+from lib.metrics.audit import GIVEN, OFFERED, audit, control_rows, disguise_rows, pair_rows
+from lib.metrics.copying import aligned, copy_test, detail, match, population_pvalue, suspicion
+from lib.metrics.planting import (
+    false_alarms,
+    innocent_splits,
+    planted_matches,
+    planting_power,
+    proportion,
+    smallest_seen,
+)
+from lib.phantoms import mass
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def world():
+    """Drawn masses of 90 patients, and of as many others as an innocent synthetic set."""
+    real, other = (mass.draw(patients=90, image_size=32, rng=np.random.default_rng(seed)) for seed in (0, 1))
+    real, other = real.resized(SIDE), other.resized(SIDE)
+    order = np.argsort(real.set > 0, kind="stable")
+    real = real[order]
+    return real.images[:], real.id, real.set == 0, other.images[:]
+
+
+@pytest.fixture(scope="module")
+def matched(world):
+    images, groups, member, synthetic = world
+    real = detail(images)
+    test = {"member": member, "groups": groups, "permutations": 199}
+    test["innocent"] = match(real, real, groups=groups, own=groups).ratio
+    return real, match(detail(synthetic), real, groups=groups), test
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_match_is_the_literal_search(world):
+    images, groups, _, synthetic = world
+    real, asked = detail(images).numpy(), detail(synthetic[:7]).numpy()
+    found = match(torch.tensor(asked), torch.tensor(real), groups=groups, memory=2**16)
+    for i, query in enumerate(asked):
+        alike = [[float((query * way).sum()) for way in (r, r[:, ::-1], r[::-1], r[::-1, ::-1])] for r in real]
+        best = np.max(alike, axis=1)
+        j = int(best.argmax())
+        others = best[groups != groups[j]].max()
+        assert (found.nearest[i], found.mirror[i]) == (j, int(np.argmax(alike[j])))
+        assert found.similarity[i] == pytest.approx(best[j], abs=1e-5)
+        assert found.ratio[i] == pytest.approx(np.sqrt((1 - best[j]) / (1 - others)), abs=1e-4)
+
+
+def test_own_patients_are_out_of_the_question(world):
+    images, groups, *_ = world
+    real = detail(images)
+    found = match(real, real, groups=groups, own=groups)
+    assert (groups[found.nearest] != groups).all()
+    assert found.similarity.max() < 0.9999
+
+
+def test_detail_ignores_brightness_and_contrast_and_follows_mirrors(world):
+    images = world[0][:20].astype(np.float32)
+    plain = detail(images)
+    assert torch.allclose(detail(0.3 * images + 50), plain, atol=1e-4)
+    assert torch.allclose(detail(images[:, :, ::-1].copy()), plain.flip(2), atol=1e-4)
+    assert torch.allclose(plain.flatten(1).norm(dim=1), torch.ones(20), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["exact", "mirrored", "contrast"])
+def test_such_copies_are_named_and_mirrored_back(world, kind):
+    images, groups, *_ = world
+    copies = altered(images[:30], kind, rng=rng())
+    found = match(detail(copies), detail(images), groups=groups)
+    np.testing.assert_array_equal(found.nearest, np.arange(30))
+    assert np.median(found.ratio) < 0.25
+    back = np.stack([aligned(*pair) for pair in zip(copies, images, found.mirror, strict=False)])
+    if kind != "contrast":
+        np.testing.assert_allclose(back, images[:30], atol=0.51)
+
+
+def test_planted_copies_are_flagged_and_ranked_first(matched, world):
+    real, base, test = matched
+    images, groups, member, _ = world
+    source = np.flatnonzero(member)
+    copies = match(detail(altered(images[source], "mirrored", rng=rng())), real, groups=groups)
+    for share, first in ((0.05, 0.85), (0.2, 0.95)):
+        (found,) = planting_power(base, copies, source, shares=[share], repeats=10, level=0.05, rng=rng(), **test)
+        assert found.flagged == 10
+        assert found.first.mean() >= first
+        assert found.right.mean() >= 0.98
+    assert copy_test(base, rng=rng(), **test).pvalue > 0.05
+
+
+def test_rows_may_be_planted_after_matching(matched, world):
+    real, base, _ = matched
+    images, groups, member, synthetic = world
+    copies = match(real[member][:20], real, groups=groups)
+    planted, at, which = planted_matches(base, copies, 15, rng=rng())
+    offered = detail(synthetic)
+    offered[at] = real[member][which]
+    again = match(offered, real, groups=groups)
+    np.testing.assert_array_equal(planted.nearest, again.nearest)
+    np.testing.assert_allclose(planted.ratio, again.ratio, atol=1e-3)
+
+
+def test_a_single_copy_betrays_itself_by_the_tail(matched, world):
+    real, base, test = matched
+    exact = match(real[:1], real, groups=world[1])
+    planted, at, _ = planted_matches(base, exact, 1, rng=rng())
+    found = copy_test(planted, rng=rng(), **test)
+    assert found.pvalue <= 0.05
+    assert found.pair_pvalues.argmin() == at[0]
+    assert suspicion(planted, test["member"])[0] == at[0]
+
+
+def test_copies_of_held_out_images_are_no_leak(matched, world):
+    real, base, test = matched
+    heldout = np.flatnonzero(~world[2])
+    copies = match(real[heldout], real, groups=world[1])
+    planted, _, _ = planted_matches(base, copies, 40, rng=rng())
+    found = copy_test(planted, rng=rng(), **test)
+    assert found.pvalue > 0.5
+    assert (found.pair_pvalues[~test["member"][planted.nearest]] == 1).all()
+
+
+def test_false_alarms_stay_at_the_stated_level():
+    """Forty worlds that share nothing, each with patients of several images: at most the level, but for counting."""
+    flagged = 0
+    for seed in range(40):
+        of = np.random.default_rng(seed)
+        people = np.repeat(np.arange(60), of.integers(1, 5, 60))
+        common = of.standard_normal((60, SIDE, SIDE))[people]
+        real = detail(common + of.standard_normal(common.shape))
+        member = np.isin(people, of.permutation(60)[:40])
+        test = {"member": member, "groups": people, "permutations": 99, "rng": of}
+        test["innocent"] = match(real, real, groups=people, own=people).ratio
+        found = match(detail(of.standard_normal((80, SIDE, SIDE))), real, groups=people)
+        flagged += copy_test(found, **test).pvalue <= 0.05
+    assert flagged <= 5  # P(more) = .014 at exactly 5 %
+
+
+def test_false_alarms_of_innocent_splits(world):
+    images, groups, *_ = world
+    options = {"splits": 60, "level": 0.05, "permutations": 99}
+    assert false_alarms(detail(images), groups, **options, rng=rng()) <= 8
+    found, member, code, innocent = next(innocent_splits(detail(images), groups, splits=1, rng=rng()))
+    assert len(member) == len(code) == len(innocent) == len(found.reached)
+    assert not set(code[member]) & set(code[~member])
+
+
+def test_permutation_keeps_patients_together():
+    """One patient, held out or not, who attracts every match: no evidence, however many the matches."""
+    of = rng()
+    groups = np.concatenate([np.zeros(20, int), np.arange(1, 21)])
+    member = (groups == 0) | (groups > 10)
+    real = detail(of.standard_normal((40, SIDE, SIDE)))
+    near = real[:20] + 0.8 * detail(of.standard_normal((20, SIDE, SIDE)))
+    found = match(near / near.flatten(1).norm(dim=1)[:, None, None], real, groups=groups)
+    assert (found.nearest < 20).all()
+    result = copy_test(found, member=member, groups=groups, innocent=np.linspace(0.1, 1, 40), rng=of)
+    assert result.count_pvalue > 0.3
+
+
+def test_a_held_out_set_of_another_population_is_told(world):
+    images, groups, member, _ = world
+    real = detail(images)
+    near = match(real, real, groups=groups, own=groups).nearest
+    options = {"groups": groups, "permutations": 199, "rng": rng()}
+    assert population_pvalue(near, member=member, **options) > 0.01
+    turned = images.copy()
+    turned[~member] = np.clip(
+        0.3 * turned[~member] + altered(images, "mirrored", rng=rng())[::-1][~member] * 0.7, 0, 255
+    )
+    stripes = np.where(np.arange(SIDE) % 4 < 2, 60, 0)
+    turned[~member] = np.clip(turned[~member].astype(int) + stripes, 0, 255)
+    shifted = detail(turned)
+    near = match(shifted, shifted, groups=groups, own=groups).nearest
+    assert population_pvalue(near, member=member, **options) <= 0.01
+
+
+def test_the_whole_audit_and_its_tables(world):
+    images, groups, member, synthetic = world
+    of = {"train": images[member], "heldout": images[~member], "synthetic": synthetic}
+    who = {"train": groups[member], "heldout": groups[~member]}
+    found = audit(of, who, shares=(0.05, 0.2, 1), permutations=99, draws=50, rng=rng())
+    assert list(found.sets) == [GIVEN, "5 % planted", "20 % planted", "memoriser", OFFERED]
+    rows = {row["set"]: row for row in control_rows(found, level=0.05)}
+    assert [rows[name]["flagged"] for name in (GIVEN, "20 % planted", "memoriser", OFFERED)] == [
+        "no",
+        "yes",
+        "yes",
+        "no",
+    ]
+    assert rows["memoriser"]["AUROC"] > 0.95
+    assert rows["memoriser"]["source named"] > 0.95
+    keys = {"train": np.arange(member.sum()).astype(str), "synthetic": np.arange(len(synthetic)).astype(str)}
+    assert [row["rank"] for row in pair_rows(found, **keys, most=5)] == [1, 2, 3, 4, 5]
+    rows, copies = disguise_rows(found, of["train"], np.arange(20), share=0.2, repeats=2, level=0.05)
+    assert [row["disguise"] for row in rows] == list(copies) == list(KINDS)
+    assert rows[0]["20 % flagged"] == 1
+    assert rows[0]["median ratio"] < 1e-3
+
+
+def test_ten_images_of_each_set_are_audited():
+    of = rng()
+    images = {
+        name: of.integers(0, 256, (10, SIDE, SIDE)).astype(np.uint8) for name in ("train", "heldout", "synthetic")
+    }
+    groups = {"train": np.arange(10), "heldout": np.arange(10, 20)}
+    found = audit(images, groups, shares=(0.05, 1), permutations=99, draws=50, rng=of)
+    assert found.sets[GIVEN].test.pvalue > 0.05
+    assert found.sets["memoriser"].test.pvalue <= 0.05
+
+
+def test_smallest_seen_and_proportion(matched, world):
+    real, base, test = matched
+    source = np.flatnonzero(world[2])
+    copies = match(real[source], real, groups=world[1])
+    options = {"shares": [0, 0.5, 1], "repeats": 5, "level": 0.05, "rng": rng()}
+    power = planting_power(base, copies, source, **options, **test)
+    assert smallest_seen(power) == 0
+    assert smallest_seen([p._replace(flagged=0) for p in power]) is None
+    assert smallest_seen([power[0]._replace(flagged=5), power[1]._replace(flagged=2), power[2]]) == 1
+    assert proportion(0, 60)[2] == pytest.approx(1 - 0.025 ** (1 / 60))
+
+
+def test_altered_keeps_shape_and_never_erases():
+    faint = np.full((4, SIDE, SIDE), 3, np.uint8)
+    faint[:, 0, 0] = 4
+    for kind in KINDS:
+        changed = altered(faint, kind, rng=rng())
+        assert (changed.dtype, changed.shape) == (np.uint8, faint.shape)
+        assert (changed.max(axis=(1, 2)) > changed.min(axis=(1, 2))).all()
+    with pytest.raises(ValueError, match="unknown kind 'upside down': choose one of exact, mirrored"):
+        altered(faint, "upside down", rng=rng())
+    with pytest.raises(ValueError, match="give uint8"):
+        altered(faint.astype(float), "exact", rng=rng())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        ({"member": np.ones(8, bool)}, "of one side only"),
+        ({"groups": np.arange(8) // 8}, "1 patients are too few"),
+        ({"groups": np.arange(8) % 7}, "both training and held out"),
+        ({"innocent": np.ones(4)}, "4 innocent matches are too few"),
+    ],
+)
+def test_what_the_test_refuses(spoil, sentence):
+    real = detail(rng().standard_normal((8, SIDE, SIDE)))
+    found = match(real, real, groups=np.arange(8))
+    good = {"member": np.arange(8) < 4, "groups": np.arange(8), "innocent": np.linspace(0.5, 1, 16)}
+    with pytest.raises(ValueError, match=sentence):
+        copy_test(found, **(good | spoil), rng=rng())
+
+
+def test_detail_refuses():
+    with pytest.raises(ValueError, match="hold a constant image"):
+        detail(np.zeros((2, 9, 9)))
+    with pytest.raises(ValueError, match="give 8 a side at least"):
+        detail(rng().standard_normal((2, 7, 9)))

@@ -1,0 +1,272 @@
+"""Anybody's own images: every way in, every rule, and what is refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lib.cohort import Cohort
+from lib.datasets.audit_sets import open_sets
+from lib.datasets.own_images import TooSmallError, open_images
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def noise(n, side=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side)).astype(np.uint8)
+
+
+def cohort(images, patients=None, **facts):
+    n = len(images)
+    patients = np.arange(n) if patients is None else patients
+    facts = {"name": "mine", "labels": ("image",)} | facts
+    return Cohort(images, patients, np.zeros(n), np.zeros(n), **facts)
+
+
+def folder(path, images, kind="png"):
+    path.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(path / f"{i:05d}.{kind}")
+    return path
+
+
+def dicom(path, pixels, *, bits=16, kind="MONOCHROME2", patient="P1", padding=None, samples=1, slope=None, frames=1):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra `data`)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    if patient:
+        data.PatientID = patient
+    if frames > 1:
+        data.NumberOfFrames = frames
+    data.Rows, data.Columns = pixels.shape[-2:] if samples == 1 else pixels.shape[:2]
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = samples, kind, 0
+    if samples > 1:
+        data.PlanarConfiguration = 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 8 * -(-bits // 8), bits, bits - 1
+    if padding is not None:
+        data.add_new("PixelPaddingValue", "US", padding)
+    if slope is not None:
+        data.RescaleSlope, data.RescaleIntercept = slope, 0
+    data.PixelData = pixels.astype(np.uint8 if bits == 8 else np.uint16).tobytes()
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def opened(source, **options):
+    return open_images(source, **({"size": 32, "most": 1000, "rng": rng()} | options))
+
+
+def test_a_cohort_a_file_of_it_and_a_folder_give_the_same(tmp_path):
+    images = noise(12, 64)
+    whole = cohort(images, np.arange(12) // 2, key=[f"{i:05d}.png" for i in range(12)])
+    ways = (opened(whole), opened(whole.save(tmp_path / "a.h5")), opened(folder(tmp_path / "f", images)))
+    for way in ways:
+        np.testing.assert_array_equal(way.images, ways[0].images)
+        assert (way.is_8_bit, way.found, list(way.names)) == (True, 12, list(whole.key))
+    assert len(np.unique(ways[0].patients)) == 6
+    box = images.reshape(12, 32, 2, 32, 2).mean(axis=(2, 4))
+    assert np.abs(ways[0].images - box).max() < 1e-3
+    assert any("12 images name no patient and count as one each" in rule for rule in ways[2].rules)
+
+
+def test_value_range_and_colour_of_a_cohort():
+    grey = noise(3)
+    floats = opened(cohort(grey / np.float32(127.5) - 1, value_range=(-1, 1)))
+    np.testing.assert_allclose(floats.images, grey, atol=1e-3)
+    colour = opened(cohort(np.stack([grey] * 3, axis=1)))
+    np.testing.assert_allclose(colour.images, grey, atol=1e-3)
+    assert "3 channels made grey by luma" in colour.rules
+    with pytest.raises(ValueError, match="mine: images of 2 channels; give grey or RGB"):
+        opened(cohort(np.stack([grey] * 2, axis=1)))
+
+
+def test_sixteen_bits_with_padding_and_monochrome1(tmp_path):
+    ramp = np.tile(np.linspace(1000, 3000, 32).round(), (32, 1))
+    ramp[:4] = 65535  # padding, brighter than anything
+    dicom(tmp_path / "d" / "a.dcm", ramp, padding=65535, kind="MONOCHROME1", patient="ann")
+    dicom(tmp_path / "d" / "b.DCM", np.where(ramp == 65535, 0, ramp), padding=0, patient="bob")
+    dicom(tmp_path / "d" / "c.dcm", ramp[4:36].repeat(2, axis=0)[:32], slope=-1, patient="")
+    found = opened(tmp_path / "d")
+    assert not found.is_8_bit
+    assert list(found.patients[:2]) == ["ann", "bob"]
+    falling, rising, negative = found.images
+    assert (falling[:4] == 1000).all()
+    np.testing.assert_allclose(falling[4:], np.tile(np.linspace(3000, 1000, 32).round(), (28, 1)))
+    np.testing.assert_allclose(rising[4:], ramp[4:])
+    assert (rising[:4] == 1000).all()
+    assert negative[0, 0] > negative[0, -1]
+    for rule in ("1 files of MONOCHROME1 inverted", "2 files with padding, which takes the darkest value"):
+        assert rule in found.rules
+    assert any(rule.startswith("1 images name no patient") for rule in found.rules)
+
+
+def test_frames_colours_and_one_file(tmp_path):
+    three = opened(dicom(tmp_path / "many.dcm", noise(3), bits=8, frames=3))
+    assert (len(three.images), three.is_8_bit, set(three.patients)) == (3, True, {"P1"})
+    assert three.names[2] == "many.dcm frame 2"
+    colour = np.stack([noise(1)[0]] * 3, axis=-1)
+    rgb = opened(dicom(tmp_path / "rgb.dcm", colour, bits=8, kind="RGB", samples=3))
+    np.testing.assert_allclose(rgb.images[0], colour[..., 0], atol=1e-3)
+    with pytest.raises(ValueError, match=r"ybr\.dcm: .*give grey or RGB|ybr\.dcm: damaged"):
+        opened(dicom(tmp_path / "ybr.dcm", colour, bits=8, kind="PALETTE COLOR", samples=1))
+
+
+def test_sizes_depths_and_mixed_files(tmp_path):
+    path = folder(tmp_path / "mixed", [noise(1, 40)[0], noise(1, 64)[0]])
+    Image.fromarray(np.stack([noise(1, 48)[0]] * 3, -1)).save(path / "colour.jpg")
+    Image.fromarray(noise(1, 50)[0].astype(np.uint16) * 257).save(path / "deep.png")
+    (path / "notes.txt").write_text("x")
+    found = opened(path)
+    assert found.images.shape == (4, 32, 32)
+    assert not found.is_8_bit
+    for rule in ("1 other files passed over", "1 files of colour made grey by luma"):
+        assert rule in found.rules
+    assert "images of 4 sizes, each squeezed to 32×32 whatever its aspect" in found.rules
+    with pytest.raises(TooSmallError, match=r"00000\.png: 40×40 pixels; give 48×48 at least"):
+        opened(path, size=48)
+
+
+def test_patients_of_a_table(tmp_path):
+    path = folder(tmp_path / "films", noise(4))
+    table = tmp_path / "who.csv"
+    rows = ["films/00000.png,a", "00001.png,a", "00002.png,b", "00003.png,b"]
+    table.write_text("file,patient\n" + "\n".join(rows))
+    assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]
+    table.write_text("file,patient\n" + "\n".join(rows[:3]))
+    with pytest.raises(ValueError, match=r"who\.csv: no patient for films/00003\.png; add its row"):
+        opened(path, patients=table)
+    table.write_text("name,who\nx,y\n")
+    with pytest.raises(ValueError, match="no columns file and patient"):
+        opened(path, patients=table)
+
+
+def _damage(path):
+    (path / "00001.png").write_bytes((path / "00001.png").read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (_damage, r"00001\.png: damaged, or not a PNG or JPEG"),
+        (lambda p: (p / "x.dcm").write_bytes(b"nothing"), r"x\.dcm: damaged, or not a DICOM image"),
+        (lambda p: [f.unlink() for f in p.iterdir()], "no image in it; known are .dcm"),
+    ],
+)
+def test_what_a_folder_is_refused_for(tmp_path, spoil, sentence):
+    pytest.importorskip("pydicom", reason="pydicom is not installed (extra `data`)")
+    path = folder(tmp_path / "f", noise(3))
+    spoil(path)
+    with pytest.raises(ValueError, match=sentence):
+        opened(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"), [("", "a path is empty"), ("nowhere", "nowhere: no such file or folder")]
+)
+def test_no_path(source, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        opened(source)
+
+
+def test_nan_names_the_image(tmp_path):
+    images = noise(3).astype(np.float32)
+    path = cohort(images).save(tmp_path / "a.h5")
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        file["images"][1, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinite pixels"):
+        opened(path)
+
+
+def test_a_hundred_thousand_images_are_drawn_by_patient_and_not_all_read(tmp_path):
+    import h5py
+
+    n = 100_000
+    with h5py.File(tmp_path / "many.h5", "w") as file:
+        file.create_dataset("images", data=np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8))
+        file["id"], file["dis"], file["set"] = np.arange(n) // 4, np.zeros(n, int), np.zeros(n, int)
+    found = opened(tmp_path / "many.h5", size=8, most=2000)
+    assert found.images.shape == (2000, 8, 8)
+    assert found.found == n
+    assert len(np.unique(found.patients)) == 500
+    assert len(found.everyone) == n / 4
+    assert "2,000 of 100,000 images drawn at random, by patient" in found.rules[0]
+
+
+def sets(train, heldout, synthetic, **options):
+    of = {"sizes": (32, 16), "audit_size": 16, "most": 1000, "rng": rng()} | options
+    return open_sets(train=train, heldout=heldout, synthetic=synthetic, **of)
+
+
+def three(n=12, side=32):
+    people = (np.arange(n), np.arange(n) + 100, np.arange(n))
+    return [cohort(noise(n, side, seed), who) for seed, who in enumerate(people)]
+
+
+def test_sets_come_together():
+    found = sets(*three())
+    assert [len(part) for part in found.parts.values()] == [12, 12, 12]
+    assert not set(found.train.id) & set(found.heldout.id)
+    assert found.small["train"].shape == (12, 16, 16)
+    assert len(found.exact) == 0
+    assert found.digest == sets(*three()).digest
+    assert [row["rules applied"] for row in found.rows()] == ["none was needed"] * 3
+
+
+def test_a_smaller_image_takes_all_sets_down():
+    train, heldout, _ = three()
+    found = sets(train, heldout, cohort(noise(12, 20, 5)))
+    assert found.train.images.shape == (12, 16, 16)
+    assert "audited at 16×16 pixels, as an image is smaller than 32" in found.rules["train"]
+    with pytest.raises(ValueError, match="10×10 pixels; give 16×16 at least"):
+        sets(train, heldout, cohort(noise(12, 10, 5)))
+
+
+def test_deeper_images_stretch_all(tmp_path):
+    train, heldout, _ = three()
+    path = tmp_path / "deep"
+    path.mkdir()
+    for i, image in enumerate(noise(12, 32, 7)):
+        Image.fromarray(image.astype(np.uint16) * 100 + 7).save(path / f"{i}.png")
+    found = sets(train, heldout, path)
+    assert "stretched from darkest to brightest, image by image" in found.rules["train"]
+    for part in found.parts.values():
+        assert (part.images.min(axis=(1, 2)) == 0).all()
+        assert (part.images.max(axis=(1, 2)) == 255).all()
+
+
+def test_constant_images_are_left_out_and_counted():
+    train, heldout, synthetic = three(14)
+    train.images[:2], train.images[2] = 7, 0
+    found = sets(train, heldout, synthetic)
+    assert len(found.train) == 11
+    assert "3 constant images left out" in found.rules["train"]
+
+
+def test_a_synthetic_set_that_is_the_training_set_is_counted():
+    train, heldout, _ = three()
+    assert len(sets(train, heldout, train).exact) == 12
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda t, h, s: (t, cohort(h.images, np.arange(12) + 5), s), "7 patients are in both train and heldout"),
+        (
+            lambda t, h, s: (t, cohort(np.concatenate([h.images, t.images[3:5]]), np.arange(14) + 50), s),
+            "2 images are in both train and heldout, the first is mine 3 = mine 12",
+        ),
+        (lambda t, h, s: (t, h[np.arange(9)], s), "heldout: 9 images that are not constant; an audit needs 10"),
+        (lambda t, h, s: (t, cohort(h.images, np.arange(12) // 2 + 50), s), "heldout: 6 patients; an audit needs 10"),
+        (lambda t, h, s: (t, h, ""), "a path is empty: give all three"),
+    ],
+)
+def test_what_makes_an_audit_impossible(spoil, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        sets(*spoil(*three()))
