@@ -7,6 +7,7 @@ stand for the support of the set. Precision and recall: Kynkäänniemi et al. 20
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -43,7 +44,15 @@ def dispersion(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.T
     return middle["synthetic"] / middle["real"]
 
 
-@torch.no_grad()
+class Inside(NamedTuple):
+    """Outcome of `inside`, image by image: `Support` holds the means, and these allow intervals."""
+
+    precision: np.ndarray  # (m,) bool, of synthetic images
+    recall: np.ndarray  # (n,) bool, of real images
+    density: np.ndarray  # (m,) real balls it lies in, over k
+    coverage: np.ndarray  # (n,) bool
+
+
 def support(
     *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, k: int = 5, memory: int = 2**28
 ) -> Support:
@@ -55,6 +64,15 @@ def support(
 
     Raises ValueError on NaN, rows of different lengths, or a set with no more than k images.
     """
+    found = inside(real=real, synthetic=synthetic, k=k, memory=memory)
+    return Support(*(float(each.mean()) for each in found), k)
+
+
+@torch.no_grad()
+def inside(
+    *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, k: int = 5, memory: int = 2**28
+) -> Inside:
+    """What `support` takes the means of; arguments and errors as there."""
     sides = {"real": samples.rows(real, "real"), "synthetic": samples.rows(synthetic, "synthetic")}
     samples.same_width(*sides.values(), tuple(sides))
     for name, rows in sides.items():
@@ -70,10 +88,10 @@ def support(
     step = max(1, memory // (8 * len(second)))
     for rows, reach in zip(first.split(step), radius["real"].split(step), strict=True):
         apart = torch.cdist(rows, second)
-        inside = apart <= reach[:, None]
-        balls.append(inside.sum(dim=0))
-        covered.append(inside.any(dim=1))
+        within = apart <= reach[:, None]
+        balls.append(within.sum(dim=0))
+        covered.append(within.any(dim=1))
         recalled.append((apart <= radius["synthetic"].to(apart.device)).any(dim=1))
-    held = torch.stack(balls).sum(dim=0).double()
-    shares = [torch.cat(parts).double().mean().item() for parts in (recalled, covered)]
-    return Support((held > 0).double().mean().item(), shares[0], held.mean().item() / k, shares[1], k)
+    held = torch.stack(balls).sum(dim=0).cpu().numpy()
+    recalled, covered = (torch.cat(parts).cpu().numpy() for parts in (recalled, covered))
+    return Inside(held > 0, recalled, held / k, covered)

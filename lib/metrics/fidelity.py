@@ -170,6 +170,13 @@ def kernel_distance_of_subsets(
     return KernelDistance(float(found.mean()), float(found.std(correction=0)), size, subsets)
 
 
+def kernel_of_subsets(*, real, synthetic, real_keep: np.ndarray, synthetic_keep: np.ndarray) -> np.ndarray:
+    """`kernel_distance` of many subsets, (draws,) float64; arguments as in `frechet_of_subsets`."""
+    real, synthetic = _features(real, synthetic)
+    masks = [torch.as_tensor(keep, device=real.device).to(real.dtype) for keep in (real_keep, synthetic_keep)]
+    return _discrepancy(real, synthetic, *masks, 1024).cpu().numpy()
+
+
 def _discrepancy(real, synthetic, real_mask, synthetic_mask, block: int) -> torch.Tensor:
     """Unbiased squared discrepancy (draws,) of the rows in masks (draws, n) of 0 and 1."""
 

@@ -1,0 +1,53 @@
+"""Ranks by hand."""
+
+import numpy as np
+import pytest
+
+from lib.metrics import fidelity
+from lib.metrics.diversity import inside, support
+from lib.metrics.intervals import Interval, subsample_kernel
+from lib.metrics.ranking import mean_rank, replicates, shortfall
+
+
+def test_shortfall_knows_three_directions():
+    values = [1.0, 2.0, 4.0]
+    assert shortfall(values, ideal=2, better="lower").tolist() == [0, 0, 2]
+    assert shortfall(values, ideal=2, better="higher").tolist() == [1, 0, 0]
+    assert shortfall(values, ideal=2, better="nearer").tolist() == [1, 0, 2]
+    with pytest.raises(ValueError, match="unknown better"):
+        shortfall(values, ideal=2, better="more")
+
+
+def test_mean_rank_of_two_measures_by_hand():
+    first, second = [[0, 1, 2], [0, 1, 2], [0, 2, 1]], [[0, 0, 5], [0, 0, 5], [0, 0, 5]]
+    found = mean_rank([first, second])
+    assert found.value.tolist() == [1.25, 1.75, 3.0]
+    assert (found.low <= found.value).all()
+    assert found.high[1] > 1.75
+    with pytest.raises(ValueError, match="finite"):
+        mean_rank([[[0, np.nan], [0, 1]]])
+
+
+def test_subsampled_draws_are_widened_to_the_interval():
+    rng = np.random.default_rng(0)
+    of = Interval(5.0, 5 - 1.96, 5 + 1.96, 0.95, 20, rng.normal(7, 0.1, 1000))
+    found = replicates(of, subsampled=True)[3:]
+    assert found.mean() == pytest.approx(5)
+    assert found.std() == pytest.approx(1, rel=0.01)
+    assert np.array_equal(replicates(of)[3:], of.draws)
+
+
+def test_support_is_the_mean_of_inside():
+    rng = np.random.default_rng(0)
+    sets = {"real": rng.normal(size=(60, 4)), "synthetic": rng.normal(0.3, 1, size=(50, 4))}
+    means = [each.mean() for each in inside(**sets)]
+    assert np.allclose(support(**sets)[:4], means)
+
+
+def test_the_kernel_interval_holds_what_it_estimates():
+    rng, shift = np.random.default_rng(0), 1.0
+    real, synthetic = rng.normal(size=(200, 3)), rng.normal(shift, 1, size=(200, 3))
+    found = subsample_kernel(real=real, synthetic=synthetic, rng=rng)
+    assert found.value == pytest.approx(fidelity.kernel_distance(real=real, synthetic=synthetic))
+    big = fidelity.kernel_distance(real=rng.normal(size=(4000, 3)), synthetic=rng.normal(shift, 1, size=(4000, 3)))
+    assert found.low < big < found.high
