@@ -72,6 +72,19 @@ def test_scores_are_those_of_the_attacks_on_the_images():
     assert np.allclose(copying["neighbour ratio"], -slow[:, 0] / slow[:, 1])
 
 
+def test_distances_and_correlations_are_exact():
+    images = np.random.default_rng(4).integers(0, 256, (9, 5, 5), dtype=np.uint8)
+    distance, correlation = power.between(images, images[:4])
+    flat = images.reshape(9, -1).astype(float)
+    assert np.allclose(distance, cdist(flat, flat[:4]), rtol=1e-12)
+    assert np.array_equal(np.diag(distance[:4]), np.zeros(4))
+    assert np.allclose(correlation, 1 - cdist(flat, flat[:4], "correlation"))
+    with pytest.raises(ValueError, match="uint8"):
+        power.between(flat, flat)
+    with pytest.raises(ValueError, match="constant"):
+        power.between(images, np.zeros((2, 5, 5), np.uint8))
+
+
 def planted(images, altered, **options):
     between = [cdist(images, altered), 1 - cdist(images, altered, "correlation")]
     own = [cdist(images, images), 1 - cdist(images, images, "correlation")]

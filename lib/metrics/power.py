@@ -30,6 +30,23 @@ class Share(NamedTuple):
     repeats: int
 
 
+def between(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and correlations (n, m) of uint8 images (n, ...) and (m, ...), as `rejections` takes them.
+
+    Exact: products of integers are, in float64. ValueError for another dtype, or a constant image.
+    """
+    pair = [np.asarray(of).reshape(len(of), -1) for of in (first, second)]
+    if any(of.dtype != np.uint8 for of in pair):
+        raise ValueError(f"the images are {[of.dtype.name for of in pair]}: give uint8")
+    a, b = (of.astype(float) for of in pair)
+    square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    a, b = (of - of.mean(axis=1, keepdims=True) for of in (a, b))
+    length = [np.linalg.norm(of, axis=1) for of in (a, b)]
+    if min(of.min() for of in length) < 1e-9:
+        raise ValueError("an image is constant, which correlates with none: leave it out")
+    return np.sqrt(square), a @ b.T / np.outer(*length)
+
+
 def area_pvalue(suspect: ArrayLike, reference: ArrayLike) -> np.ndarray:
     """One-sided p-values (...) of the Mann–Whitney test: do suspects (..., a) score above references (..., b)?
 
