@@ -1,7 +1,9 @@
 # The graph of a run: one rule executes a notebook, another one those of stage 01, so that a cluster can give trainings
 # more. `./run_all.sh` starts it and removes the records of what is out of date, so a missing done.json is the one
-# reason to execute. Records lie in data/runs/<tag>, one tag for each seed, and everything there is `local`: written by
-# the notebook itself, and never copied to or from a storage.
+# reason to execute. Records lie in data/runs/<tag>, one tag for each seed.
+#
+# Pods (config "storage") share a volume, but Snakemake takes them to share nothing: it keeps records in a storage, whose
+# root is the checkout on that volume, and wants a copy of its own of each. All other files go to the volume directly.
 import sys
 
 from lib.execute.state import CODE, plan
@@ -11,7 +13,8 @@ which = {"scale": config["scale"], "cohort": config["cohort"]}
 seeds = [int(seed) for seed in str(config["seeds"]).split(",")]
 notebooks = [n for seed in seeds for n in plan(tuple(config["papers"].split(",")), **which, seed=seed)]
 by_name = {(n.run_folder.name, n.paper, n.name): n for n in notebooks}
-runs = root() / "data" / "runs"
+is_stored = bool(config["storage"])
+runs = "data/runs" if is_stored else root() / "data" / "runs"
 
 
 def asked(wildcards):
@@ -19,7 +22,7 @@ def asked(wildcards):
 
 
 def done(notebook):
-    return local(str(notebook.record("done")))
+    return f"{runs}/{notebook.run_folder.name}/{notebook}/done.json"
 
 
 rule all:
@@ -32,9 +35,9 @@ rule notebook:
     input:
         lambda wildcards: [done(need) for need in asked(wildcards).needs],
     output:
-        local(f"{runs}/{{tag}}/{{paper}}/{{notebook}}/done.json"),
+        f"{runs}/{{tag}}/{{paper}}/{{notebook}}/done.json",
     log:
-        f"{runs}/{{tag}}/log/{{paper}}/{{notebook}}.log",
+        local(f"{root()}/data/runs/{{tag}}/log/{{paper}}/{{notebook}}.log"),
     wildcard_constraints:
         tag="[^/]+",
         paper="[^/]+",
@@ -43,10 +46,14 @@ rule notebook:
     params:
         python=sys.executable,
         code=CODE,
+        record=lambda wildcards: asked(wildcards).record("done"),
         run=lambda wildcards: f"--scale {config['scale']} --cohort {config['cohort']} --seed {asked(wildcards).seed}",
+        start="" if is_stored else "exec",
+        parent="$$" if is_stored else "$PPID",
     shell:
-        "cd {params.code:q}; export NUMBA_NUM_THREADS={threads}; exec {params.python:q} -m lib.execute "
-        '{wildcards.paper} {wildcards.notebook} {params.run} --parent $PPID >{log:q} 2>&1'
+        "here=$PWD; cd {params.code:q}; export NUMBA_NUM_THREADS={threads}; {params.start} {params.python:q} "
+        "-m lib.execute {wildcards.paper} {wildcards.notebook} {params.run} --parent {params.parent} >{log:q} 2>&1; "
+        'cp {params.record:q} "$here"/{output:q}'
 
 
 use rule notebook as train with:

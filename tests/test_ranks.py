@@ -19,9 +19,9 @@ from lib.training import parallel
 ROOT = Path(__file__).parents[1]
 PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
 SETUP = """
-import json, os
+import json, os, time
 from functools import partial
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from torch import nn
 from lib import ranks, seeding
 from lib.cohort import atomic
@@ -65,7 +65,11 @@ train_classifier(
     model, images=images[:15], labels=labels[:15], validation=(images[15:], labels[15:]), epochs=2, batch=6,
     learning_rate=0.05, seed=seed, optimiser="sgd", select="last", checkpoint=run.path("01_train/classifier"),
 )
-(folder / f"digest {ranks.rank()}").write_text(weights_digest(model))
+time.sleep(0.3 * ranks.rank())  # what rank 1 wrote would stay
+pd.DataFrame({"rank": [ranks.rank()]}).to_csv(folder / "rank.csv")
+np.savez(run.path("01_train/rank.npz"), rank=ranks.rank())
+with ranks.alone():
+    (folder / f"digest {ranks.rank()}").write_text(weights_digest(model))
 """
 AHEAD = """
 def task(k):
@@ -150,6 +154,8 @@ def test_every_file_is_written_once_by_the_writer(two):
     assert len(written) == len({path for _, path in written})
     assert {rank for rank, path in written if not path.startswith("task")} == {"0"}
     assert list(two[0].rglob("*partial*")) == []
+    assert (two[0] / "rank.csv").read_text().split() == [",rank", "0,0"]
+    assert np.load(two[0] / "rank.npz")["rank"] == 0
 
 
 def test_trainings_ahead_are_dealt_out(two):

@@ -8,9 +8,12 @@ afterwards, and finds every training finished.
 """
 
 import argparse
+import builtins
+import io
 import json
 import os
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -39,11 +42,13 @@ def main(argv: list[str]) -> int:
         if first:  # every rank of a machine finds the same
             print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2
-    if ranks.rank():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     os.environ.setdefault("MPLBACKEND", "agg")
     os.chdir(notebook.source.parent)  # as papermill does
-    return _execute(notebook, cells, names)
+    if ranks.rank() == 0:
+        return _execute(notebook, cells, names)
+    with tempfile.TemporaryDirectory(prefix="rank-", ignore_cleanup_errors=True) as folder:
+        _write_to(Path(folder))
+        return _execute(notebook, cells, names)
 
 
 def _read(path: str, given: dict):
@@ -73,6 +78,23 @@ def _read(path: str, given: dict):
     return notebook, cells, names
 
 
+def _write_to(folder: Path) -> None:
+    """From now on what this rank prints is dropped, and what its cells write lands in `folder`, not in the project.
+
+    Not every cell writes by `atomic`; a data frame opens its file itself.
+    """
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    real = open
+
+    def opened(file, mode="r", *more, **options):
+        if set(mode) & set("wxa+") and isinstance(file, (str, os.PathLike)) and not ranks.is_writer():
+            if os.fspath(file) != os.devnull:
+                file = folder / os.path.basename(file)
+        return real(file, mode, *more, **options)
+
+    builtins.open = io.open = opened
+
+
 def _execute(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:
     trace = notebook.log.with_suffix(".traceback.txt")
     trace.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +115,8 @@ def _execute(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:
             trace.touch(exist_ok=False)
         except FileExistsError:
             return 1
-        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        with ranks.alone():
+            trace.write_text(traceback.format_exc(), encoding="utf-8")
         says = next(iter(str(problem).strip().splitlines()), "")
         who = f", rank {ranks.rank()}" if ranks.is_one_of_many() else ""
         print(f"{notebook}{who}, cell [{number}]: {type(problem).__name__}: {says} ({trace})", file=sys.stderr)

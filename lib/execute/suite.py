@@ -124,14 +124,13 @@ class _Run:
         sys.stdout.flush()
 
     def dry_run(self) -> int:
-        """Say what would run; on a cluster, have Snakemake plan it with the executor and its profile."""
+        """Say what would run; on a cluster, have Snakemake plan all of it with the executor and its profile."""
         self.announce()
         codes = []
         for last in () if self.is_local else (False, True):
             self.closing = last
-            if of := [notebook for notebook in self.left if notebook.closing == self.closing]:
-                anew = [str(notebook.record("done")) for notebook in of]
-                command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forcerun", *anew]
+            if any(notebook.closing == self.closing for notebook in self.left):
+                command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forceall"]
                 codes.append(subprocess.run(command, cwd=CODE, env=self._environment()).returncode)
         return 1 if any(codes) else 0
 
@@ -202,6 +201,7 @@ class _Run:
     def _snakemake(self) -> list[str]:
         arguments = self.arguments
         profile = CODE / "profiles" / arguments.executor
+        pods = arguments.executor == "kubernetes"
         config = {
             "papers": ",".join(sorted({n.paper for n in self.notebooks if n.closing == self.closing})),
             "scale": arguments.scale,
@@ -209,11 +209,12 @@ class _Run:
             "seeds": ",".join(map(str, arguments.seeds)),
             "cores": self.cores,
             "threads": self.threads,
+            "storage": int(pods),
         }
         return [
             # A pod is sent the Snakefile, which must lie below the working folder; elsewhere each run has its own.
             *("--snakefile", str(CODE / "Snakefile")),
-            *("--directory", str(CODE if arguments.executor == "kubernetes" else self.folder)),
+            *("--directory", str(CODE if pods else self.folder)),
             *("--executor", arguments.executor),
             *(("--cores", str(self.cores)) if self.is_local else ("--jobs", str(self.jobs))),
             *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
