@@ -23,6 +23,7 @@ VERDICTS = {
 _TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
 _NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
 _WIDE_PX, _WIDE_COLUMNS = 1400, 5  # beyond 120 mm at 300 dpi, or as many columns, a card has a row of its own
+_LONG = 40  # characters of a cell
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError)
 
 
@@ -187,13 +188,14 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def _table(columns: list, rows: list) -> dict:
-    """Cells as text; `numbers` says of each column whether it holds numbers, which stand right-aligned."""
+    """Cells as text. Of each column, `numbers`: it holds numbers, which stand right; `long`: sentences, which need room."""
     rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if any(len(row) != len(columns) for row in rows):
         raise ValueError("rows of unequal length")
     filled = [[row[i] for row in rows if row[i]] for i in range(len(columns))]
     numbers = [bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells) for cells in filled]
-    return {"columns": [str(column) for column in columns], "rows": rows, "numbers": numbers}
+    long = [any(len(cell) > _LONG for cell in cells) and not n for cells, n in zip(filled, numbers, strict=True)]
+    return {"columns": [str(column) for column in columns], "rows": rows, "numbers": numbers, "long": long}
 
 
 def _published(value) -> dict | None:
