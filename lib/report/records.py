@@ -188,7 +188,7 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def _table(columns: list, rows: list) -> dict:
-    """Cells as text. Of each column, `numbers`: it holds numbers, which stand right; `long`: sentences, which need room."""
+    """Cells as text. Of each column, `numbers`: it holds numbers, which stand right; `long`: sentences, with room."""
     rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if any(len(row) != len(columns) for row in rows):
         raise ValueError("rows of unequal length")
