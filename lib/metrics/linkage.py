@@ -23,7 +23,7 @@ class Linkage(NamedTuple):
 
 
 def link(
-    released: ArrayLike, *, known: ArrayLike, people: ArrayLike, components: int = 100, shrinkage: float = 0.1
+    released: ArrayLike, *, known: ArrayLike, people: ArrayLike, components: int = 150, shrinkage: float = 0.05
 ) -> Linkage:
     """Link images `released` (s, ...) to the suspects `people` (n,) whose images `known` (n, ...) an attacker holds.
 
