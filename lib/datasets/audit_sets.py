@@ -63,6 +63,7 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
         raise ValueError(f"unknown cohort {cohort!r}: choose phantom or public")
     rngs = (numpy_generator(seed, name) for name in ("real", "other"))
     real, other = (mass.draw(patients=patients, image_size=size, rng=rng) for rng in rngs)
+    other.key = np.char.add("another ", other.key)  # its numbers are those of other patients
     return {"train": real[real.set == 0], "heldout": real[real.set > 0], "synthetic": other}
 
 

@@ -23,6 +23,7 @@ from lib.metrics.distances import full_precision
 _BAND = 8.0  # cycles per image; the filter peaks at 5.7, where anatomy differs and noise does not yet rule
 _FIRST = 5  # the smallest number of most singular matches that is looked at
 _TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
+_RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
 _FEW = 20  # with fewer innocent matches than this their tail is not fitted
 _CELLS = 2**24  # labels dealt out at a time
 
@@ -173,7 +174,7 @@ def copy_test(
     pairs = _tail(singular, _logarithm(innocent))
     if (~accused).sum() >= _FEW:
         pairs = np.maximum(pairs, _tail(singular, singular[~accused]))
-    pairs = np.where(accused, np.minimum(pairs * len(pairs), 1), 1.0)
+    pairs = np.where(accused, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
     tail_p = float(pairs.min())
     pairs = np.minimum(pairs / _TAIL, 1)
     return CopyTest(min(1.0, count_p / (1 - _TAIL), tail_p / _TAIL), count_p, tail_p, pairs, k, share, low, high)

@@ -55,11 +55,15 @@ def planting_power(
     """How often `copy_test` flags `base` when a share of its images is replaced by copies, `repeats` times each.
 
     `copies` are the matches of altered training images, `source` (c,) the rows of the real images that they were
-    made of. `test`: what `copy_test` takes besides. A share of less than one image plants one.
+    made of. `test`: what `copy_test` takes besides. A share of less than one image plants one;
+    shares that plant as many as the one before take its result.
     """
     source, found = np.asarray(source), []
     for share in shares:
         count = max(1, round(share * len(base.nearest)))
+        if found and found[-1].copies == count:
+            found.append(found[-1]._replace(share=float(share)))
+            continue
         flagged, first, right = 0, [], []
         for _ in range(repeats):
             planted, at, which = planted_matches(base, copies, count, rng=rng)

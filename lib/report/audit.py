@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from lib.cohort import atomic
 
@@ -98,9 +99,11 @@ def verdict(
             f"own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
         )
     says.append(
-        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} were flagged; at {level:g}, "
-        f"{level * alarms[1]:.0f} are expected at most."
+        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} were flagged; at {level:g} about "
+        f"{level * alarms[1]:.2g} are expected."
     )
+    if binomtest(alarms[0], alarms[1], level, alternative="greater").pvalue < 0.01:
+        doubts.append("That is more than chance explains: flags are not to be trusted on these images.")
     if population_pvalue <= 0.01:
         says.append(
             f"Training and held-out images differ as groups (p = {population_pvalue:.2g}): the held-out images are not "

@@ -1,0 +1,90 @@
+"""What an audit says, its page, its table of quality, and where the products of a user's own run go."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from lib.metrics.quality import quality_rows
+from lib.report.audit import ANSWERS, LIMITS, verdict, write_report
+from lib.run import Run
+
+GOOD = {
+    "pvalue": 0.4, "level": 0.05, "exact": 0, "suspicious": 0, "smallest_seen": 0.02, "population_pvalue": 0.5,
+    "counts": {"train": 1104, "heldout": 402, "synthetic": 3000}, "memoriser_flagged": True,
+    "innocent_flagged": False, "alarms": (8, 200),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "answer", "sentence"),
+    [
+        ({}, "no copies found", "a leak of 2 % of the synthetic images or more"),
+        ({}, "no copies found", "1,104 training, 402 held-out and 3,000 synthetic"),
+        ({}, "no copies found", "200 innocent splits of your own real images 8 were flagged; at 0.05 about 10"),
+        ({"pvalue": 0.05, "suspicious": 12}, "leak flagged", "12 matches are too close by themselves"),
+        ({"exact": 7}, "leak flagged", "7 of 3,000 synthetic images are identical to a training image"),
+        ({"exact": 3000}, "leak flagged", "this is training data. Do not share it"),
+        ({"smallest_seen": None}, "cannot tell", "Even a set of copies alone was not flagged"),
+        ({"smallest_seen": None, "pvalue": 0.01}, "leak flagged", "more closely than chance allows"),
+        ({"memoriser_flagged": False}, "cannot tell", "this audit is blind"),
+        ({"innocent_flagged": True}, "cannot tell", "they resemble training images as copies do"),
+        ({"alarms": (40, 200)}, "cannot tell", "more than chance explains"),
+        ({"population_pvalue": 0.001}, "no copies found", "differ as groups"),
+    ],
+)
+def test_a_verdict_follows_its_numbers(changed, answer, sentence):
+    found = verdict(**(GOOD | changed))
+    assert found.answer == answer
+    assert answer in ANSWERS
+    assert any(sentence in says for says in found.because)
+    assert all(limit in found._repr_markdown_() for limit in LIMITS)
+    assert found.table().iloc[0].tolist() == ["verdict", answer]
+
+
+def test_the_page_needs_nothing_besides_itself(tmp_path):
+    figure = Figure()
+    figure.subplots().plot([0, 1])
+    sections = [("A <figure>", figure), ("A table", pd.DataFrame({"file": ["<b>x</b>.png"], "p": [None]}))]
+    path = write_report(tmp_path / "r.html", title="Audit", facts="n & m", verdict=verdict(**GOOD), sections=sections)
+    page = path.read_text(encoding="utf-8")
+    assert "no copies found" in page
+    assert "&lt;b&gt;x" in page
+    assert "<b>x" not in page
+    assert "data:image/png;base64," in page
+    assert not re.search(r"(src|href)=\"?(https?:|/)", page)
+
+
+def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
+    example = Run("07_audit", "smoke", "phantom", 0)
+    own = example.on_own_images("12ab")
+    assert own.tag == "own-smoke-12ab"
+    assert (example.tag, example.cohort) == ("smoke-phantom", "phantom")
+    monkeypatch.setattr("lib.run.root", lambda: tmp_path)
+    own.table("tab_pairs", pd.DataFrame({"rank": [1]}), n=1)
+    own.figure("fig_pairs", Figure(), n=1)
+    made = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {("figures", "own-smoke-12ab")}
+    text = (tmp_path / "figures/own-smoke-12ab/07_audit/fig_pairs.json").read_text()
+    assert '"cohort": "own"' in text
+
+
+def test_quality_of_equal_sets_and_of_a_bad_one():
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 256, (60, 16, 16)).astype(np.uint8) for name in ("train", "heldout", "synthetic")}
+    images["synthetic"] = np.repeat(images["synthetic"][:6] // 4, 10, axis=0)
+    groups = {name: np.arange(60) // (1 if name == "synthetic" else 2) for name in images}
+
+    def extract(some):
+        return np.stack([some.mean(axis=(1, 2)), some.std(axis=(1, 2)), some[:, 0, 0]], axis=1)
+
+    rows = quality_rows(extract, images, groups, most=40, subsets=3, draws=50, rng=rng)
+    table = pd.DataFrame(rows).set_index("measure")
+    assert (table["n of each"] == 40).all()
+    assert table.synthetic.iloc[0] > 5 * table["held-out"].iloc[0]
+    assert table.synthetic["told from training images, AUROC"] > 0.95
+    assert table.synthetic["coverage"] < table["held-out"]["coverage"]
+    for column in ("synthetic", "held-out"):
+        assert ((table[f"{column}_low"] <= table[column]) & (table[column] <= table[f"{column}_high"])).all()
