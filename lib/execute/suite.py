@@ -109,6 +109,7 @@ class _Run:
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
         self.started, self.ended = set(), {}
+        self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
 
     def announce(self) -> None:
         """Say what is about to run."""
@@ -255,7 +256,7 @@ class _Run:
         return f"{notebook} seed {notebook.seed}" if len(self.tags) > 1 else str(notebook)
 
     def _say(self, what: str, notebook: Notebook, more: str = "") -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {what:8} {self._name(notebook):40} {more}".rstrip(), flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {what:8} {self._name(notebook):{self.width}} {more}".rstrip(), flush=True)
 
     @staticmethod
     def _write_page(tag: str) -> str:
@@ -270,7 +271,7 @@ class _Run:
         for notebook in self.notebooks:
             how = self.ended.get(notebook, "finished before")
             record = notebook.read("done") or notebook.read("failed")
-            print(f"{self._name(notebook):40} {_cost(record):24}  {how}")
+            print(f"{self._name(notebook):{self.width}} {_cost(record):24}  {how}")
         for notebook, how in self.ended.items():
             if how in ("failed", "killed"):
                 kept = notebook.read(how).get("executed")
