@@ -57,6 +57,15 @@ def test_one_cell_is_the_mann_whitney_test():
     assert interval.value == pytest.approx(found.value)
 
 
+def test_a_draw_that_leaves_a_cell_empty_is_judged_by_the_others():
+    found = DataCopying(
+        train=normal(0, 90), heldout=normal(1, 60), synthetic=normal(2, 60), rng=np.random.default_rng(0)
+    )
+    weights = np.ones((2, 120))
+    weights[1, found._parts[0][0]] = 0
+    assert np.isfinite(found(weights)).all()
+
+
 def test_c_t_refuses_cells_without_images():
     with pytest.raises(ValueError, match="no cell"):
         DataCopying(train=normal(0, 9), heldout=normal(1, 3), synthetic=normal(2, 9), rng=np.random.default_rng(0))

@@ -56,5 +56,7 @@ class DataCopying:
 
     def __call__(self, weights: ArrayLike) -> np.ndarray:
         weights = np.asarray(weights)
-        total = sum(m for _, m, _, _ in self._parts)
-        return sum(m / total * scale * (area(weights[:, at]) - 0.5) for at, m, scale, area in self._parts)
+        z = np.stack([scale * (area(weights[:, at]) - 0.5) for at, _, scale, area in self._parts], axis=1)
+        share = np.array([m for _, m, _, _ in self._parts]) * np.isfinite(z)  # a draw may leave a cell empty
+        with np.errstate(invalid="ignore"):
+            return (np.nan_to_num(z) * share).sum(axis=1) / share.sum(axis=1)
