@@ -43,7 +43,6 @@ def main(argv: list[str]) -> int:
             print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2
     os.environ.setdefault("MPLBACKEND", "agg")
-    os.chdir(notebook.source.parent)  # as papermill does
     if ranks.rank() == 0:
         return _execute(notebook, cells, names)
     with tempfile.TemporaryDirectory(prefix="rank-", ignore_cleanup_errors=True) as folder:
