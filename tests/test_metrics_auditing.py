@@ -74,6 +74,7 @@ def test_inclusion_itself_reaches_the_ceiling_and_its_opposite_proves_nothing():
     [
         ({"guesses": (3,)}, "even numbers"),
         ({"guesses": ()}, "even numbers"),
+        ({"guesses": (2.0,)}, "integers"),
         ({"guesses": (12,)}, "even numbers"),
         ({"included": np.ones(10)}, "one bool"),
         ({"scores": np.full(10, np.nan)}, "NaN"),

@@ -106,3 +106,29 @@ def test_the_density_ratio_finds_what_was_learnt_by_heart():
     assert 0.35 < auroc(labels, fresh) < 0.65
     with pytest.raises(ValueError, match="equal"):
         density_ratio_attack(candidates, synthetic=np.zeros((9, 60)), reference=np.zeros((9, 60)))
+    for empty in ("synthetic", "reference"):
+        with pytest.raises(ValueError, match=f"{empty} is empty"):
+            density_ratio_attack(candidates, **{"synthetic": train, "reference": reference} | {empty: train[:0]})
+    with pytest.raises(ValueError, match="candidates is empty"):
+        density_ratio_attack(train[:0], synthetic=train, reference=reference)
+
+
+def test_nothing_released_links_to_nobody():
+    with pytest.raises(ValueError, match="released is empty"):
+        link(normal(0, 0), known=normal(1, 4), people=[0, 0, 1, 1])
+
+
+def test_what_is_authentic_by_chance_depends_on_the_dimension():
+    share = {d: authentic(train=normal(0, 400, d), synthetic=normal(1, 400, d)).mean() for d in (1, 200)}
+    assert share[1] < 0.45 < 0.6 < share[200]
+
+
+def test_c_t_of_three_cells_varies_less_than_a_z_score():
+    found = [
+        DataCopying(
+            train=normal(3 * i, 60, 2), heldout=normal(3 * i + 1, 60, 2), synthetic=normal(3 * i + 2, 60, 2),
+            rng=np.random.default_rng(i),
+        ).value
+        for i in range(60)
+    ]  # fmt: skip
+    assert 0.4 < np.std(found) < 0.8

@@ -116,3 +116,12 @@ def test_sides_and_shapes_that_do_not_fit_are_refused():
         planted(images, images)
     with pytest.raises(ValueError, match="one \\(P, P\\)"):
         planted(images, images[:50], side=20)
+
+
+@pytest.mark.parametrize("test", [power.area_pvalue, power.top_pvalue])
+@pytest.mark.parametrize(
+    ("suspect", "reference"), [([1.0], []), ([], [1.0]), ([np.nan, 1], [0.0]), ([1.0], [0, np.nan])]
+)
+def test_scores_that_are_no_numbers_are_refused(test, suspect, reference):
+    with pytest.raises(ValueError, match="empty or hold NaN"):
+        test(suspect, reference)

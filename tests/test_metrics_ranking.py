@@ -14,6 +14,8 @@ def test_shortfall_knows_three_directions():
     assert shortfall(values, ideal=2, better="lower").tolist() == [0, 0, 2]
     assert shortfall(values, ideal=2, better="higher").tolist() == [1, 0, 0]
     assert shortfall(values, ideal=2, better="nearer").tolist() == [1, 0, 2]
+    drawn = shortfall([[1.0, 2, 3], [2, 2, 2]], ideal=[1.0, 2, 3], better="higher")  # an ideal of each draw
+    assert drawn.tolist() == [[0, 0, 0], [0, 0, 1]]
     with pytest.raises(ValueError, match="unknown better"):
         shortfall(values, ideal=2, better="more")
 

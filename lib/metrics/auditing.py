@@ -78,14 +78,15 @@ def one_run_audit(
     to be in and the smaller half out. The best of these bounds counts, each at level 1 − (1 − level)/k (Bonferroni),
     so that the choice costs nothing but width. Of equal scores the earlier row counts as the smaller: rows must not
     be ordered by inclusion. The coins must have been fair and independent, which cannot be checked here.
-    ValueError for NaN, sides that differ in length, or a number of guesses that is odd, below 2 or above m.
+    ValueError for NaN, sides that differ in length, or a number of guesses that is odd, not whole, below 2 or above m.
     """
     scores = samples.scores(scores, "scores")
     included = np.asarray(included)
     if included.shape != scores.shape or included.dtype != bool:
         raise ValueError(f"included is {included.dtype} {included.shape}: give one bool for each of {len(scores)}")
-    if len(guesses) == 0 or any(r % 2 or not 2 <= r <= len(scores) for r in guesses):
-        raise ValueError(f"guesses are {list(guesses)}: give even numbers from 2 to {len(scores)}, half on each side")
+    whole = all(isinstance(r, (int, np.integer)) for r in guesses)
+    if len(guesses) == 0 or not whole or any(r % 2 or not 2 <= r <= len(scores) for r in guesses):
+        raise ValueError(f"guesses are {list(guesses)}: give integers, even numbers from 2 to {len(scores)}")
     inside = included[np.argsort(scores, kind="stable")]
     options = {"canaries": len(scores), "delta": delta, "level": 1 - (1 - level) / len(guesses)}
     found = []

@@ -13,9 +13,10 @@ def authentic(*, train: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.T
 
     Alaa et al. 2022 (arXiv 2102.08921, §3.3): an image is a copy where it lies nearer to its nearest training image
     than that one lies to the other training images. `train` (n, ...) and `synthetic` (s, ...) are images or features
-    of one space. A copy of a training image is never authentic; further films of the same population are in about half
-    of the cases, which is what a generator that copies nobody is to be compared with, and noise always is. Raises
-    ValueError on NaN, rows of different lengths, or fewer than two training images.
+    of one space. A copy of a training image is never authentic; noise always is. How often further images of the same
+    population are depends on the dimension (of normal ones a third in one dimension, four fifths in a thousand):
+    compare a set with such a control, never with ½. Raises ValueError on NaN, rows of different lengths, or fewer than
+    two training images.
     """
     sides = {"train": samples.rows(train, "train"), "synthetic": samples.rows(synthetic, "synthetic")}
     samples.same_width(*sides.values(), tuple(sides))

@@ -18,7 +18,8 @@ class DataCopying:
     training images into `cells`; in each, the distances of held-out and of synthetic images to their nearest training
     image are compared by the z-score of the Mann–Whitney test, ties counting half, and C_T is the mean of the z-scores,
     weighted by the share of held-out images in the cell. Far below 0 (−3): the set copies; about 0: it lies as near to
-    the training images as others of their population; above: farther. `value` is C_T.
+    the training images as others of their population; above: farther. A mean of z-scores varies less than one of them:
+    where nobody is copied its SD is about √Σ share², .58 of three equal cells, so that −3 is five SDs. `value` is C_T.
 
     Called with weights (draws, m + s), the held-out images first, it returns C_T of each draw, as
     `lib.metrics.intervals.bootstrap` asks: z at the original numbers of images, of the weighted shares. `n` is m + s.

@@ -19,9 +19,11 @@ def density_ratio_attack(
     `candidates` (q, ...), `synthetic` (s, ...) and `reference` (r, ...) are images or features of one space, none of
     the reference patients being a candidate. Kernel ridge regression of +1 (released) and −1 (reference), each side
     weighing as much; exp(−d² / h) with h `width` times the median squared distance of all rows. Raises ValueError on
-    NaN, rows of different lengths, or where most rows are equal.
+    NaN, an empty set, rows of different lengths, or where most rows are equal.
     """
     given = {"candidates": candidates, "synthetic": synthetic, "reference": reference}
+    if empty := [name for name, of in given.items() if len(of) == 0]:
+        raise ValueError(f"{empty[0]} is empty: give one image at least")
     rows = {name: samples.columns(np.asarray(of).reshape(len(of), -1), name) for name, of in given.items()}
     if len({of.shape[1] for of in rows.values()}) != 1:
         raise ValueError(f"rows hold {[of.shape[1] for of in rows.values()]} values: bring all three to one size")

@@ -29,9 +29,12 @@ def link(
 
     Both are images or features of one space. The images are projected on at most `components` principal components of
     `known`, and whitened by the covariance within people, of which the share `shrinkage` is replaced by a multiple of
-    the identity; the posterior is that of normal laws around each suspect's mean. Raises ValueError on NaN, rows of
-    different lengths, fewer than two suspects, or where nobody has two images.
+    the identity; the posterior is that of normal laws around each suspect's mean. Raises ValueError on NaN, an empty
+    side, rows of different lengths, fewer than two suspects, or where nobody has two images.
     """
+    for name, of in (("known", known), ("released", released)):
+        if len(of) == 0:
+            raise ValueError(f"{name} is empty: give one image at least")
     known = samples.columns(np.asarray(known).reshape(len(known), -1), "known")
     released = samples.columns(np.asarray(released).reshape(len(released), -1), "released")
     if known.shape[1] != released.shape[1]:

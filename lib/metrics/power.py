@@ -51,8 +51,9 @@ def area_pvalue(suspect: ArrayLike, reference: ArrayLike) -> np.ndarray:
     """One-sided p-values (...) of the Mann–Whitney test: do suspects (..., a) score above references (..., b)?
 
     By the normal approximation with its correction for ties; all scores equal: 1. The test of an AUROC against ½.
+    ValueError for NaN, or an empty side.
     """
-    suspect, reference = np.asarray(suspect), np.asarray(reference)
+    suspect, reference = _sides(suspect, reference)
     a, b = suspect.shape[-1], reference.shape[-1]
     rank = rankdata(np.concatenate([suspect, reference], axis=-1), axis=-1)
     excess = rank[..., :a].sum(axis=-1) - a * (a + b + 1) / 2
@@ -67,14 +68,23 @@ def top_pvalue(suspect: ArrayLike, reference: ArrayLike, *, fpr: float = 0.01) -
 
     f = ⌊fpr · b⌋: the test of a TPR at this false-positive rate, exact. t suspects or more are found exactly where at
     most f of the t + f largest scores are references, which is hypergeometric. Of ties with the limit none counts.
+    ValueError for NaN, or an empty side.
     """
-    suspect, reference = np.asarray(suspect), np.asarray(reference)
+    suspect, reference = _sides(suspect, reference)
     a, b = suspect.shape[-1], reference.shape[-1]
     allowed = int(fpr * b)
     limit = np.partition(reference, b - 1 - allowed, axis=-1)[..., b - 1 - allowed]
     found = (suspect > limit[..., None]).sum(axis=-1)
     chance = np.append(1.0, hypergeom.cdf(allowed, a + b, b, np.arange(1, a + 1) + allowed))
     return chance[found]
+
+
+def _sides(suspect: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    sides = {"suspect": np.asarray(suspect), "reference": np.asarray(reference)}
+    for name, of in sides.items():
+        if of.ndim == 0 or of.size == 0 or np.isnan(of).any():
+            raise ValueError(f"{name} scores of shape {of.shape} are empty or hold NaN: give a number of each image")
+    return sides["suspect"], sides["reference"]
 
 
 def wilson(rejected: ArrayLike, *, level: float = 0.95) -> Share:

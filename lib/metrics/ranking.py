@@ -33,15 +33,16 @@ def replicates(of: Interval, *, subsampled: bool = False) -> np.ndarray:
     return np.concatenate([[of.value, of.low, of.high], draws])
 
 
-def shortfall(values: ArrayLike, *, ideal: float, better: str) -> np.ndarray:
+def shortfall(values: ArrayLike, *, ideal: ArrayLike, better: str) -> np.ndarray:
     """How far values fall short of `ideal`, of any shape, 0 where they reach it.
 
+    ideal: a number, or one of each draw that broadcasts with `values`: the ideal is measured on the same draws.
     better: "lower" or "higher", and what lies beyond the ideal falls short of nothing; "nearer", and it does.
     ValueError for another word.
     """
     if better not in BETTER:
         raise ValueError(f"unknown better {better!r}: choose one of {', '.join(BETTER)}")
-    gap = np.asarray(values, float) - ideal
+    gap = np.asarray(values, float) - np.asarray(ideal, float)
     return np.abs(gap) if better == "nearer" else np.maximum(gap if better == "lower" else -gap, 0)
 
 
