@@ -1,18 +1,30 @@
 """The audit's copy test: planted truth, false alarms, invariances, and the slow literal."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lib.metrics.altered import KINDS, altered
-from lib.metrics.audit import GIVEN, OFFERED, audit, control_rows, disguise_rows, pair_rows
+from lib.metrics.audit import (
+    GIVEN,
+    OFFERED,
+    PAIR_COLUMNS,
+    audit,
+    control_rows,
+    disguise_rows,
+    pair_pictures,
+    pair_rows,
+)
 from lib.metrics.copying import aligned, copy_test, detail, match, population_pvalue, suspicion
 from lib.metrics.planting import (
     false_alarms,
     innocent_splits,
+    planted_as,
     planted_matches,
     planting_power,
     proportion,
+    pvalue_interval,
     smallest_seen,
 )
 from lib.phantoms import mass
@@ -201,7 +213,14 @@ def test_the_whole_audit_and_its_tables(world):
     assert rows["memoriser"]["AUROC"] > 0.95
     assert rows["memoriser"]["source named"] > 0.95
     keys = {"train": np.arange(member.sum()).astype(str), "synthetic": np.arange(len(synthetic)).astype(str)}
-    assert [row["rank"] for row in pair_rows(found, **keys, most=5)] == [1, 2, 3, 4, 5]
+    pairs = pair_rows(found, **keys, most=5)
+    assert [row["rank"] for row in pairs] == [1, 2, 3, 4, 5]
+    assert tuple(pairs[0]) == PAIR_COLUMNS
+    shown = pair_pictures(found, GIVEN, synthetic, of["train"], most=5)
+    assert len({title for title, _ in shown}) == 5
+    for row, (title, pictures) in zip(pairs, shown, strict=True):
+        assert title.startswith(f"{GIVEN}, rank {row['rank']}: ratio {row['ratio']:.2f}")
+        np.testing.assert_array_equal(pictures[0], of["train"][int(row["training image"])])
     rows, copies = disguise_rows(found, of["train"], np.arange(20), share=0.2, repeats=2, level=0.05)
     assert [row["disguise"] for row in rows] == list(copies) == list(KINDS)
     assert rows[0]["20 % flagged"] == 1
@@ -214,9 +233,35 @@ def test_ten_images_of_each_set_are_audited():
         name: of.integers(0, 256, (10, SIDE, SIDE)).astype(np.uint8) for name in ("train", "heldout", "synthetic")
     }
     groups = {"train": np.arange(10), "heldout": np.arange(10, 20)}
-    found = audit(images, groups, shares=(0.05, 1), permutations=99, draws=50, rng=of)
+    found = audit(images, groups, shares=(0.01, 0.05, 0.2, 1), permutations=99, draws=50, rng=of)
     assert found.sets[GIVEN].test.pvalue > 0.05
     assert found.sets["memoriser"].test.pvalue <= 0.05
+    assert found.by_share == {0.01: "10 % planted", 0.05: "10 % planted", 0.2: "20 % planted", 1: "memoriser"}
+    assert list(found.sets) == [GIVEN, "10 % planted", "20 % planted", "memoriser", OFFERED]
+    rows, _ = disguise_rows(found, images["train"], np.arange(10), share=0.05, repeats=2, level=0.05)
+    assert {"10 % flagged", "10 % ranked first"} <= set(rows[0])
+
+
+def test_held_out_images_offered_as_synthetic_leave_no_pair_to_show():
+    of = rng()
+    images = {name: of.integers(0, 256, (12, SIDE, SIDE)).astype(np.uint8) for name in ("train", "heldout")}
+    images["synthetic"] = images["heldout"]
+    groups = {"train": np.arange(12), "heldout": np.arange(12, 24)}
+    found = audit(images, groups, shares=(0.05, 1), permutations=99, draws=50, rng=of)
+    rows = pair_rows(found, train=np.arange(12), synthetic=np.arange(12), most=20)
+    assert rows == []
+    assert pd.DataFrame(rows, columns=PAIR_COLUMNS).shape == (0, 7)
+    (title, pictures), *more = pair_pictures(found, GIVEN, images["synthetic"], images["train"], most=3)
+    assert (title, more) == ("as given: no synthetic image resembles a training image most", [])
+    assert pictures.shape == (3, SIDE, SIDE)
+    assert np.isnan(pictures).all()
+    assert len(pair_pictures(found, "memoriser", found.sets["memoriser"].planted.images, images["train"], most=3)) == 3
+    # Copies that resemble held-out images most are nowhere among the suspicious pairs: 0, not the mean of nothing.
+    base = found.sets[GIVEN].matches
+    for copies, first in ((base, 0), (found.sets["memoriser"].matches, 1)):
+        options = {"shares": [0.25], "repeats": 2, "level": 0.05}
+        (power,) = planting_power(base, copies, np.arange(12), **options, **found.test)
+        assert power.first.tolist() == [first] * 2
 
 
 def test_smallest_seen_and_proportion(matched, world):
@@ -225,10 +270,23 @@ def test_smallest_seen_and_proportion(matched, world):
     copies = match(real[source], real, groups=world[1])
     options = {"shares": [0, 0.5, 1], "repeats": 5, "level": 0.05, "rng": rng()}
     power = planting_power(base, copies, source, **options, **test)
-    assert smallest_seen(power) == 0
+    assert smallest_seen(power) == 1 / len(base.nearest)  # a share of 0 plants one
     assert smallest_seen([p._replace(flagged=0) for p in power]) is None
     assert smallest_seen([power[0]._replace(flagged=5), power[1]._replace(flagged=2), power[2]]) == 1
+    assert smallest_seen([power[0]._replace(share=0.05, copies=1, images=10), power[2]]) == 0.1
+    assert [planted_as(share, 738) for share in (0.01, 0.05, 1)] == [(7, "1 %"), (37, "5 %"), (738, "100 %")]
+    assert [planted_as(share, 10) for share in (0.01, 0.05, 0.2)] == [(1, "10 %"), (1, "10 %"), (2, "20 %")]
     assert proportion(0, 60)[2] == pytest.approx(1 - 0.025 ** (1 / 60))
+
+
+def test_the_interval_of_a_pvalue_says_where_it_comes_from(matched, world):
+    real, base, test = matched
+    counted = copy_test(base, rng=rng(), **test)._replace(pvalue=0.5, count_pvalue=0.4, tail_pvalue=0.3)
+    assert pvalue_interval(counted, 199) == (*proportion(100, 199), "199 permutations")
+    fitted = counted._replace(pvalue=0.01, tail_pvalue=0.002)
+    assert fitted.is_by_tail
+    assert pvalue_interval(fitted, 199)[:3] == (0.01, 0.01, 0.01)
+    assert pvalue_interval(fitted, 199)[3].startswith("the tail test")
 
 
 def test_altered_keeps_shape_and_never_erases():

@@ -71,7 +71,7 @@ def test_a_cohort_a_file_of_it_and_a_folder_give_the_same(tmp_path):
     assert len(np.unique(ways[0].patients)) == 6
     box = images.reshape(12, 32, 2, 32, 2).mean(axis=(2, 4))
     assert np.abs(ways[0].images - box).max() < 1e-3
-    assert any("12 images name no patient and count as one each" in rule for rule in ways[2].rules)
+    assert any("12 images without a patient, each its own" in rule for rule in ways[2].rules)
 
 
 def test_value_range_and_colour_of_a_cohort():
@@ -100,9 +100,9 @@ def test_sixteen_bits_with_padding_and_monochrome1(tmp_path):
     np.testing.assert_allclose(rising[4:], ramp[4:])
     assert (rising[:4] == 1000).all()
     assert negative[0, 0] > negative[0, -1]
-    for rule in ("1 files of MONOCHROME1 inverted", "2 files with padding, which takes the darkest value"):
+    for rule in ("1 file of MONOCHROME1 inverted", "2 files with padding, which takes the darkest value"):
         assert rule in found.rules
-    assert any(rule.startswith("1 images name no patient") for rule in found.rules)
+    assert any(rule.startswith("1 image without a patient") for rule in found.rules)
 
 
 def test_frames_colours_and_one_file(tmp_path):
@@ -116,6 +116,35 @@ def test_frames_colours_and_one_file(tmp_path):
         opened(dicom(tmp_path / "ybr.dcm", colour, bits=8, kind="PALETTE COLOR", samples=1))
 
 
+def test_dicom_files_without_a_suffix_are_known_by_their_bytes(tmp_path):
+    for i, name in enumerate(("IM0001", "1.2.840.7")):
+        dicom(tmp_path / "d" / name, noise(1, seed=i)[0], bits=8, patient=name)
+    (tmp_path / "d" / "README").write_text("x" * 200)
+    (tmp_path / "d" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")  # the index of a medium, no image
+    found = opened(tmp_path / "d")
+    assert list(found.patients) == ["1.2.840.7", "IM0001"]
+    assert "2 other files passed over" in found.rules
+    assert list(opened(tmp_path / "d" / "IM0001").patients) == ["IM0001"]
+
+
+def test_frames_that_are_not_looked_at_are_told(tmp_path):
+    for i in range(3):
+        dicom(tmp_path / "d" / f"{i}.dcm", noise(4, seed=i), bits=8, frames=4)
+    found = opened(tmp_path / "d", most=6)
+    assert (len(found.images), len(found.sides), found.found) == (6, 6, 9)
+    assert "the first 6 images of these files kept; the others were not looked at" in found.rules
+    assert not any("kept" in rule for rule in opened(tmp_path / "d", most=12).rules)
+
+
+def test_the_sets_of_a_cohort_are_taken_alike_and_that_is_told():
+    mine = cohort(noise(12))
+    assert opened(mine).rules == ()
+    mine.set[4:] = 2
+    found = opened(mine)
+    assert len(found.images) == 12
+    assert "its sets train, test taken alike: for one of them, give a file of it" in found.rules
+
+
 def test_sizes_depths_and_mixed_files(tmp_path):
     path = folder(tmp_path / "mixed", [noise(1, 40)[0], noise(1, 64)[0]])
     Image.fromarray(np.stack([noise(1, 48)[0]] * 3, -1)).save(path / "colour.jpg")
@@ -124,7 +153,7 @@ def test_sizes_depths_and_mixed_files(tmp_path):
     found = opened(path)
     assert found.images.shape == (4, 32, 32)
     assert not found.is_8_bit
-    for rule in ("1 other files passed over", "1 files of colour made grey by luma"):
+    for rule in ("1 other file passed over", "1 file of colour made grey by luma"):
         assert rule in found.rules
     assert "images of 4 sizes, each squeezed to 32×32 whatever its aspect" in found.rules
     with pytest.raises(TooSmallError, match=r"00000\.png: 40×40 pixels; give 48×48 at least"):
@@ -140,6 +169,12 @@ def test_patients_of_a_table(tmp_path):
     table.write_text("file,patient\n" + "\n".join(rows[:3]))
     with pytest.raises(ValueError, match=r"who\.csv: no patient for films/00003\.png; add its row"):
         opened(path, patients=table)
+    for line in ("00003.png,c", "films/00003.png,c", "00003.png,"):
+        table.write_text("file,patient\n" + "\n".join([*rows, line]))
+        with pytest.raises(ValueError, match=r"who\.csv: films/00003\.png has patients .*'b'.*; leave one"):
+            opened(path, patients=table)
+    table.write_text("file,patient\n" + "\n".join([*rows, rows[3]]))
+    assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]
     table.write_text("name,who\nx,y\n")
     with pytest.raises(ValueError, match="no columns file and patient"):
         opened(path, patients=table)
@@ -214,7 +249,7 @@ def test_sets_come_together():
     assert [len(part) for part in found.parts.values()] == [12, 12, 12]
     assert not set(found.train.id) & set(found.heldout.id)
     assert found.small["train"].shape == (12, 16, 16)
-    assert len(found.exact) == 0
+    assert {name: len(rows) for name, rows in found.exact.items()} == {"train": 0, "heldout": 0}
     assert found.digest == sets(*three()).digest
     assert [row["rules applied"] for row in found.rows()] == ["none was needed"] * 3
 
@@ -223,9 +258,21 @@ def test_a_smaller_image_takes_all_sets_down():
     train, heldout, _ = three()
     found = sets(train, heldout, cohort(noise(12, 20, 5)))
     assert found.train.images.shape == (12, 16, 16)
-    assert "audited at 16×16 pixels, as an image is smaller than 32" in found.rules["train"]
+    short = "audited at 16×16 pixels, as some are smaller than 32×32: 12 images of synthetic, the first mine 0"
+    assert found.rules["train"] == found.rules["synthetic"] == (short,)
     with pytest.raises(ValueError, match="10×10 pixels; give 16×16 at least"):
         sets(train, heldout, cohort(noise(12, 10, 5)))
+
+
+def test_one_small_image_is_named_though_not_all_are_drawn(tmp_path):
+    train, heldout, synthetic = (folder(tmp_path / n, noise(30, seed=i)) for i, n in enumerate("abc"))
+    Image.fromarray(noise(1, 20)[0]).save(train / "00007.png")
+    for seed in range(8):
+        found = sets(train, heldout, synthetic, most=25, rng=np.random.default_rng(seed))
+        if "00007.png" in found.train.key:
+            assert any("32×32: 1 image of train, the first 00007.png" in rule for rule in found.rules["heldout"])
+        else:
+            assert found.train.images.shape[1:] == (32, 32)
 
 
 def test_deeper_images_stretch_all(tmp_path):
@@ -247,23 +294,30 @@ def test_constant_images_are_left_out_and_counted():
     found = sets(train, heldout, synthetic)
     assert len(found.train) == 11
     assert "3 constant images left out" in found.rules["train"]
+    train.images[1:3] = noise(2, seed=9)
+    assert "1 constant image left out" in sets(train, heldout, synthetic).rules["train"]
 
 
 def test_a_synthetic_set_that_is_the_training_set_is_counted():
     train, heldout, _ = three()
-    assert len(sets(train, heldout, train).exact) == 12
+    exact = sets(train, heldout, train).exact
+    assert (exact["train"].tolist(), exact["heldout"].tolist()) == (list(range(12)), [])
+    mixed = cohort(np.concatenate([noise(10, seed=9), heldout.images[3:4], train.images[5:6]]))
+    exact = sets(train, heldout, mixed).exact
+    assert (exact["train"].tolist(), exact["heldout"].tolist()) == ([11], [10])
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda t, h, s: (t, cohort(h.images, np.arange(12) + 5), s), "7 patients are in both train and heldout"),
+        (lambda t, h, s: (t, cohort(h.images, np.arange(12) + 5), s), "train and heldout share 7 patients"),
         (
             lambda t, h, s: (t, cohort(np.concatenate([h.images, t.images[3:5]]), np.arange(14) + 50), s),
-            "2 images are in both train and heldout, the first is mine 3 = mine 12",
+            "train and heldout share 2 images, the first is mine 3 = mine 12",
         ),
-        (lambda t, h, s: (t, h[np.arange(9)], s), "heldout: 9 images that are not constant; an audit needs 10"),
+        (lambda t, h, s: (t, h[np.arange(9)], s), "heldout: 9 images, constant ones left out; an audit needs 10"),
         (lambda t, h, s: (t, cohort(h.images, np.arange(12) // 2 + 50), s), "heldout: 6 patients; an audit needs 10"),
+        (lambda t, h, s: (cohort(t.images, np.zeros(12)), h, s), "train: 1 patient; an audit needs 10"),
         (lambda t, h, s: (t, h, ""), "a path is empty: give all three"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from lib.cohort import SPLITS, Cohort
 from lib.datasets import open_public
-from lib.datasets.own_images import OpenedImages, TooSmallError, open_images
+from lib.datasets.own_images import OpenedImages, TooSmallError, counted, open_images
 from lib.phantoms import mass
 from lib.seeding import numpy_generator
 
@@ -25,7 +25,7 @@ class AuditSets(NamedTuple):
     small: dict[str, np.ndarray]  # the images of each set at the audited size, uint8, none constant
     found: dict[str, int]  # images there before any rule, by set
     rules: dict[str, tuple[str, ...]]  # what was done to each set, in sentences
-    exact: np.ndarray  # rows of synthetic that equal a training image at `size`
+    exact: dict[str, np.ndarray]  # rows of synthetic that equal an image of "train", of "heldout", pixel by pixel
 
     @property
     def parts(self) -> dict[str, Cohort]:
@@ -103,7 +103,7 @@ def open_sets(
         images[name], small[name] = images[name][keep], small[name][keep]
         lost = len(part.images) - len(keep)
         rules[name] = part.rules + short + ("stretched from darkest to brightest, image by image",) * stretch
-        rules[name] += (f"{lost} constant images left out",) * bool(lost)
+        rules[name] += (f"{counted(lost, 'constant image')} left out",) * bool(lost)
         _require_enough(name, part, keep)
     codes = _joint(opened, keeps)
     _require_disjoint_images(images, {name: opened[name].names[keeps[name]] for name in opened})
@@ -114,8 +114,7 @@ def open_sets(
             images[name], codes[name], np.zeros(n), np.full(n, SPLITS[split]), key=opened[name].names[keeps[name]],
             name=name, labels=("image",),
         )  # fmt: skip
-    known = {image.tobytes() for image in images["train"]}
-    exact = np.flatnonzero([image.tobytes() in known for image in images["synthetic"]])
+    exact = {name: _identical(images["synthetic"], images[name]) for name in ("train", "heldout")}
     return AuditSets(
         **cohorts, small=small, found={name: part.found for name, part in opened.items()}, rules=rules, exact=exact
     )
@@ -123,7 +122,9 @@ def open_sets(
 
 def _at_fitting_size(sources, sizes, most: int, rng) -> tuple[dict[str, OpenedImages], tuple[str, ...]]:
     """The opened sets, and the rule if an image is smaller than the first of `sizes`."""
+    larger, state = None, rng.bit_generator.state
     for size in sizes:
+        rng.bit_generator.state = state  # the same images are drawn: those that fell short are among them
         try:
             opened = {
                 n: open_images(s, size=size, most=most, patients=table, rng=rng) for n, (s, table) in sources.items()
@@ -131,11 +132,22 @@ def _at_fitting_size(sources, sizes, most: int, rng) -> tuple[dict[str, OpenedIm
         except TooSmallError:
             if size == sizes[-1]:
                 raise
+            larger = size
         else:
-            return opened, (f"audited at {size}×{size} pixels, as an image is smaller than {sizes[0]}",) * (
-                size < sizes[0]
-            )
+            return opened, _short_images(opened, size, larger) if larger else ()
     raise ValueError("sizes is empty: give the sizes that an audit may work at")
+
+
+def _short_images(opened: dict[str, OpenedImages], size: int, larger: int) -> tuple[str]:
+    """Why the sets are at `size`: which images fall short of the `larger` one, the next that was asked for."""
+    few = {name: part.names[part.sides < larger] for name, part in opened.items()}
+    few = [f"{counted(len(of), 'image')} of {name}, the first {of[0]}" for name, of in few.items() if len(of)]
+    return (f"audited at {size}×{size} pixels, as some are smaller than {larger}×{larger}: {' and '.join(few)}",)
+
+
+def _identical(synthetic: np.ndarray, real: np.ndarray) -> np.ndarray:
+    known = {image.tobytes() for image in real}
+    return np.flatnonzero([image.tobytes() in known for image in synthetic])
 
 
 def _grey_levels(images: np.ndarray, stretch: bool) -> np.ndarray:
@@ -155,10 +167,12 @@ def _averaged(images: np.ndarray, size: int) -> np.ndarray:
 
 def _require_enough(name: str, part: OpenedImages, keep: np.ndarray) -> None:
     if len(keep) < FEWEST:
-        raise ValueError(f"{name}: {len(keep)} images that are not constant; an audit needs {FEWEST} in each set")
+        raise ValueError(
+            f"{name}: {counted(len(keep), 'image')}, constant ones left out; an audit needs {FEWEST} in each set"
+        )
     people = len(np.unique(part.patients[keep]))
     if name != "synthetic" and people < FEWEST:
-        raise ValueError(f"{name}: {people} patients; an audit needs {FEWEST} in each real set")
+        raise ValueError(f"{name}: {counted(people, 'patient')}; an audit needs {FEWEST} in each real set")
 
 
 def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -168,8 +182,8 @@ def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dic
     both = np.intersect1d(train, heldout)
     if len(both):
         raise ValueError(
-            f"{len(both)} patients are in both train and heldout, the first is {both[0]}; take each out of one of them "
-            "(in cohort files, equal numbers mean the same patient)"
+            f"train and heldout share {counted(len(both), 'patient')}, the first is {both[0]}; take each out of one of "
+            "them (in cohort files, equal numbers mean the same patient)"
         )
     everyone = np.concatenate([train, heldout])
     number = dict(zip(everyone.tolist(), range(len(everyone)), strict=True))
@@ -183,6 +197,6 @@ def _require_disjoint_images(images: dict[str, np.ndarray], names: dict[str, np.
     twice = [(first[image.tobytes()], name) for image, name in heldout if image.tobytes() in first]
     if twice:
         raise ValueError(
-            f"{len(twice)} images are in both train and heldout, the first is {twice[0][0]} = {twice[0][1]}; "
+            f"train and heldout share {counted(len(twice), 'image')}, the first is {twice[0][0]} = {twice[0][1]}; "
             "take each out of one of them"
         )

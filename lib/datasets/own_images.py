@@ -4,6 +4,7 @@ The rules, each of which `OpenedImages.rules` states where it was applied:
 size: every image is squeezed to the working size by area averages, its aspect lost; a smaller one is refused.
 grey: colour becomes luma; MONOCHROME1 is inverted; padding pixels take the darkest value of the rest.
 patient: from the cohort file, the table given, or the DICOM header; otherwise every image is its own patient.
+set: the rows of a cohort file are taken alike, whichever of train, validation and test its column set says.
 many: beyond a limit, whole patients are drawn at random until it is reached; the rest is not read.
 """
 
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lib.cohort import Cohort
+from lib.cohort import SPLITS, Cohort
 from lib.datasets.png import UNREADABLE
 
 SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
@@ -35,9 +36,10 @@ class OpenedImages(NamedTuple):
     images: np.ndarray  # (n, size, size) float32, 0 to 255 where `is_8_bit`, otherwise as stored
     patients: np.ndarray  # (n,) str; without a name from anywhere, the image's own
     names: np.ndarray  # (n,) str
+    sides: np.ndarray  # (n,) int64, the shorter side of each as stored, in pixels
     is_8_bit: bool
     everyone: np.ndarray  # (p,) str, all patients known without reading, those of images not read as well
-    found: int  # images there, of which n were read
+    found: int  # images there, as far as known without reading all, of which n were kept
     rules: tuple[str, ...]  # sentences on what was done
 
 
@@ -52,10 +54,11 @@ def open_images(
     """Read at most `most` images from `source` at `size` × `size`, by the rules of this module.
 
     source: a Cohort or its file, a folder (searched to the bottom), or one image file; of a DICOM file each frame is
-    an image. patients: a table with the columns file and patient, whose files are named from the folder on, or from
-    within it.
+    an image, and a file without a known suffix is DICOM if its bytes say so. patients: a table with the columns file
+    and patient, whose files are named from the folder on, or from within it.
     Raises ValueError, one sentence that names the file: nothing to read, damaged, smaller than `size`, NaN, colours
-    that are not RGB, or not in the table. ImportError, with the command, where DICOM needs pydicom.
+    that are not RGB, not in the table, or there with two patients. ImportError, with the command, where DICOM needs
+    pydicom.
     """
     if size < 8 or most < 1:
         raise ValueError(f"size is {size} and most {most}: give 8 pixels and one image at least")
@@ -71,6 +74,11 @@ def open_images(
     if path.suffix.lower() in COHORT_SUFFIXES:
         return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
     return _of_files(path, size, most, patients, rng)
+
+
+def counted(n: int, noun: str) -> str:
+    """Number and noun, in the plural unless `n` is 1."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def squeezed(image: np.ndarray, size: int, name: str) -> np.ndarray:
@@ -94,6 +102,8 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
     channels = cohort.images.shape[1] if cohort.images.ndim == 4 else 1
     if channels not in (1, 3):
         raise ValueError(f"{cohort.name}: images of {channels} channels; give grey or RGB")
+    splits = [name for name, code in SPLITS.items() if (cohort.set == code).any()]
+    rules += [f"its sets {', '.join(splits)} taken alike: for one of them, give a file of it"] * (len(splits) > 1)
     rules += [f"{channels} channels made grey by luma"] * (channels == 3) + _size_rule({(high, wide)}, size)
     names = (cohort.key if cohort.key is not None else np.array([f"{cohort.name} {i}" for i in range(len(cohort))]))[
         rows
@@ -108,17 +118,18 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
         for place, image in enumerate(block, start):
             images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
     patients = cohort.id.astype(str)
-    return OpenedImages(images, patients[rows], names, True, np.unique(patients), len(cohort), tuple(rules))
+    sides = np.full(len(rows), min(high, wide))
+    return OpenedImages(images, patients[rows], names, sides, True, np.unique(patients), len(cohort), tuple(rules))
 
 
 def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator) -> OpenedImages:
     folder = path if path.is_dir() else path.parent
     every = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = [p for p in every if _KIND.get(p.suffix.lower()) and not p.name.startswith(".")]
+    files = [p for p in every if not p.name.startswith(".") and _kind(p)]
     if not files:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise ValueError(f"{path}: no image in it; known are {known}, and cohort files {', '.join(COHORT_SUFFIXES)}")
-    rules = [f"{len(every) - len(files)} other files passed over"] * (len(every) > len(files))
+    rules = [f"{counted(len(every) - len(files), 'other file')} passed over"] * (len(every) > len(files))
     of = None if not table else _patients_of(files, folder, Path(table))
     # Who is in a DICOM file stands in its header; reading all headers of a large set takes longer than the audit.
     rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng)
@@ -136,13 +147,16 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
         unnamed += len(frames) if of is None and not header else 0
         if len(images) >= most:
             break
-    rules += drawn + sorted({f"{how.count(done)} files {done}" for done in how}) + _size_rule(set(shapes), size)
+    rules += drawn + [f"{counted(how.count(done), 'file')} {done}" for done in sorted(set(how))]
+    rules += _size_rule(set(shapes), size)
+    if len(images) > most or len(depths) < len(rows):  # files of many frames
+        rules.append(f"the first {most:,} images of these files kept; the others were not looked at")
     if unnamed:
-        rules.append(f"{unnamed} images name no patient and count as one each: intervals may be too narrow")
-    patients = np.array(patients[:most])
+        rules.append(f"{counted(unnamed, 'image')} without a patient, each its own: intervals may be too narrow")
+    patients, sides = np.array(patients[:most]), np.array([min(shape) for shape in shapes[:most]])
     return OpenedImages(
-        np.stack(images[:most]), patients, np.array(names[:most]), not any(depths),
-        np.unique(patients if of is None else of), max(len(files), len(images)), tuple(rules),
+        np.stack(images[:most]), patients, np.array(names[:most]), sides, not any(depths),
+        np.unique(patients if of is None else of), len(images) + len(files) - len(depths), tuple(rules),
     )  # fmt: skip
 
 
@@ -172,24 +186,33 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
         ) from error
     if not rows or not {"file", "patient"} <= set(rows[0]):
         raise ValueError(f"{table}: no rows, or no columns file and patient; give a CSV with both")
-    of = {row["file"]: row["patient"] for row in rows}
-    found = []
+    of, found = {}, []
+    for row in rows:
+        of.setdefault(row["file"], set()).add(row["patient"] or "")
     for file in files:
         within = file.relative_to(folder).as_posix()
-        patient = of.get(f"{folder.name}/{within}", of.get(within))
-        if not patient:
+        named = of.get(f"{folder.name}/{within}", set()) | of.get(within, set())
+        if len(named) > 1:
+            raise ValueError(
+                f"{table}: {folder.name}/{within} has patients {', '.join(map(repr, sorted(named)))}; leave one"
+            )
+        if not any(named):
             raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
-        found.append(patient)
+        found += named
     return np.array(found)
 
 
-def _is_dicom(path: Path) -> bool:
-    return _KIND[path.suffix.lower()] == "DICOM"
+def _kind(path: Path) -> str | None:
+    """DICOM, PNG or JPEG by the suffix; with another or none, DICOM by its mark, but for the index of a medium."""
+    if (kind := _KIND.get(path.suffix.lower())) or path.name.upper() == "DICOMDIR":
+        return kind
+    with path.open("rb") as file:
+        return "DICOM" if file.read(132)[128:] == b"DICM" else None
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], bool, str, list[str]]:
     """Frames (H, W) float32, whether deeper than 8 bits, the patient if the file names one, and rules applied."""
-    return (_read_dicom if _is_dicom(path) else _read_picture)(path)
+    return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path)
 
 
 def _read_picture(path: Path):

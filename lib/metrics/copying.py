@@ -50,6 +50,11 @@ class CopyTest(NamedTuple):
     low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
     high: np.ndarray  # (K,)
 
+    @property
+    def is_by_tail(self) -> bool:
+        """Whether `pvalue` is that of the tail test, a fit, and not of the count test, which permutes."""
+        return self.pvalue < min(1, self.count_pvalue / (1 - _TAIL))
+
 
 @torch.no_grad()
 def detail(images: ArrayLike | torch.Tensor, name: str = "images") -> torch.Tensor:

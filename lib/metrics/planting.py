@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lib.metrics.copying import Matches, copy_test, patient_codes, singular_matches, suspicion
+from lib.metrics.copying import CopyTest, Matches, copy_test, patient_codes, singular_matches, suspicion
 from lib.metrics.distances import full_precision
 
 
@@ -17,10 +17,18 @@ class Planting(NamedTuple):
 
     share: float
     copies: int  # planted each time
+    images: int  # among which they were planted
     flagged: int  # of `repeats`
     repeats: int
-    first: np.ndarray  # (repeats,) share of the planted pairs among the `copies` most suspicious ones
+    first: np.ndarray  # (repeats,) share of the planted pairs that are among the `copies` most suspicious ones
     right: np.ndarray  # (repeats,) share of the planted pairs whose training image was named rightly
+
+
+def planted_as(share: float, images: int) -> tuple[int, str]:
+    """How many of `images` a share plants, one at least, and its name: "5 %", or what was planted if a tenth off."""
+    count = max(1, round(share * images))
+    named = share if abs(count / images - share) <= share / 10 else count / images
+    return count, f"{100 * named:.3g} %"
 
 
 def planted_matches(
@@ -60,7 +68,7 @@ def planting_power(
     """
     source, found = np.asarray(source), []
     for share in shares:
-        count = max(1, round(share * len(base.nearest)))
+        count, _ = planted_as(share, len(base.nearest))
         if found and found[-1].copies == count:
             found.append(found[-1]._replace(share=float(share)))
             continue
@@ -68,9 +76,10 @@ def planting_power(
         for _ in range(repeats):
             planted, at, which = planted_matches(base, copies, count, rng=rng)
             flagged += copy_test(planted, rng=rng, **test).pvalue <= level
-            first.append(np.isin(suspicion(planted, test["member"])[:count], at).mean())
+            first.append(np.isin(suspicion(planted, test["member"])[:count], at).sum() / count)
             right.append((planted.nearest[at] == source[which]).mean())
-        found.append(Planting(float(share), count, flagged, repeats, np.array(first), np.array(right)))
+        of = {"share": float(share), "copies": count, "images": len(base.nearest), "repeats": repeats}
+        found.append(Planting(**of, flagged=flagged, first=np.array(first), right=np.array(right)))
     return found
 
 
@@ -78,6 +87,16 @@ def proportion(count: int, n: int, *, level: float = 0.95) -> tuple[float, float
     """Share `count` / `n` with its exact binomial interval (Clopper and Pearson 1934). ValueError without trials."""
     interval = binomtest(count, n).proportion_ci(level, method="exact")
     return count / n, float(interval.low), float(interval.high)
+
+
+def pvalue_interval(test: CopyTest, permutations: int) -> tuple[float, float, float, str]:
+    """The p-value of a copy test, its interval over `permutations`, and what that is over.
+
+    Where the tail test gives the p-value, by a fit, nothing was permuted: the interval is the value itself.
+    """
+    if test.is_by_tail:
+        return (test.pvalue,) * 3 + ("the tail test: a fit, without permutations or interval",)
+    return *proportion(round(test.pvalue * permutations), permutations), f"{permutations} permutations"
 
 
 def false_alarms(
@@ -92,12 +111,15 @@ def false_alarms(
 
 
 def smallest_seen(plantings: list[Planting], *, power: float = 0.9) -> float | None:
-    """The smallest share from which on every one was flagged in at least `power` of its repeats; None: not even all."""
+    """The smallest share from which on every one was flagged in at least `power` of its repeats; None: not even all.
+
+    It is what was planted: one copy among ten images is 10 %, whatever share was asked for.
+    """
     seen = None
     for planting in sorted(plantings, key=lambda p: -p.share):
         if planting.flagged < power * planting.repeats:
             break
-        seen = planting.share
+        seen = planting.copies / planting.images
     return seen
 
 

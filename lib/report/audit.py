@@ -22,6 +22,10 @@ LIMITS = (
     "Names burnt into pixels or left in file headers are not looked for.",
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",
 )
+_REAL = {  # of what a synthetic image may be a copy, pixel by pixel
+    "train": {"kind": "training", "so": "this is training data"},
+    "heldout": {"kind": "held-out", "so": "this is an image of a real patient, whether trained on or not"},
+}
 _STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:auto;
 padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;
 padding:.6rem 1rem;
@@ -50,9 +54,10 @@ def verdict(
     *,
     pvalue: float,
     level: float,
-    exact: int,
+    exact: Mapping[str, int],
     suspicious: int,
     counts: Mapping[str, int],
+    there: Mapping[str, int],
     smallest_seen: float | None,
     population_pvalue: float,
     memoriser_flagged: bool,
@@ -61,28 +66,29 @@ def verdict(
 ) -> Verdict:
     """The verdict of an audit.
 
-    pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to a training image.
-    suspicious: matches that are flagged by themselves. counts: images of train, heldout and synthetic. smallest_seen:
-    the smallest planted share that was flagged in nine of ten trials, None if even copies alone were not.
-    population_pvalue: of training and held-out images being of one population. memoriser_flagged, innocent_flagged:
-    the controls. alarms: innocent splits that were flagged, of how many.
+    pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to an image of train, of
+    heldout. suspicious: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
+    were audited; there: that there are. smallest_seen: the smallest planted share that was flagged in nine of ten
+    trials, None if even copies alone were not. population_pvalue: of training and held-out images being of one
+    population. memoriser_flagged, innocent_flagged: the controls. alarms: innocent splits that were flagged, of how
+    many.
 
-    Images identical to training images, or a flag, make "leak flagged"; otherwise a failed control, or too few images
-    for any leak to be seen, "cannot tell"; otherwise "no copies found".
+    Images identical to real ones make "leak flagged", whatever else; otherwise a failed control, sets that differ as
+    groups, or too few images for any leak to be seen, "cannot tell"; otherwise the flag decides.
     """
     n = "{train:,} training, {heldout:,} held-out and {synthetic:,} synthetic images".format(**counts)
-    says, flagged = [], exact > 0 or pvalue <= level
-    if exact == counts["synthetic"]:
-        says.append("Every synthetic image is identical to a training image: this is training data. Do not share it.")
-    elif exact:
-        says.append(f"{exact:,} of {counts['synthetic']:,} synthetic images are identical to a training image.")
-    if pvalue <= level:
+    is_exact, is_flagged = any(exact.values()), pvalue <= level
+    says = [_identical(exact[name], counts["synthetic"], **facts) for name, facts in _REAL.items() if exact[name]]
+    if is_flagged:
         says.append(
             f"Synthetic images match training images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
-            f"below {level:g}, {n}). {suspicious:,} matches are too close by themselves; look at these pairs first."
+            f"below {level:g}, {n}). {_alone(suspicious)}"
         )
     else:
         says.append(f"The synthetic images are no nearer to training than to held-out images (p = {pvalue:.2g}, {n}).")
+    part = f"{counts['train']:,} of {there['train']:,} training images"
+    if counts["train"] < there["train"]:
+        says.append(f"Only {part} were looked at: of the others, no copy would be seen.")
     doubts = []
     if not memoriser_flagged:
         doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
@@ -93,23 +99,26 @@ def verdict(
         )
     if smallest_seen is None:
         doubts.append("Even a set of copies alone was not flagged in nine of ten trials: give more images.")
-    elif not flagged:
+    elif not (is_exact or is_flagged):
+        drawn = f", copies of the {part} that were looked at," if counts["train"] < there["train"] else ","
         says.append(
-            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more, planted in your "
-            f"own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
+            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} planted in "
+            "your own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
         )
-    says.append(
-        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} were flagged; at {level:g} about "
-        f"{level * alarms[1]:.2g} are expected."
+    splits = (
+        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "
+        f"flagged; at {level:g} about {level * alarms[1]:.2g} are expected."
     )
     if binomtest(alarms[0], alarms[1], level, alternative="greater").pvalue < 0.01:
-        doubts.append("That is more than chance explains: flags are not to be trusted on these images.")
+        doubts.append(f"{splits} That is more than chance explains: flags are not to be trusted on these images.")
+    else:
+        says.append(splits)
     if population_pvalue <= 0.01:
-        says.append(
+        doubts.append(
             f"Training and held-out images differ as groups (p = {population_pvalue:.2g}): the held-out images are not "
-            "a random part of the same patients, so a flag may show that difference instead of a leak."
+            "a random part of the same patients, so a flag may show that difference instead of a leak, or hide one."
         )
-    answer = ANSWERS[0] if flagged else ANSWERS[2] if doubts else ANSWERS[1]
+    answer = ANSWERS[0] if is_exact else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
     return Verdict(answer, tuple(says + doubts))
 
 
@@ -142,6 +151,21 @@ def _picture(figure: Figure, heading: str) -> str:
     figure.savefig(stored, format="png", dpi=160)
     data = base64.b64encode(stored.getvalue()).decode()
     return f'<figure><img alt="{html.escape(heading)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _identical(count: int, n: int, *, kind: str, so: str) -> str:
+    if count == n:
+        return f"Every synthetic image is identical to a {kind} image: {so}. Do not share it."
+    which = "image is" if n == 1 else "images is" if count == 1 else "images are"
+    return f"{count:,} of {n:,} synthetic {which} identical to a {kind} image: {so}."
+
+
+def _alone(suspicious: int) -> str:
+    if suspicious == 0:
+        return "No match is too close by itself; look at the first of the ranked pairs."
+    if suspicious == 1:
+        return "1 match is too close by itself; look at this pair first."
+    return f"{suspicious:,} matches are too close by themselves; look at these pairs first."
 
 
 def _percent(share: float) -> str:
