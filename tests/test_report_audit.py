@@ -19,7 +19,7 @@ GOOD = {
 }  # fmt: skip
 
 
-MANY = GOOD["there"] | {"train": 100_000}
+MANY = GOOD["there"] | {"train": 100_000, "synthetic": 9000}
 
 
 def _exact(**counts):
@@ -57,7 +57,8 @@ def _exact(**counts):
             "no copies found",
             "copies of the 1,104 of 100,000 training images that were looked at, planted",
         ),
-        ({"there": MANY, "pvalue": 0.01}, "leak flagged", "of the others, no copy would be seen"),
+        ({"there": MANY, "pvalue": 0.01}, "leak flagged", "of the rest, no copy would be seen"),
+        ({"there": MANY}, "no copies found", "Only 3,000 of 9,000 synthetic images were looked at: the rest may hold"),
     ],
 )
 def test_a_verdict_follows_its_numbers(changed, answer, sentence):

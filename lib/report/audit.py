@@ -88,7 +88,10 @@ def verdict(
         says.append(f"The synthetic images are no nearer to training than to held-out images (p = {pvalue:.2g}, {n}).")
     part = f"{counts['train']:,} of {there['train']:,} training images"
     if counts["train"] < there["train"]:
-        says.append(f"Only {part} were looked at: of the others, no copy would be seen.")
+        says.append(f"Only {part} were looked at: of the rest, no copy would be seen.")
+    if counts["synthetic"] < there["synthetic"]:
+        some = f"{counts['synthetic']:,} of {there['synthetic']:,} synthetic images"
+        says.append(f"Only {some} were looked at: the rest may hold copies.")
     doubts = []
     if not memoriser_flagged:
         doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
