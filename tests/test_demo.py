@@ -25,8 +25,6 @@ def tracked() -> list[Path]:
 
 
 FILES = tracked()
-# To be removed with the first commit of figures/demo-phantom: from then on an absent demo is a failure.
-pytestmark = pytest.mark.skipif(not FILES, reason="figures/demo-phantom is not committed yet")
 PAPERS = {name: load_paper(ROOT / "notebooks" / name) for name in known_papers()}
 PAPERS = {name: paper for name, paper in PAPERS.items() if "phantom" in paper.cohorts}
 ITEMS = [(name, item) for name, paper in PAPERS.items() for item, i in paper.items.items() if "phantom" in i.cohorts]
