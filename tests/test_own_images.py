@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dicom_toy import blank
 from PIL import Image
 
 from lib.cohort import Cohort
@@ -32,13 +33,7 @@ def folder(path, images, kind="png"):
 
 
 def dicom(path, pixels, *, bits=16, kind="MONOCHROME2", patient="P1", padding=None, samples=1, slope=None, frames=1):
-    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra `data`)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data = blank(path, "SecondaryCaptureImageStorage")
     if patient:
         data.PatientID = patient
     if frames > 1:

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from dicom_toy import blank
 
 from lib.cohort import Cohort
 from lib.datasets import rsna
@@ -16,13 +17,7 @@ NAMES = ["0a-1", "0b-2", "0c-3"]
 
 def film(path, shape=(512, 512), view="PA", kind="MONOCHROME2", bits=8):
     """A DICOM film that brightens from left to right."""
-    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra `data`)")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data = blank(path, "ComputedRadiographyImageStorage")
     data.ViewPosition = view
     data.Rows, data.Columns = shape
     data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, kind, 0
