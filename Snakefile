@@ -5,6 +5,7 @@
 # Pods (config "storage") share a volume, but Snakemake takes them to share nothing: it keeps records in a storage, whose
 # root is the checkout on that volume, and wants a copy of its own of each. All other files go to the volume directly.
 import sys
+from collections import Counter
 
 from lib.execute.state import CODE, plan
 from lib.paper import root
@@ -19,6 +20,13 @@ runs = "data/runs" if is_stored else root() / "data" / "runs"
 
 def asked(wildcards):
     return by_name[wildcards.tag, wildcards.paper, wildcards.notebook]
+
+
+def before(notebook):
+    return {*notebook.needs, *(earlier for need in notebook.needs for earlier in before(need))}
+
+
+waiting = Counter(earlier for notebook in notebooks for earlier in before(notebook))
 
 
 def done(notebook):
@@ -43,6 +51,7 @@ rule notebook:
         paper="[^/]+",
         notebook="(?!01_)[^/]+",
     threads: int(config["threads"])
+    priority: lambda wildcards: waiting[asked(wildcards)]  # short notebooks, for which none waits, fill up the end
     params:
         python=sys.executable,
         code=CODE,

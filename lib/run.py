@@ -104,7 +104,7 @@ class Run:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
 
         `n` says how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers
-        and nothing of this run, and its stamp says so. Returns the figure.
+        and nothing of this run, and its stamp says so. Returns the figure, its layout kept as saved.
         """
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
@@ -119,6 +119,7 @@ class Run:
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
             _save_png(figure, path, about | {"Description": json.dumps(facts)})
+        figure.set_layout_engine("none")  # laid out once: the PDF and the notebook show the places of the PNG
         with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
         self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
@@ -229,7 +230,7 @@ def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
     """`figure` at 300 dpi in at most 256 colours where nobody can see it (PSNR from 40 dB, no pixel off by over 24 of
     255 levels), which halves the file; in full colour otherwise."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=300)
+    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # read back at once
     full = Image.open(drawn).convert("RGB")
     few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     error = np.abs(np.asarray(few.convert("RGB"), np.float32) - np.asarray(full, np.float32))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import ndtri
 from sklearn import metrics as peer
 
 from lib.metrics import intervals, utility, weighted
@@ -223,3 +224,65 @@ def test_the_least_seed_is_the_value_and_lies_in_its_interval():
     assert (found.value, found.low, found.high) == (0.2, mean.low, mean.high)
     narrow = intervals.least([0.1] + [0.9] * 30)
     assert narrow.low == narrow.value == 0.1
+
+
+def drawn(columns, draws=20000, correlation=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    shared, own = rng.normal(size=(draws, 1)), rng.normal(size=(draws, columns))
+    scale = np.arange(1, columns + 1)
+    found = (correlation**0.5 * shared + (1 - correlation) ** 0.5 * own) * scale
+    return intervals.Interval(np.zeros(columns), np.zeros(columns), np.zeros(columns), 0.95, 100, found)
+
+
+@pytest.mark.parametrize(("correlation", "tail"), [(0.0, 0.95 ** (1 / 6)), (1.0, 0.95)])
+def test_simultaneous_intervals_of_normal_estimates(correlation, tail):
+    """Independent columns: Šidák's limit in closed form; equal ones: the limit of a single interval."""
+    both = intervals.simultaneous(drawn(6, correlation=correlation))
+    limit = ndtri((1 + tail) / 2)
+    np.testing.assert_allclose(both.high, limit * np.arange(1, 7), rtol=0.02)
+    np.testing.assert_allclose(both.low, -both.high, rtol=0, atol=1e-12)
+
+
+def test_the_joint_pvalue_is_where_a_simultaneous_interval_ends():
+    estimate = drawn(4, draws=999)
+
+    def holds(truth, level):
+        of = intervals.simultaneous(estimate, level=level)
+        return bool(((of.low <= truth) & (truth <= of.high)).all())
+
+    for truth in (1.3, 1.8, 2.6):
+        p = intervals.joint_pvalue(estimate, truth=truth)
+        assert 0.01 < p < 0.9
+        assert holds(truth, 1 - p + 0.004)
+        assert not holds(truth, 1 - p - 0.004)
+    assert intervals.joint_pvalue(estimate, truth=0.0) == 1
+    assert intervals.joint_pvalue(estimate, truth=9.0) == 1 / 1000
+
+
+def test_coverage_of_simultaneous_intervals():
+    """Innocent scores of six attacks, four of them nearly alike: all six intervals hold .5 in 19 of 20 cohorts."""
+    rng, held, single, runs = np.random.default_rng(5), 0, 0, 200
+    labels, people = np.repeat(np.arange(80) % 2, 2), np.arange(160) // 2
+    for _ in range(runs):
+        shared = np.repeat(rng.normal(size=(80, 1)), 2, axis=0)
+        scores = 0.7 * shared + 0.7 * np.repeat(rng.normal(size=(80, 6)), 2, axis=0)
+        each = bootstrap(weighted.WeightedAuroc(labels, scores), groups=people, draws=400, rng=rng)
+        all_six = intervals.simultaneous(each)
+        held += ((all_six.low <= 0.5) & (0.5 <= all_six.high)).all()
+        single += ((each.low <= 0.5) & (0.5 <= each.high)).all()
+    assert 0.9 <= held / runs <= 0.99
+    assert single / runs < 0.88
+
+
+def test_simultaneous_intervals_leave_out_undefined_draws_and_refuse_constant_ones():
+    estimate = drawn(2, draws=500)
+    gappy = intervals.Interval(*estimate.bounds, 0.95, 100, np.concatenate([estimate.draws, np.full((9, 2), np.nan)]))
+    np.testing.assert_array_equal(intervals.simultaneous(gappy).high, intervals.simultaneous(estimate).high)
+    stuck = intervals.Interval(1.0, 1.0, 1.0, 0.95, 100, np.ones(50))
+    with pytest.raises(ValueError, match="all draws of a column are equal"):
+        intervals.simultaneous(stuck)
+
+
+def test_an_interval_reaches_to_its_value():
+    assert intervals.Interval(3.0, 1.0, 2.0, 0.95, 9, np.ones(2)).around == (3.0, 1.0, 3.0)
+    assert intervals.Interval(0.5, 1.0, 2.0, 0.95, 9, np.ones(2)).around == (0.5, 0.5, 2.0)

@@ -34,6 +34,11 @@ class Interval:
         """Value, low and high."""
         return self.value, self.low, self.high
 
+    @property
+    def around(self) -> tuple:
+        """`bounds`, each reaching to the value: few patients resampled may all give less than it, or more."""
+        return self.value, np.minimum(self.low, self.value), np.maximum(self.high, self.value)
+
     def __str__(self) -> str:
         if np.ndim(self.value):
             parts = zip(self.value, self.low, self.high, strict=True)
@@ -78,6 +83,39 @@ def bootstrap(
     tail = (1 - level) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
     return Interval(_scalar(value), _scalar(low), _scalar(high), level, int(code.max()) + 1, drawn)
+
+
+def simultaneous(estimate: Interval, *, level: float = 0.95) -> Interval:
+    """Intervals of a k-column estimate that hold all k true values together with probability `level`.
+
+    value ± c standard deviations of the draws, with c the quantile of the largest |draw − value| in standard
+    deviations over the columns (max-|t|; Romano and Wolf 2005, section 4): columns that err together are not charged
+    for one another, as by Bonferroni. Draws with an undefined column are left out. Raises ValueError where a column's
+    draws are all equal.
+    """
+    _require_level(level)
+    spread, largest = _largest_deviation(estimate)
+    reach = np.quantile(largest, level) * spread
+    low, high = estimate.value - reach, estimate.value + reach
+    return Interval(estimate.value, low, high, level, estimate.units, estimate.draws)
+
+
+def joint_pvalue(estimate: Interval, *, truth: float) -> float:
+    """Chance of k estimates as far from `truth`, were it the truth of every column: one less the `level` at which an
+    interval of `simultaneous` first ends there. Never 0: (1 + draws as far) / (1 + draws). Errors as there."""
+    spread, largest = _largest_deviation(estimate)
+    found = (np.abs(np.asarray(estimate.value) - truth) / spread).max()
+    return float((1 + (largest >= found).sum()) / (1 + len(largest)))
+
+
+def _largest_deviation(estimate: Interval) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation of each column's draws (k,), and for each draw the largest deviation in these (draws,)."""
+    drawn = estimate.draws.reshape(len(estimate.draws), -1)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    spread = drawn.std(axis=0, ddof=1)
+    if not (spread > 0).all():
+        raise ValueError("all draws of a column are equal: they say nothing of its spread")
+    return spread if np.ndim(estimate.value) else spread[0], (np.abs(drawn - estimate.value) / spread).max(axis=1)
 
 
 def bootstrap_auroc(
