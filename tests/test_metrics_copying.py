@@ -306,7 +306,7 @@ def test_altered_keeps_shape_and_never_erases():
     ("spoil", "sentence"),
     [
         ({"member": np.ones(8, bool)}, "of one side only"),
-        ({"groups": np.arange(8) // 8}, "1 patients are too few"),
+        ({"groups": np.arange(8) // 8}, "images of 2 patients at least are needed, and these are of 1"),
         ({"groups": np.arange(8) % 7}, "both training and held out"),
         ({"innocent": np.ones(4)}, "4 innocent matches are too few"),
     ],

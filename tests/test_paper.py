@@ -72,6 +72,12 @@ def test_every_error_names_file_line_and_key(written, old, new, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a list\n"])
+def test_a_file_without_keys_is_refused(written, text):
+    with pytest.raises(ValueError, match=r"paper\.yaml: holds no keys"):
+        load_paper(written(text))
+
+
 def test_a_missing_paper_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such paper"):
         load_paper(tmp_path / "09_none")

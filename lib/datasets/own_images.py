@@ -230,7 +230,9 @@ def _read_dicom(path: Path):
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("DICOM images need pydicom: run `pip install 'private-image-sharing[data]'`") from error
+        raise ImportError(
+            "DICOM images need pydicom: run `pip install -e '.[data]'` in the project's folder"
+        ) from error
     damaged = f"{path}: damaged, or not a DICOM image that pydicom can decode; repair the file or take it out"
     try:
         header = pydicom.dcmread(path)

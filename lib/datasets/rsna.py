@@ -118,7 +118,7 @@ def _read(path: Path, **options):
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("DICOM films need pydicom: run `pip install 'private-image-sharing[data]'`") from error
+        raise ImportError("DICOM films need pydicom: run `pip install -e '.[data]'` in the project's folder") from error
     try:
         return pydicom.dcmread(path, **options)
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:

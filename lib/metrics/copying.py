@@ -266,5 +266,5 @@ def patient_codes(groups: ArrayLike, n: int, fewest: int) -> np.ndarray:
     """Codes (n,) of the patients `groups`; ValueError for fewer than `fewest` of them."""
     code = samples.codes(groups, n)
     if code.max() + 1 < fewest:
-        raise ValueError(f"{code.max() + 1} patients are too few: give {fewest} at least")
+        raise ValueError(f"images of {fewest} patients at least are needed, and these are of {code.max() + 1}")
     return code

@@ -6,6 +6,7 @@ missing or damaged is named on the page; it never stops the page.
 
 import re
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lib.cohort import atomic
 from lib.paper import root
 from lib.report.copies import write_copies
-from lib.report.records import STAGES, VERDICTS, duration, moment, parts_of, read_run
+from lib.report.records import STAGES, VERDICTS, Records, duration, moment, parts_of, read_run
 
 
 def write_page(tag: str) -> Path:
@@ -22,20 +23,23 @@ def write_page(tag: str) -> Path:
 
     Returns the page's path. ValueError for a tag without a run.
     """
-    records = read_run(tag)
+    with ProcessPoolExecutor() as pool:
+        records = list(pool.map(_with_copies, read_run(tag)))
     scale, cohort, seed = parts_of(tag)
-    environment = _environment()
-    for record in records:
-        write_copies(record, environment.get_template("notebook.html"))
     papers = [record.content for record in records]
     revisions = _newest_first([made for record in records for made in record.made])
     facts = {"tag": tag, "scale": scale, "cohort": cohort, "seed": seed, "date": moment(datetime.now().isoformat())}
     facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
-    html = environment.get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
+    html = _environment().get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
     page = root() / "figures" / tag / "index.html"
     with atomic(page) as path:
         path.write_text(html, encoding="utf-8")
     return page
+
+
+def _with_copies(records: Records) -> Records:
+    write_copies(records, _environment().get_template("notebook.html"))
+    return records
 
 
 def _environment() -> Environment:
