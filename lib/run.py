@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from lib.cohort import atomic
 from lib.paper import COHORTS, SCALES, known_papers, load_paper, root, tag
 
+_PAGE_ROWS = 40  # of a table on a page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
 
 
@@ -126,19 +127,23 @@ class Run:
         return figure
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
-        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.
+        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs; a longtable where it exceeds a page),
+        and return it typeset.
 
         Columns `x`, `x_low`, `x_high` are typeset as "x [low, high]", and `x`, `x_sd` as "x ± sd".
         """
         facts = self._facts(item, n)
         typeset = typeset_table(frame, digits=digits)
         comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
+        long = "longtable" if len(frame) > _PAGE_ROWS else None
+        comment += f"% needs \\usepackage{{booktabs{', longtable' * bool(long)}}}\n"
         with atomic(self._product(item, "csv")) as path:
             frame.to_csv(path, index=False)
         with atomic(self._product(item, "tex")) as path:
             styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
             columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
-            path.write_text(comment + styled.to_latex(hrules=True, column_format=columns), encoding="utf-8")
+            latex = styled.to_latex(hrules=True, column_format=columns, environment=long)
+            path.write_text(comment + latex, encoding="utf-8")
         rows = json.loads(typeset.to_json(orient="split", index=False))
         self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
         return typeset

@@ -145,6 +145,16 @@ def test_a_table_keeps_raw_numbers_and_typesets_booktabs(suite):
     assert json.loads((folder / "tab1.json").read_text())["published"] == {"real": 0.8}
 
 
+def test_a_table_longer_than_a_page_breaks_over_pages(suite):
+    run, tex = Run("09_nobody", "demo", "phantom", 0), suite / "figures/demo-phantom/09_nobody/tab1.tex"
+    run.table("tab1", pd.DataFrame({"row": range(41)}), n=41)
+    assert "needs \\usepackage{booktabs, longtable}" in tex.read_text()
+    assert {r"\begin{longtable}{r}", r"\endhead", r"\end{longtable}"} <= set(tex.read_text().split("\n"))
+    run.table("tab1", pd.DataFrame({"row": range(40)}), n=40)
+    assert "needs \\usepackage{booktabs}" in tex.read_text()
+    assert "longtable" not in tex.read_text()
+
+
 def test_typesetting_counts_deviations_and_minus():
     frame = pd.DataFrame({"n": [1104.0, np.nan], "d": [-0.5, 2.0], "d_sd": [0.1, 0.25], "said": ["yes", None]})
     shown = typeset_table(frame, digits=2)
