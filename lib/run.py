@@ -127,8 +127,9 @@ class Run:
         return figure
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
-        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs; a longtable where it exceeds a page),
-        and return it typeset.
+        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.
+
+        One that exceeds a page is a longtable.
 
         Columns `x`, `x_low`, `x_high` are typeset as "x [low, high]", and `x`, `x_sd` as "x ± sd".
         """
