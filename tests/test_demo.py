@@ -11,6 +11,7 @@ from PIL import Image
 
 from lib.paper import known_papers, load_paper
 from lib.report.readme import parts_of_readme, scorecard_table
+from lib.report.records import as_text
 
 ROOT = Path(__file__).parents[1]
 TAG = "demo-phantom"
@@ -71,9 +72,11 @@ def test_all_together_is_small():
 
 def test_the_scorecard_has_every_claim_and_its_bar():
     (table,) = (path for path in FILES if path.name == "tab_scorecard.csv")
-    shown = pd.read_csv(table, keep_default_na=False)[["paper", "claim", "says"]].to_numpy().tolist()
+    columns = ["paper", "claim", "says", "measured", "bar"]
+    shown = pd.read_csv(table, keep_default_na=False)[columns].astype(str).to_numpy().tolist()
     papers = ((name, paper) for name, paper in PAPERS.items() if not paper.closing)
-    assert shown == [[name, claim, of.says] for name, paper in papers for claim, of in paper.claims.items()]
+    declared = [(name, claim, of) for name, paper in papers for claim, of in paper.claims.items()]
+    assert shown == [[name, claim, of.says, of.value, as_text(of.bar)] for name, claim, of in declared]
 
 
 def test_the_readme_says_what_the_committed_records_say():

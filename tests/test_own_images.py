@@ -319,3 +319,26 @@ def test_a_synthetic_set_that_is_the_training_set_is_counted():
 def test_what_makes_an_audit_impossible(spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
         sets(*spoil(*three()))
+
+
+@pytest.mark.parametrize(
+    ("scale", "limits", "sentence"),
+    [
+        (4095, (0, 1), r"mine, image mine 0: pixels from .* to 4095, and the file's value range is 0 to 1"),
+        (1, (0, 255), r"mine, image mine 0 and those after it: all pixels lie from .* to 1, .* range is 0 to 255"),
+    ],
+)
+def test_floats_of_another_range_than_the_file_says_are_refused(scale, limits, sentence):
+    """Clipped, the first would be silhouettes; rounded, the second would be black."""
+    images = noise(12).astype(np.float32) / 255
+    images[:, 0, 0] = 1
+    with pytest.raises(ValueError, match=sentence):
+        opened(cohort(images * np.float32(scale), value_range=limits))
+
+
+def test_without_a_table_files_are_drawn_and_it_is_said(tmp_path):
+    rules = opened(folder(tmp_path / "a", noise(12)), most=5).rules
+    assert (
+        "5 of 12 images drawn at random, by file; the others were not looked at, nor were their patients compared"
+        in rules
+    )

@@ -5,7 +5,8 @@ size: every image is squeezed to the working size by area averages, its aspect l
 grey: colour becomes luma; MONOCHROME1 is inverted; padding pixels take the darkest value of the rest.
 patient: from the cohort file, the table given, or the DICOM header; otherwise every image is its own patient.
 set: the rows of a cohort file are taken alike, whichever of train, validation and test its column set says.
-many: beyond a limit, whole patients are drawn at random until it is reached; the rest is not read.
+many: beyond a limit, whole patients (files, where no table names their patients) are drawn at random until it is
+reached; the rest is not read.
 """
 
 import csv
@@ -114,12 +115,30 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
         block = np.asarray(cohort.images[rows[start : start + _BLOCK]], np.float32)
         if cohort.images.ndim == 4:
             block = np.einsum("nchw,c->nhw", block, _TO_LUMA if channels == 3 else np.ones(1, np.float32))
+        _require_range(block, (low, top), cohort.name, names[start : start + _BLOCK])
         block = (block - low) * (255 / (top - low))
         for place, image in enumerate(block, start):
             images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
     patients = cohort.id.astype(str)
     sides = np.full(len(rows), min(high, wide))
     return OpenedImages(images, patients[rows], names, sides, True, np.unique(patients), len(cohort), tuple(rules))
+
+
+def _require_range(block: np.ndarray, limits: tuple[float, float], name: str, images: np.ndarray) -> None:
+    low, top = limits
+    least, most = (extreme(block, axis=(1, 2)) for extreme in (np.min, np.max))
+    outside = np.flatnonzero((least < low - 1e-3 * (top - low)) | (most > top + 1e-3 * (top - low)))
+    if len(outside):
+        i = outside[0]
+        raise ValueError(
+            f"{name}, image {images[i]}: pixels from {least[i]:g} to {most[i]:g}, and the file's value range is "
+            f"{low:g} to {top:g}; set value_range, or convert the images to uint8"
+        )
+    if most.max() - least.min() < 0.02 * (top - low):
+        raise ValueError(
+            f"{name}, image {images[0]} and those after it: all pixels lie from {least.min():g} to {most.max():g}, and "
+            f"the file's value range is {low:g} to {top:g}; set value_range to what the pixels are given in"
+        )
 
 
 def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator) -> OpenedImages:
@@ -133,6 +152,8 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
     of = None if not table else _patients_of(files, folder, Path(table))
     # Who is in a DICOM file stands in its header; reading all headers of a large set takes longer than the audit.
     rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng)
+    if of is None:
+        drawn = [f"{rule.replace('by patient', 'by file')}, nor were their patients compared" for rule in drawn]
     images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
     for row in rows:
         name = files[row].relative_to(folder).as_posix()

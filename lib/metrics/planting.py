@@ -96,7 +96,8 @@ def pvalue_interval(test: CopyTest, permutations: int) -> tuple[float, float, fl
     """
     if test.is_by_tail:
         return (test.pvalue,) * 3 + ("the tail test: a fit, without permutations or interval",)
-    return *proportion(round(test.pvalue * permutations), permutations), f"{permutations} permutations"
+    found = proportion(round(test.count_pvalue * (permutations + 1)), permutations + 1)
+    return *(min(1.0, bound * test.pvalue / found[0]) for bound in found), f"{permutations} permutations"
 
 
 def false_alarms(

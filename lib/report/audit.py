@@ -85,7 +85,10 @@ def verdict(
             f"below {level:g}, {n}). {_alone(suspicious)}"
         )
     else:
-        says.append(f"The synthetic images are no nearer to training than to held-out images (p = {pvalue:.2g}, {n}).")
+        says.append(
+            f"The synthetic images match training images no more closely than chance explains (p = {pvalue:.2g}, not "
+            f"flagged above {level:g}, {n})."
+        )
     part = f"{counts['train']:,} of {there['train']:,} training images"
     if counts["train"] < there["train"]:
         says.append(f"Only {part} were looked at: of the rest, no copy would be seen.")

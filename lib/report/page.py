@@ -4,9 +4,10 @@ Reads what `Run` and the runner left (figures/TAG, data/runs/TAG) and computes n
 missing or damaged is named on the page; it never stops the page.
 """
 
+import os
 import re
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +24,12 @@ def write_page(tag: str) -> Path:
 
     Returns the page's path. ValueError for a tag without a run.
     """
-    with ProcessPoolExecutor() as pool:
-        records = list(pool.map(_with_copies, read_run(tag)))
+    records = read_run(tag)
+    try:
+        with ProcessPoolExecutor(min(len(records), os.cpu_count() or 1)) as pool:
+            records = list(pool.map(_with_copies, records))
+    except BrokenExecutor:  # a process was killed, for memory most likely: one at a time
+        records = [_with_copies(record) for record in records]
     scale, cohort, seed = parts_of(tag)
     papers = [record.content for record in records]
     revisions = _newest_first([made for record in records for made in record.made])
