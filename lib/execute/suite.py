@@ -16,7 +16,7 @@ from lib.execute.arguments import Arguments, parse
 from lib.execute.state import CODE, Notebook, plan, tag
 from lib.paper import root
 
-_LOOK = 0.2  # seconds between two looks at the records
+_LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
 _GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
 _NODES, _NODE_THREADS = 50, 4  # of a cluster: jobs at a time, and threads of each where the profile does not say
 
