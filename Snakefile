@@ -51,8 +51,6 @@ rule notebook:
         paper="[^/]+",
         notebook="(?!01_)[^/]+",
     threads: int(config["threads"])
-    resources:
-        lanes=1,
     priority: lambda wildcards: waiting[asked(wildcards)]  # short notebooks, for which none waits, fill up the end
     params:
         python=sys.executable,
@@ -68,8 +66,6 @@ rule notebook:
 
 
 use rule notebook as train with:
-    resources:
-        lanes=config["lanes"],  # it forks a process for every core: beside another one both are slower
     wildcard_constraints:
         tag="[^/]+",
         paper="[^/]+",

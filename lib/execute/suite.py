@@ -105,9 +105,6 @@ class _Run:
         self.jobs = arguments.jobs or (max(1, min(4, self.cores, max(2, self.cores // 4))) if self.is_local else _NODES)
         # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
         self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
-        # On a CPU a training notebook forks for every core (run_ahead), and four busy processes on two cores take a
-        # sixth longer than two after two; a smoke run trains nothing worth it, and on a GPU two trainings fit.
-        self.trains_alone = self.is_local and arguments.scale != "smoke" and not Path("/dev/nvidiactl").exists()
         self.current = {notebook for notebook in notebooks if notebook.is_current}
         self.left = [notebook for notebook in notebooks if notebook not in self.current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
@@ -213,7 +210,6 @@ class _Run:
             "seeds": ",".join(map(str, arguments.seeds)),
             "cores": self.cores,
             "threads": self.threads,
-            "lanes": self.jobs if self.trains_alone else 1,
             "storage": int(pods),
         }
         return [
@@ -222,7 +218,6 @@ class _Run:
             *("--directory", str(CODE if pods else self.folder)),
             *("--executor", arguments.executor),
             *(("--cores", str(self.cores)) if self.is_local else ("--jobs", str(self.jobs))),
-            *(("--resources", f"lanes={self.jobs}") if self.is_local else ()),
             *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
             *("--scheduler", "greedy", "--keep-going", "--nocolor"),
             # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
