@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
+import IPython.display
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -101,11 +103,12 @@ class Run:
             )
         return path
 
-    def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> Figure:
+    def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
 
         `n` says how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers
-        and nothing of this run, and its stamp says so. Returns the figure, its layout kept as saved.
+        and nothing of this run, and its stamp says so. In a notebook the PNG is shown, and the figure closed, so that
+        the kernel does not draw it again.
         """
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
@@ -120,11 +123,14 @@ class Run:
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
             _save_png(figure, path, about | {"Description": json.dumps(facts)})
-        figure.set_layout_engine("none")  # laid out once: the PDF and the notebook show the places of the PNG
+        figure.set_layout_engine("none")  # laid out once: the PDF has the places of the PNG
         with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
         self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
-        return figure
+        plt.close(figure)
+        if IPython.get_ipython():
+            about = {"retina": True, "alt": self.paper.items[item].shows}
+            IPython.display.display(IPython.display.Image(filename=str(self._product(item, "png")), **about))
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.

@@ -116,7 +116,8 @@ def test_a_png_has_few_colours_where_nobody_sees_it(suite, kind, mode):
 
 
 def test_the_stamp_says_that_no_patient_and_no_meaning_is_in_a_smoke_phantom(suite):
-    figure = Run("09_nobody", "smoke", "phantom", 0).figure("fig1", draw(), n=3)
+    figure = draw()
+    Run("09_nobody", "smoke", "phantom", 0).figure("fig1", figure, n=3)
     stamp = figure.texts[-1].get_text()
     assert "these numbers mean nothing" in stamp
     assert "no patient" in stamp
@@ -129,6 +130,20 @@ def test_the_same_figure_is_the_same_file(suite):
         run.figure("fig1", draw(), n=3)
         files.append([(suite / f"figures/demo-phantom/09_nobody/fig1.{s}").read_bytes() for s in ("png", "pdf")])
     assert files[0] == files[1]
+
+
+def test_a_notebook_shows_a_figure_once(suite, monkeypatch):
+    """A figure that stays open is drawn again by the kernel, at the end of the cell."""
+    shown = []
+    monkeypatch.setattr("IPython.get_ipython", lambda: True)
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure, _ = plt.subplots()
+    returned = Run("09_nobody", "demo", "phantom", 0).figure("fig1", figure, n=3)
+    assert returned is None
+    assert not plt.fignum_exists(figure.number)
+    (image,) = shown
+    assert image.data == (suite / "figures/demo-phantom/09_nobody/fig1.png").read_bytes()
+    assert image.alt == "a line"
 
 
 def test_a_table_keeps_raw_numbers_and_typesets_booktabs(suite):
