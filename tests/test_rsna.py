@@ -100,5 +100,5 @@ def test_without_pydicom_the_command_is_named(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'private-image-sharing\[data\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[data\]'"):
         rsna.read_film(tmp_path / "a.dcm", 256)
