@@ -121,6 +121,13 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
             images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
     patients = cohort.id.astype(str)
     sides = np.full(len(rows), min(high, wide))
+    darkest, brightest = images.min(), images.max()
+    if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # rounded, a handful of grey levels
+        pixels = [low + of * (top - low) / 255 for of in (darkest, brightest)]
+        raise ValueError(
+            f"{cohort.name}: all pixels lie from {pixels[0]:g} to {pixels[1]:g}, and the file's value range is "
+            f"{low:g} to {top:g}; set value_range to what the pixels are given in"
+        )
     return OpenedImages(images, patients[rows], names, sides, True, np.unique(patients), len(cohort), tuple(rules))
 
 
@@ -134,11 +141,6 @@ def _require_range(block: np.ndarray, limits: tuple[float, float], name: str, im
             f"{name}, image {images[i]}: pixels from {least[i]:g} to {most[i]:g}, and the file's value range is "
             f"{low:g} to {top:g}; set value_range, or convert the images to uint8"
         )
-    if most.max() - least.min() < 0.02 * (top - low):
-        raise ValueError(
-            f"{name}, image {images[0]} and those after it: all pixels lie from {least.min():g} to {most.max():g}, and "
-            f"the file's value range is {low:g} to {top:g}; set value_range to what the pixels are given in"
-        )
 
 
 def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator) -> OpenedImages:
@@ -151,9 +153,8 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
     rules = [f"{counted(len(every) - len(files), 'other file')} passed over"] * (len(every) > len(files))
     of = None if not table else _patients_of(files, folder, Path(table))
     # Who is in a DICOM file stands in its header; reading all headers of a large set takes longer than the audit.
-    rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng)
-    if of is None:
-        drawn = [f"{rule.replace('by patient', 'by file')}, nor were their patients compared" for rule in drawn]
+    by = "file, whose patients were not compared" if of is None else "patient"
+    rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng, by=by)
     images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
     for row in rows:
         name = files[row].relative_to(folder).as_posix()
@@ -181,14 +182,16 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
     )  # fmt: skip
 
 
-def _drawn(patients: np.ndarray, most: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+def _drawn(
+    patients: np.ndarray, most: int, rng: np.random.Generator, *, by: str = "patient"
+) -> tuple[np.ndarray, list[str]]:
     """Rows of whole patients in random order up to `most` images, ascending, and the rule if not all are there."""
     if len(patients) <= most:
         return np.arange(len(patients)), []
     code = np.unique(patients, return_inverse=True)[1]
     turn = rng.permutation(code.max() + 1)[code]
     rows = np.sort(np.argsort(turn, kind="stable")[:most])
-    return rows, [f"{most:,} of {len(patients):,} images drawn at random, by patient; the others were not looked at"]
+    return rows, [f"{most:,} of {len(patients):,} images drawn at random, by {by}; the others were not looked at"]
 
 
 def _size_rule(shapes: set[tuple[int, int]], size: int) -> list[str]:
