@@ -5,7 +5,10 @@ batch normalisation are Keras's; convolutions are padded alike on both sides, wh
 end. Both take grey images in [-1, 1].
 """
 
+import torch
 from torch import Tensor, nn
+
+from lib.models.convolving import Convolution
 
 _DENSE = 32
 _SLOPE = 0.2
@@ -26,12 +29,12 @@ class Recogniser(nn.Module):
             raise ValueError(f"The image size {image_size} is not a multiple of 16, as four halvings need.")
         layers = []
         for inputs, kernel in ((1, 5), (width, 5), (width, 3), (width, 3)):
-            layers += [nn.Conv2d(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+            layers += [Convolution(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
             layers += [_norm(width, momentum), nn.MaxPool2d(3, 2, ceil_mode=True)]
         dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, _DENSE), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, *dense, nn.Dropout(0.25))
         self.head = nn.Linear(_DENSE, classes)
-        self.apply(initialise)
+        self.apply(initialise).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images))
@@ -50,12 +53,12 @@ class Embedding(nn.Module):
         layers, inputs = [], 1
         for level, kernel in enumerate((5, 5, 3, 3)):
             outputs = width * 2**level
-            layers += [nn.Conv2d(inputs, outputs, kernel, 2, kernel // 2), _norm(outputs, momentum)]
+            layers += [Convolution(inputs, outputs, kernel, 2, kernel // 2), _norm(outputs, momentum)]
             layers += [nn.LeakyReLU(_SLOPE, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, dimensions)
-        self.apply(initialise)
+        self.apply(initialise).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images).mean(dim=(2, 3)))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from lib.models.convolving import Convolution
+
 
 class SmallCNN(nn.Module):
     """(n, 1, s, s) float images -> (n, classes) logits; 14,594 parameters, whatever the size (32 or 64 px, say).
@@ -16,7 +18,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         layers = []
         for inputs, outputs, kernel in ((1, 16, 5), (16, 32, 3), (32, 32, 3)):
-            layers += [nn.Conv2d(inputs, outputs, kernel, 2, kernel // 2), nn.GroupNorm(4, outputs), nn.ReLU()]
+            layers += [Convolution(inputs, outputs, kernel, 2, kernel // 2), nn.GroupNorm(4, outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(64, classes)
 

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 from torch.func import functional_call, grad, vmap
 
+from lib.models.convolving import Convolution
+
 
 class FlatParameters:
     """The trainable parameters of `model` as one leaf, `vector` (p,), that shares their memory.
@@ -113,7 +115,7 @@ def _layers(flat: FlatParameters, inputs: Tensor, labels: Tensor, loss: Callable
 
     rules = GradSampleHooks.GRAD_SAMPLERS
     for layer in flat.layers:
-        if type(layer) not in rules:
+        if type(layer) not in rules and not _is_plain_convolution(layer):
             raise ValueError(f"No per-sample rule for the layer {type(layer).__name__}: choose engine='vmap'.")
     calls = []
 
@@ -163,7 +165,7 @@ def _layers(flat: FlatParameters, inputs: Tensor, labels: Tensor, loss: Callable
 
 def _is_plain_convolution(layer: nn.Module) -> bool:
     return (
-        type(layer) is nn.Conv2d
+        type(layer) in (nn.Conv2d, Convolution)
         and layer.groups == 1
         and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
