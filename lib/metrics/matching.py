@@ -1,0 +1,64 @@
+"""Patients dealt out to a training and a held-out side that are alike, and strangers who are like the held-out ones.
+
+Matching, as in case-control studies: dealt at random, a few dozen patients a side differ by chance in what attacks
+react to, and an attack then accuses people whom nobody copied.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+
+class Sides(NamedTuple):
+    """Rows of images, no patient on two sides but for `known`."""
+
+    train: np.ndarray
+    heldout: np.ndarray
+    known: np.ndarray  # further images of the patients of both sides, which an attacker may hold
+    independent: np.ndarray  # as many as train, of strangers matched with the held-out patients
+    validation: np.ndarray  # of further strangers
+
+
+def deal(
+    images: ArrayLike, patients: ArrayLike, *, view: ArrayLike, finding: ArrayLike, each: int, validation: int,
+    rng: np.random.Generator, most: int = 2,
+) -> Sides:  # fmt: skip
+    """Deal out images (n, s, s) of `patients` (n,): `each` patients a side at most, `most` images of each at most.
+
+    view, finding: (n,) 0 or 1. Suspects have two images or more, and one at least is left for `known`. Sorted by view,
+    finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by
+    a coin. Strangers are assigned to the held-out patients so that the sum of distances in these three, the last in
+    standard deviations, is least; where one has fewer images, more strangers follow at random. validation: so many
+    images of the rest, at most. ValueError where fewer than two patients have two images, or nobody is left.
+    """
+    order = np.lexsort((rng.random(len(patients)), patients))
+    images, patients, view, finding = (np.asarray(of)[order] for of in (images, patients, view, finding))
+    people, first, count = np.unique(patients, return_index=True, return_counts=True)
+    several = np.flatnonzero(count > 1)
+    each = min(each, len(several) // 2)
+    if each == 0 or len(people) == 2 * each:
+        raise ValueError(f"{len(several)} of {len(people)} patients have two images: give two at least, and others")
+    place = np.arange(len(patients)) - np.repeat(first, count)
+    offered = place < np.minimum(most, np.repeat(np.maximum(count - 1, 1), count))
+    odd = np.square(images - images.mean(axis=0)).mean(axis=(1, 2))
+    owner = np.searchsorted(people, patients[offered])
+    view, finding, odd = (np.bincount(owner, of[offered]) / np.bincount(owner) for of in (view, finding, odd))
+    suspects = rng.permutation(several)[: 2 * each]
+    suspects = suspects[np.lexsort((odd[suspects], finding[suspects].round(), view[suspects].round()))].reshape(-1, 2)
+    train, heldout = people[rng.permuted(suspects, axis=1)].T
+    suspects = people[suspects.ravel()]
+    others = rng.permutation(np.setdiff1d(people, suspects))
+    traits = np.stack([view, finding, odd / (odd.std() or 1)], axis=1)
+    apart = cdist(*(traits[np.searchsorted(people, of)] for of in (heldout, others)))
+    alike = linear_sum_assignment(apart)[1]
+    turn = np.full(len(people), -1)
+    turn[np.searchsorted(people, np.append(others[alike], np.delete(others, alike)))] = np.arange(len(others))
+    turn = np.where(offered, np.repeat(turn, count), -1)
+    ranked = np.argsort(turn, kind="stable")[(turn < 0).sum() :]
+    rows = [np.flatnonzero(np.isin(patients, side) & offered) for side in (train, heldout)]
+    rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered), ranked[: len(rows[0])]]
+    rows += [ranked[~np.isin(patients[ranked], patients[rows[3]])][:validation]]
+    return Sides(*(order[of] for of in rows))

@@ -1,0 +1,125 @@
+"""Patients dealt out: nobody on two sides, sides that are alike, and attacks that do not accuse strangers."""
+
+import numpy as np
+import pytest
+
+from lib.metrics.attacks import density_attack, pairwise_attack
+from lib.metrics.density_ratio import density_ratio_attack
+from lib.metrics.linkage import link
+from lib.metrics.matching import deal
+from lib.metrics.privacy import memorisation_test
+from lib.metrics.weighted import WeightedAuroc
+from lib.phantoms import chest
+from lib.seeding import numpy_generator
+
+
+def _people(seed, people=60, films=4.0, size=8):
+    """Images whose brightness is their patient's, with a view and a finding each."""
+    rng = numpy_generator(seed, "test")
+    count = 1 + rng.poisson(films - 1, people)
+    who = rng.permutation(np.repeat(np.arange(people) + 100, count))
+    level = rng.normal(0, 3, people)[who - 100]
+    images = level[:, None, None] + rng.normal(size=(len(who), size, size))
+    return images, who, rng.integers(0, 2, len(who)), rng.integers(0, 2, people)[who - 100]
+
+
+def _deal(seed, **options):
+    images, who, view, finding = _people(seed)
+    options = {"each": 12, "validation": 20, "rng": numpy_generator(seed, "deal")} | options
+    return images, who, deal(images, who, view=view, finding=finding, **options)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
+    _, who, sides = _deal(seed)
+    people = {name: set(who[of]) for name, of in sides._asdict().items()}
+    assert len(people["train"]) == len(people["heldout"]) == 12
+    for one in ("train", "heldout", "independent", "validation"):
+        for other in ("train", "heldout", "independent", "validation"):
+            assert one == other or not people[one] & people[other]
+    rows = np.concatenate(sides)
+    assert len(np.unique(rows)) == len(rows)
+    assert people["known"] == people["train"] | people["heldout"]  # every suspect leaves one image at least
+    for name in ("train", "heldout", "independent", "validation"):
+        assert np.unique(who[getattr(sides, name)], return_counts=True)[1].max() <= 2
+    assert len(sides.independent) == len(sides.train)
+    assert len(sides.validation) == 20
+
+
+def test_every_image_of_a_suspect_is_offered_or_known():
+    _, who, sides = _deal(0)
+    suspects = np.isin(who, who[np.concatenate([sides.train, sides.heldout])])
+    assert sorted(np.concatenate(sides[:3])) == sorted(np.flatnonzero(suspects))
+
+
+def test_the_same_generator_deals_the_same_whatever_the_types():
+    images, who, view, finding = _people(5)
+    options = {"each": 10, "validation": 9}
+    first = deal(images, who, view=view, finding=finding, rng=numpy_generator(1, "deal"), **options)
+    again = deal(
+        images.tolist(), who.tolist(), view=view.tolist(), finding=finding, rng=numpy_generator(1, "deal"), **options
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_matched_sides_are_more_alike_than_sides_dealt_at_random():
+    gaps, far = {"matched": [], "random": []}, {"matched": [], "random": []}
+    for seed in range(20):
+        images, who, *_ = _people(seed)
+        flat = np.zeros(len(who))  # then patients are matched by their distance from the mean image alone
+        rng = numpy_generator(seed, "deal")
+        sides = deal(images, who, view=flat, finding=flat, each=12, validation=20, rng=rng)
+        odd, rng = np.square(images - images.mean(axis=0)).mean(axis=(1, 2)), numpy_generator(seed, "random")
+        of = {name: np.array([odd[who == i].mean() for i in set(who[rows])]) for name, rows in sides._asdict().items()}
+        both = rng.permutation(np.concatenate([of["train"], of["heldout"]]))
+        others = np.array([odd[who == i].mean() for i in set(who) - set(who[np.concatenate(sides[:2])])])
+        gaps["matched"].append(abs(of["train"].mean() - of["heldout"].mean()))
+        gaps["random"].append(abs(both[:12].mean() - both[12:].mean()))
+        far["matched"].append(abs(of["independent"].mean() - of["heldout"].mean()))
+        far["random"].append(abs(rng.permutation(others)[:12].mean() - of["heldout"].mean()))
+    assert np.mean(gaps["matched"]) < 0.5 * np.mean(gaps["random"])
+    assert np.mean(far["matched"]) < 0.5 * np.mean(far["random"])
+
+
+def test_fewer_patients_than_asked_for_are_all_dealt_out():
+    _, who, sides = _deal(0, each=1000)
+    several = (np.unique(who, return_counts=True)[1] > 1).sum()
+    assert len(set(who[sides.train])) == len(set(who[sides.heldout])) == several // 2
+
+
+@pytest.mark.parametrize("who", [[1, 2, 3, 4], [1, 1, 2, 3], [1, 1, 2, 2]])
+def test_too_few_patients_are_refused(who):
+    with pytest.raises(ValueError, match="patients have two images"):
+        deal(np.zeros((4, 4, 4)), who, view=[0] * 4, finding=[0] * 4, each=1, validation=1, rng=numpy_generator(0, "x"))
+
+
+def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
+    """Over many cohorts the mean AUROC of each attack on strangers is .5."""
+    found = []
+    for seed in range(14):
+        rng = numpy_generator(seed, "films")
+        drawn = chest.draw(patients=84, films=4.0, image_size=16, rng=rng)
+        ill = drawn.dis[:, 0]
+        sides = deal(drawn.images[:], drawn.id, view=drawn.view, finding=ill, each=20, validation=40, rng=rng)
+        pixels = {name: drawn.images[:][of].reshape(len(of), -1) / 255 for name, of in sides._asdict().items()}
+        suspects = np.concatenate([pixels["train"], pixels["heldout"]])
+        who = drawn.id[np.concatenate(sides[:2])]
+        member, made = np.arange(len(who)) < len(sides.train), pixels["independent"]
+        memory = memorisation_test(
+            train=pixels["train"], heldout=pixels["heldout"], synthetic=made, similarity="correlation", rng=rng, draws=2
+        )
+        scores = [
+            pairwise_attack(suspects, made).scores,
+            density_attack(suspects, made, quantile=1 / len(suspects)).scores,
+            np.concatenate([memory.member, memory.nonmember]),
+            density_ratio_attack(suspects, synthetic=made, reference=pixels["validation"]),
+        ]
+        held = {"others": (pixels["known"], drawn.id[sides.known])}
+        held["own"] = np.concatenate([suspects, pixels["known"]]), np.append(who, drawn.id[sides.known])
+        for images, owners in held.values():
+            linked = link(made, known=images, people=owners)
+            scores.append(linked.scores[np.searchsorted(linked.people, who)])
+        found.append(WeightedAuroc(member, np.stack(scores, axis=1))(np.ones((1, len(who)), dtype=np.int64))[0])
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / len(found) ** 0.5
+    assert (error < 0.03).all()
+    assert (np.abs(mean - 0.5) < 3.5 * error).all()
