@@ -43,11 +43,14 @@ def main():
     expected = round(args.images * rate)
     with seeding.initialising(0):
         model = SmallCNN()
+        peer = copy.deepcopy(model)
+        peer.layers[0] = torch.nn.Conv2d(1, 16, 5, 2, 2)  # Opacus' rules go by the exact type of a layer
         images = torch.randn(expected, 1, args.size, args.size).to(device)
+    peer.load_state_dict(model.state_dict())
     labels = torch.arange(expected, device=device) % 2
     steps = {"ours": ours(model, args, rate, device)}
     for name, make in PLAIN.items():
-        steps[name] = make(copy.deepcopy(model).to(device), images, labels)
+        steps[name] = make(copy.deepcopy(peer).to(device), images, labels)
 
     seconds = {name: [] for name in steps}
     for turn in range(args.rounds + 2):

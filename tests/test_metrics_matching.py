@@ -81,8 +81,57 @@ def test_matched_sides_are_more_alike_than_sides_dealt_at_random():
     assert np.mean(far["matched"]) < 0.5 * np.mean(far["random"])
 
 
+@pytest.mark.parametrize("trait", ["view", "finding"])
+def test_sides_and_strangers_are_matched_by_view_and_finding(trait):
+    """Half of the patients have it, in all of their images: pairs agree but for one, and so do most strangers."""
+    apart, far = [], []
+    for seed in range(10):
+        images, who, *_ = _people(seed, people=90)
+        has = (who % 2).astype(int)
+        given = {"view": np.zeros(len(who), int), "finding": np.zeros(len(who), int)} | {trait: has}
+        sides = deal(images, who, **given, each=20, validation=10, rng=numpy_generator(seed, "deal"))
+        share = [np.mean(np.unique(who[rows]) % 2) for rows in (sides.train, sides.heldout)]
+        apart.append(abs(share[0] - share[1]))
+        far.append(abs(has[sides.independent].mean() - has[sides.heldout].mean()))
+    assert max(apart) <= 1 / 20 + 1e-9  # at random .16 on average
+    assert np.mean(far) < 0.08
+
+
+def test_dropping_surplus_images_of_strangers_leans_towards_no_view():
+    """Suspects with two images offer one, strangers with many offer two: half of those are left out."""
+    gap = []
+    for seed in range(150):
+        rng = numpy_generator(seed, "films")
+        count = np.where(np.arange(40) < 20, 2, 6)
+        count = rng.permuted(count)
+        who = np.repeat(np.arange(40), count)
+        view = np.repeat(np.arange(40) % 2, count)
+        images = rng.normal(size=(len(who), 4, 4))
+        sides = deal(images, who, view=view, finding=view, each=8, validation=0, rng=rng)
+        gap.append(view[sides.independent].mean() - view[sides.heldout].mean())
+    assert abs(np.mean(gap)) < 3.5 * np.std(gap, ddof=1) / len(gap) ** 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"view": [0, 1]}, "rows: give as many"), ({"finding": [0.0, np.nan] * 30}, "finding holds NaN"),
+        ({"each": 0}, "each is 0"), ({"most": 0}, "most 0"), ({"each": 29}, "strangers have"),
+    ],
+)  # fmt: skip
+def test_input_that_does_not_fit_is_refused_in_a_sentence(changed, message):
+    who = np.repeat(np.arange(30), [2] * 30)
+    given = {"view": who % 2, "finding": who % 2, "each": 5, "validation": 5} | changed
+    if changed == {"each": 29}:  # 29 pairs of suspects need 58 people, and two strangers are left
+        who = np.append(np.repeat(np.arange(58), 3), [58, 59])
+        given |= {"view": who % 2, "finding": who % 2}
+    with pytest.raises(ValueError, match=message):
+        deal(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
+
+
 def test_fewer_patients_than_asked_for_are_all_dealt_out():
-    _, who, sides = _deal(0, each=1000)
+    images, who, view, finding = _people(0, films=1.5)
+    sides = deal(images, who, view=view, finding=finding, each=1000, validation=0, rng=numpy_generator(0, "deal"))
     several = (np.unique(who, return_counts=True)[1] > 1).sum()
     assert len(set(who[sides.train])) == len(set(who[sides.heldout])) == several // 2
 

@@ -16,7 +16,7 @@ from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.page import write_page
 from lib.report.readme import parts_of_readme, scorecard_table
-from lib.report.records import VERDICTS, read_run
+from lib.report.records import VERDICTS, as_text, read_run, rounded
 from lib.run import Run
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
@@ -190,6 +190,22 @@ def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     assert "05_utility" not in page.parts["01_first--fig2_pairs"]
     assert "C5 five gain – – ≥ 0.1 – not run made by 04_privacy_pairs deviations 1 " in page.text
     assert "○ not testable here because" in page.text
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((2.9e-15, 0, -1e-16), ["2.9e−15", "0", "−1.0e−16"]), ((0.002, -0.0001), ["0.0020", "−0.0001"]),
+        ((0, 0), ["0.000", "0.000"]), ((0.5, 2e-15), ["0.500", "0.000"]), ((1e-4, 5e-5), ["0.00010", "0.00005"]),
+    ],
+)  # fmt: skip
+def test_numbers_fit_their_column(values, shown):
+    assert rounded(*values) == shown
+
+
+def test_what_a_paper_leaves_unknown_has_its_place_in_a_list():
+    assert as_text([None, 0.125, -0.159]) == "–, 0.125, −0.159"
+    assert as_text(None) == ""
 
 
 def test_the_scorecard_stands_on_top_with_all_papers_together(page):

@@ -31,11 +31,16 @@ def deal(
     view, finding: (n,) 0 or 1. Suspects have two images or more, and one at least is left for `known`. Sorted by view,
     finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by
     a coin. Strangers are assigned to the held-out patients so that the sum of distances in these three, the last in
-    standard deviations, is least; where one has fewer images, more strangers follow at random. validation: so many
-    images of the rest, at most. ValueError where fewer than two patients have two images, or nobody is left.
+    standard deviations, is least; where these have fewer images than the training side, more strangers follow at
+    random, and where they have more, random ones are left out. validation: so many images of the rest, at most.
+    ValueError for columns of other lengths, NaN, numbers below 1, fewer than two patients with two images, or
+    strangers with fewer images than the training side.
     """
+    images, patients, view, finding = _checked(images, patients, view, finding)
+    if each < 1 or most < 1 or validation < 0:
+        raise ValueError(f"each is {each}, most {most}, validation {validation}: give 1, 1 and 0 at least")
     order = np.lexsort((rng.random(len(patients)), patients))
-    images, patients, view, finding = (np.asarray(of)[order] for of in (images, patients, view, finding))
+    patients, view, finding = (of[order] for of in (patients, view, finding))
     people, first, count = np.unique(patients, return_index=True, return_counts=True)
     several = np.flatnonzero(count > 1)
     each = min(each, len(several) // 2)
@@ -43,9 +48,8 @@ def deal(
         raise ValueError(f"{len(several)} of {len(people)} patients have two images: give two at least, and others")
     place = np.arange(len(patients)) - np.repeat(first, count)
     offered = place < np.minimum(most, np.repeat(np.maximum(count - 1, 1), count))
-    odd = np.square(images - images.mean(axis=0)).mean(axis=(1, 2))
-    owner = np.searchsorted(people, patients[offered])
-    view, finding, odd = (np.bincount(owner, of[offered]) / np.bincount(owner) for of in (view, finding, odd))
+    owner, odd = np.searchsorted(people, patients[offered]), _from_the_mean(images, order[offered])
+    view, finding, odd = (np.bincount(owner, of) / np.bincount(owner) for of in (view[offered], finding[offered], odd))
     suspects = rng.permutation(several)[: 2 * each]
     suspects = suspects[np.lexsort((odd[suspects], finding[suspects].round(), view[suspects].round()))].reshape(-1, 2)
     train, heldout = people[rng.permuted(suspects, axis=1)].T
@@ -59,6 +63,30 @@ def deal(
     turn = np.where(offered, np.repeat(turn, count), -1)
     ranked = np.argsort(turn, kind="stable")[(turn < 0).sum() :]
     rows = [np.flatnonzero(np.isin(patients, side) & offered) for side in (train, heldout)]
-    rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered), ranked[: len(rows[0])]]
+    rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered)]
+    count, matched = len(rows[0]), (turn[ranked] < len(alike)).sum()
+    if len(ranked) < count:
+        raise ValueError(f"strangers have {len(ranked)} images and the training side {count}: deal out fewer patients")
+    if matched > count:  # whose image goes must not depend on the order in which patients were paired
+        rows += [ranked[np.sort(rng.permutation(matched)[:count])]]
+    else:
+        rows += [ranked[:count]]
     rows += [ranked[~np.isin(patients[ranked], patients[rows[3]])][:validation]]
     return Sides(*(order[of] for of in rows))
+
+
+def _checked(images, patients, view, finding) -> list[np.ndarray]:
+    columns = [np.asarray(of) for of in (images, patients, view, finding)]
+    if len({len(of) for of in columns}) > 1:
+        raise ValueError(f"images, patients, view and finding have {[len(of) for of in columns]} rows: give as many")
+    for name, of in zip(("patients", "view", "finding"), columns[1:], strict=True):
+        if of.dtype.kind == "f" and np.isnan(of).any():
+            raise ValueError(f"{name} holds NaN: leave those images out")
+    return columns
+
+
+def _from_the_mean(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean squared distance (m,) of the images `rows` (m,) from the mean of all, some at a time: float64 is large."""
+    mean = images.mean(axis=0)
+    parts = [np.square(images[rows[i : i + 512]] - mean).mean(axis=(1, 2)) for i in range(0, len(rows), 512)]
+    return np.concatenate(parts)

@@ -27,15 +27,18 @@ def spread(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scal
 
 
 class Convolution(nn.Conv2d):
-    """nn.Conv2d, whose gradient with respect to grey images on a CPU takes a quarter of the time.
+    """nn.Conv2d, whose gradient with respect to a batch of grey images is faster on a CPU.
 
     Torch's own leaves all vector units but one idle, as such an image has one channel. Here the pixels of a block of
-    4 x 4 are 16 channels of a plain convolution. Meant for the first layer of a network that others are trained
-    through; elsewhere it is nn.Conv2d.
+    4 x 4 are 16 channels of a plain convolution: with frozen weights, at 32 px, forward and back take .3 to .75 of
+    torch's time. Meant for the first layer of a frozen network that others are trained through: where the weights
+    are trained too, their gradient is computed even if it is not asked for. Images that ask for a gradient cannot be
+    mapped by torch.func; for all else it is nn.Conv2d.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._is_of_grey and x.requires_grad and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        fast = self._is_of_grey and x.ndim == 4 and x.requires_grad and x.device.type == "cpu"
+        if fast and not torch.is_autocast_enabled("cpu"):
             return _Grey.apply(x, self.weight, self.bias, self.stride[0], self.padding[0])
         return super().forward(x)
 

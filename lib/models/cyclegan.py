@@ -7,8 +7,6 @@ images. The grey levels are in [-1, 1].
 
 from torch import Tensor, nn
 
-from lib.models.convolving import Convolution
-
 
 class Translator(nn.Module):
     """(n, channels, h, w) -> the same shape in [-1, 1], h and w multiples of 4; 11,378,179 parameters as published.
@@ -57,7 +55,7 @@ class PatchCritic(nn.Module):
 
     def __init__(self, channels: int = 1, width: int = 64, depth: int = 3):
         super().__init__()
-        layers = [Convolution(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        layers = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         widths = [width * min(2**level, 8) for level in range(depth + 1)]
         for level, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False), 1):
             layers += [nn.Conv2d(inputs, outputs, 4, 2 if level < depth else 1, 1), nn.InstanceNorm2d(outputs)]

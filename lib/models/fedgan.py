@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.convolving import Convolution
-
 SIZES = (16, 32, 64, 128, 256)
 NORMS = ("instance", "none")
 _SLOPE = 0.2
@@ -61,7 +59,7 @@ class Discriminator(nn.Module):
         channels = _channels(image_size, width)
         layers = []
         for before, after in zip([1, *channels], channels, strict=False):
-            layers += [Convolution(before, after, 4, 2, 1, bias=False)]
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False)]
             layers += [nn.InstanceNorm2d(after, affine=True)] if norm == "instance" else []
             layers += [nn.LeakyReLU(_SLOPE)]
         self.layers = nn.Sequential(*layers)

@@ -219,17 +219,19 @@ def _ranges(numbers: list[int]) -> str:
 
 
 def as_text(value) -> str:
-    """A value of paper.yaml in words, with true minus signs; None is empty."""
+    """A value of paper.yaml in words, with true minus signs; None is empty, or – among others in a list."""
     if isinstance(value, dict):
         return "; ".join(f"{key} {as_text(v)}" for key, v in value.items())
     if isinstance(value, list):
-        return ", ".join(map(as_text, value))
+        return ", ".join("–" if v is None else as_text(v) for v in value)
     return "" if value is None else re.sub(r"(?<!\w)-(?=\d)", "−", str(value)).replace(">=", "≥").replace("<=", "≤")
 
 
 def rounded(*values: float) -> list[str]:
-    """Numbers with the same decimals: three, more where all are below 0.01, none from 1,000."""
+    """Numbers with the same decimals: three, more where all are below 0.01, none from 1,000; 2.9e−15 below 0.0001."""
     largest = max(map(abs, values))
+    if 0 < largest < 1e-4:
+        return [f"{value:.1e}".replace("-", "−") if value else "0" for value in values]
     places = 0 if largest >= 1000 else 3 if largest >= 0.01 or not largest else 1 - math.floor(math.log10(largest))
     return [f"{value:,.{places}f}".replace("-", "−") for value in values]
 

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib import seeding
-from lib.models.convolving import Convolution
 from lib.models.dcgan import Generator
 from lib.training.batches import Examples
 from lib.training.per_sample import FlatParameters
@@ -185,7 +184,7 @@ def _discriminator(image_size: int, width: int) -> nn.Module:
     layers, before = [], 1
     while image_size > 4:
         after = width if before == 1 else 2 * width
-        layers += [Convolution(before, after, 5 if before == 1 else 3, 2, 2 if before == 1 else 1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(before, after, 5 if before == 1 else 3, 2, 2 if before == 1 else 1), nn.LeakyReLU(0.2)]
         image_size, before = image_size // 2, after
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * before, 2))
 
