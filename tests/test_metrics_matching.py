@@ -116,16 +116,20 @@ def test_dropping_surplus_images_of_strangers_leans_towards_no_view():
     ("changed", "message"),
     [
         ({"view": [0, 1]}, "rows: give as many"), ({"finding": [0.0, np.nan] * 30}, "finding holds NaN"),
-        ({"each": 0}, "each is 0"), ({"most": 0}, "most 0"), ({"each": 29}, "strangers have"),
+        ({"each": 0}, "each is 0"), ({"most": 0}, "most 0"),
     ],
 )  # fmt: skip
 def test_input_that_does_not_fit_is_refused_in_a_sentence(changed, message):
     who = np.repeat(np.arange(30), [2] * 30)
     given = {"view": who % 2, "finding": who % 2, "each": 5, "validation": 5} | changed
-    if changed == {"each": 29}:  # 29 pairs of suspects need 58 people, and two strangers are left
-        who = np.append(np.repeat(np.arange(58), 3), [58, 59])
-        given |= {"view": who % 2, "finding": who % 2}
     with pytest.raises(ValueError, match=message):
+        deal(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
+
+
+def test_strangers_with_too_few_images_are_refused():
+    who = np.append(np.repeat(np.arange(58), 3), [58, 59])  # 29 patients a side, and two strangers of one image
+    given = {"view": who % 2, "finding": who % 2, "each": 29, "validation": 5}
+    with pytest.raises(ValueError, match="strangers have 2 images and the training side 58"):
         deal(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
 
 

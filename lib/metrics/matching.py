@@ -64,13 +64,11 @@ def deal(
     ranked = np.argsort(turn, kind="stable")[(turn < 0).sum() :]
     rows = [np.flatnonzero(np.isin(patients, side) & offered) for side in (train, heldout)]
     rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered)]
-    count, matched = len(rows[0]), (turn[ranked] < len(alike)).sum()
-    if len(ranked) < count:
-        raise ValueError(f"strangers have {len(ranked)} images and the training side {count}: deal out fewer patients")
-    if matched > count:  # whose image goes must not depend on the order in which patients were paired
-        rows += [ranked[np.sort(rng.permutation(matched)[:count])]]
-    else:
-        rows += [ranked[:count]]
+    needed, matched = len(rows[0]), (turn[ranked] < len(alike)).sum()
+    if len(ranked) < needed:
+        raise ValueError(f"strangers have {len(ranked)} images and the training side {needed}: deal out fewer patients")
+    # Of too many at random: whose image goes must not depend on the order in which patients were paired.
+    rows += [ranked[np.sort(rng.permutation(max(needed, matched))[:needed])]]
     rows += [ranked[~np.isin(patients[ranked], patients[rows[3]])][:validation]]
     return Sides(*(order[of] for of in rows))
 

@@ -130,11 +130,8 @@ class _Grey(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         (x, weight), (stride, padding) = ctx.saved_tensors, ctx.how
         by_x = _block_by_block(gradient, weight, stride, padding, x.shape[2:]) if ctx.needs_input_grad[0] else None
-        by_weight, by_bias = None, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
-        if ctx.needs_input_grad[1]:
-            by_weight = torch.ops.aten.convolution_backward(
-                gradient, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [False, True, False]
-            )[1]
+        by_weight = _by_weight(x, gradient, weight, stride, padding, 1.0) if ctx.needs_input_grad[1] else None
+        by_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
         return by_x, by_weight, by_bias, None, None
 
 

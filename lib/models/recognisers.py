@@ -29,8 +29,7 @@ class Recogniser(nn.Module):
             raise ValueError(f"The image size {image_size} is not a multiple of 16, as four halvings need.")
         layers = []
         for inputs, kernel in ((1, 5), (width, 5), (width, 3), (width, 3)):
-            convolution = Convolution if inputs == 1 else nn.Conv2d
-            layers += [convolution(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
+            layers += [Convolution(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
             layers += [_norm(width, momentum), nn.MaxPool2d(3, 2, ceil_mode=True)]
         dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, _DENSE), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, *dense, nn.Dropout(0.25))
@@ -54,8 +53,7 @@ class Embedding(nn.Module):
         layers, inputs = [], 1
         for level, kernel in enumerate((5, 5, 3, 3)):
             outputs = width * 2**level
-            convolution = Convolution if inputs == 1 else nn.Conv2d
-            layers += [convolution(inputs, outputs, kernel, 2, kernel // 2), _norm(outputs, momentum)]
+            layers += [Convolution(inputs, outputs, kernel, 2, kernel // 2), _norm(outputs, momentum)]
             layers += [nn.LeakyReLU(_SLOPE, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers)

@@ -18,7 +18,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         layers = []
         for inputs, outputs, kernel in ((1, 16, 5), (16, 32, 3), (32, 32, 3)):
-            convolution = Convolution if inputs == 1 else nn.Conv2d
+            convolution = Convolution if inputs == 1 else nn.Conv2d  # which Opacus knows by its exact type
             layers += [convolution(inputs, outputs, kernel, 2, kernel // 2), nn.GroupNorm(4, outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(64, classes)
