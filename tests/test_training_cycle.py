@@ -63,11 +63,10 @@ def _inverts(path, seed, **options):
 
 
 def test_learns_to_invert_without_pairs(tmp_path):
-    """Without pairs and without identity, which contradicts inversion, other bijections of the domains are as good:
-    about one seed in three ends in one, at an error above 30, and which do changes with the rounding of a machine. At
-    weight 0 of the cycle every seed stays above 17."""
+    """Which seeds invert changes with the rounding of a machine: the others end in another bijection, at an error above
+    30. At weight 0 of the cycle every seed stays above 17."""
     assert np.abs(_spots(50, 2).astype(int) - _spots(50, 3)).mean() > 30  # another image of the same domain
-    assert any(max(_inverts(tmp_path / str(seed), seed)) < 15 for seed in range(4))
+    assert max(_inverts(tmp_path, 0)) < 15
 
 
 @pytest.mark.parametrize("options", [{}, {"load_size": 18, "batch": 3}, {"pool": 0, "identity": 0.0, "mirror": False}])
