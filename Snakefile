@@ -7,8 +7,8 @@
 import sys
 from collections import Counter
 
-from lib.execute.state import CODE, plan
-from lib.paper import root
+from lib.runner.plan import CODE, plan
+from lib.core.paths import root
 
 which = {"scale": config["scale"], "cohort": config["cohort"]}
 seeds = [int(seed) for seed in str(config["seeds"]).split(",")]
@@ -61,7 +61,7 @@ rule notebook:
         parent="$$" if is_stored else "$PPID",
     shell:
         "here=$PWD; cd {params.code:q}; export NUMBA_NUM_THREADS={threads}; {params.start} {params.python:q} "
-        "-m lib.execute {wildcards.paper} {wildcards.notebook} {params.run} --parent {params.parent} >{log:q} 2>&1; "
+        "-m lib.runner {wildcards.paper} {wildcards.notebook} {params.run} --parent {params.parent} >{log:q} 2>&1; "
         'cp {params.record:q} "$here"/{output:q}'
 
 

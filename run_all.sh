@@ -21,7 +21,7 @@ fi
 extras=test
 if [[ ${1:-} != test ]]; then  # a typing error is answered before anything is installed
     extras=""
-    "$python" -m lib.execute.arguments "$@" || exit $?
+    "$python" -m lib.runner.cli "$@" || exit $?
     case " $* " in *" -h "* | *" --help "*) exit ;; esac
 fi
 
@@ -32,7 +32,7 @@ is_ready() {
     if [[ -n $state && $python =~ ^("$PWD/")?\.venv/ ]]; then
         found="incomplete or out of date" && [[ $state == "$stamp" ]]
     else
-        found=$("$python" -m lib.execute.environment $extras)
+        found=$("$python" -m lib.runner.environment $extras)
     fi
 }
 if ! is_ready; then
@@ -50,4 +50,4 @@ if ! is_ready; then
 fi
 
 if [[ $extras == test ]]; then exec "$python" -m pytest "${@:2}"; fi
-exec "$python" -m lib.execute.suite "$@"
+exec "$python" -m lib.runner.suite "$@"

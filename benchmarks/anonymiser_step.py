@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib import seeding
-from lib.anonymise.cases import checked_cases
-from lib.anonymise.guides import Guides
-from lib.anonymise.redrawing import Adversaries, Weights
-from lib.models.recognisers import Embedding, Recogniser, paired_distances
-from lib.models.vaegan import VAE, Critic
+from lib.anonymise.vaegan.guidance import Guides
+from lib.anonymise.vaegan.masked_images import checked_cases
+from lib.anonymise.vaegan.pp_vaegan import Adversaries, Weights
+from lib.core import seeding
+from lib.models.classifiers.identity import Embedding, Recogniser, paired_distances
+from lib.models.gan.vaegan import VAE, Critic
 
 BAR = 0.9
 WEIGHTS = Weights(source=0.5)

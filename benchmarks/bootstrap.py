@@ -14,8 +14,8 @@ import time
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from lib.metrics.intervals import bootstrap, patient_weights
-from lib.metrics.weighted import WeightedAuprc, WeightedAuroc
+from lib.statistics.bootstrap import bootstrap, patient_weights
+from lib.statistics.weighted import WeightedAuprc, WeightedAuroc
 
 BAR, SAME = 40, 1e-12
 

@@ -13,9 +13,9 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from lib.metrics.diagnostic import closest_cut, diagnostic_bootstrap
-from lib.metrics.intervals import patient_weights
-from lib.metrics.weighted import WeightedAuroc
+from lib.metrics.utility.diagnostic import closest_cut, diagnostic_bootstrap
+from lib.statistics.bootstrap import patient_weights
+from lib.statistics.weighted import WeightedAuroc
 
 BAR, SAME = 20, 1e-12
 TEST_FILMS = 22_433

@@ -22,11 +22,11 @@ from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 from torch.func import functional_call, grad, vmap
 
-from lib import seeding
-from lib.models.small_cnn import SmallCNN
-from lib.training.batches import Examples
-from lib.training.per_sample import FlatParameters
-from lib.training.private import Mechanism, PrivateHistory
+from lib.core import seeding
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.training.dp.classifier import Mechanism, PrivateHistory
+from lib.training.dp.per_sample_gradients import FlatParameters
+from lib.training.loop.dataset import Examples
 
 BAR, SIGMA, CLIP, SMOOTHING = 1.05, 1.24, 1.0, 0.1
 

@@ -18,8 +18,8 @@ import numpy as np
 import scipy.linalg
 import torch
 
-from lib.metrics.fidelity import frechet_distance
-from lib.metrics.intervals import bootstrap_frechet
+from lib.metrics.fidelity.frechet import frechet_distance
+from lib.metrics.fidelity.intervals import bootstrap_frechet
 
 BARS = {500: 50, 5000: 3}
 SAME = 1e-6

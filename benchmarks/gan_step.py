@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib import seeding
-from lib.models.dcgan import Discriminator, Generator
-from lib.training.adversarial import Adversaries
+from lib.core import seeding
+from lib.models.gan.dcgan import Discriminator, Generator
+from lib.training.gan.dcgan import Adversaries
 
 BAR = 1.05
 

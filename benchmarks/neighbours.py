@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from lib.metrics.neighbours import nearest
+from lib.metrics.neighbours.search import nearest
 
 FAISS, SKLEARN, PRODUCT, RESIDENT = 1.0, 2.0, 1.5, 2e9
 SIZES = {"square": (10_000, 10_000, 4096), "wide": (1000, 10_000, 36_864), "large": (100_000, 100_000, 512)}

@@ -17,17 +17,17 @@ import time
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.anonymise import walk
-from lib.models.small_cnn import SmallCNN
-from lib.models.wide_resnet import WideResNet50
+from lib.anonymise.latent_walk import plan as walk
+from lib.core import seeding
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.models.classifiers.wide_resnet import WideResNet50
 
 BAR, SAME = 2, 1e-6
 CLASSIFIERS = {"small_cnn": SmallCNN, "wide_resnet": WideResNet50}
 
 
 def main():
-    from lib.models.stylegan2 import Generator
+    from lib.models.gan.stylegan2 import Generator
 
     parser = argparse.ArgumentParser()
     defaults = {"size": 32, "points": 50, "pairs": 8, "steps": 5, "rounds": 5, "threads": 2, "identities": 64}

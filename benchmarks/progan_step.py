@@ -17,9 +17,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.models.progan import Discriminator, Generator
-from lib.training.progressive import Adversaries
+from lib.core import seeding
+from lib.models.gan.progan import Discriminator, Generator
+from lib.training.gan.progan import Adversaries
 
 BAR = 0.9
 

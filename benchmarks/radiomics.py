@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from lib.metrics.radiomics import RADIOMICS_FEATURES, radiomics
+from lib.metrics.fidelity.radiomics import RADIOMICS_FEATURES, radiomics
 
 ORACLES = Path(__file__).parents[1] / "tests" / "oracles"
 ROUNDS = 5

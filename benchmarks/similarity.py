@@ -15,7 +15,7 @@ import time
 
 import torch
 
-from lib.metrics.similarity import SIGMA, WINDOW, ms_ssim
+from lib.metrics.diversity.ms_ssim import SIGMA, WINDOW, ms_ssim
 
 BAR, SAME = 2.5, 1e-6
 

@@ -21,9 +21,10 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from lib import seeding
-from lib.models import convolving, stylegan2
-from lib.training.stylegan import Adversaries
+from lib.core import seeding
+from lib.models.gan import stylegan2
+from lib.models.layers import convolution as convolving
+from lib.training.gan.stylegan2 import Adversaries
 
 BARS = {(64, 8): (1.55, 1.92, 1.98, 0.90), (256, 4): (4.99, 4.85, 4.67, 2.01)}
 

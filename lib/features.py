@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.metrics.radiomics import FIRST_ORDER, radiomics
-from lib.paper import root
-from lib.seeding import device
+from lib.core.paths import root
+from lib.core.seeding import device
+from lib.metrics.fidelity.radiomics import FIRST_ORDER, radiomics
 
 EXTRACTORS = ("pixels", "radiomics", "radiomics_first_order", "inception")
 INCEPTION_WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
@@ -34,7 +34,7 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
     if extractor == "pixels":
         return np.asarray(images).reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
-        from lib.models.inception import load_inception
+        from lib.models.pretrained.inception import load_inception
 
         return _in_batches(load_inception(inception_weights()).to(place), images, place)
     values = radiomics(images, cache=cache)

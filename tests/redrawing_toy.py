@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.anonymise.redrawing import train_redrawing
+from lib.anonymise.vaegan.pp_vaegan import train_redrawing
 
 CPU = torch.device("cpu")
 PEOPLE = 4

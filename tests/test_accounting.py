@@ -9,8 +9,8 @@ from opacus.accountants import RDPAccountant
 from opacus.accountants.analysis.rdp import compute_rdp
 from opacus.accountants.utils import get_noise_multiplier
 
-from lib.training import accounting
-from lib.training.accounting import epsilon_of, epsilon_spent, group_epsilon, noise_multiplier
+from lib.training.dp import accounting
+from lib.training.dp.accounting import epsilon_of, epsilon_spent, group_epsilon, noise_multiplier
 
 # Specification §5: noise multipliers by RDP at delta 1e-4 over 300 epochs.
 TABLE = {

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.arms import drawn, load_arms, walk_arms
-from lib.anonymise.walk import step_energy
-from lib.models.small_cnn import SmallCNN
-from lib.models.stylegan2 import Generator
-from lib.seeding import initialising
-from lib.training.perceptual import described, load_perceptual, train_rotations
+from lib.anonymise.latent_walk.compared import drawn, load_arms, walk_arms
+from lib.anonymise.latent_walk.plan import step_energy
+from lib.core.seeding import initialising
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.models.gan.stylegan2 import Generator
+from lib.training.classifier.perceptual import described, load_perceptual, train_rotations
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from redrawing_toy import CPU, Disc, silent, toy, train
 
-from lib.anonymise.counterfactual import load_counterfactual, train_counterfactual
-from lib.anonymise.redrawing import Weights, redraw
+from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
+from lib.anonymise.vaegan.pp_vaegan import Weights, redraw
 
 TINY = {"seed": 4, "steps": 4, "batch": 8, "learning_rate": 1e-3, "finding": Disc(), "progress": silent, "device": CPU}
 

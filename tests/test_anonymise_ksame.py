@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.anonymise.ksame import _Resemblance, average_with_nearest_people, k_salsa, k_same, same_size_groups
-from lib.anonymise.pairs import same_class_pairs
-from lib.anonymise.walk import linear
-from lib.seeding import initialising
+from lib.anonymise.latent_walk.endpoints import same_class_pairs
+from lib.anonymise.latent_walk.plan import linear
+from lib.core.seeding import initialising
 
 
 def _literal_groups(points, k):

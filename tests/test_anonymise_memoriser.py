@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.pairs import planted_ends
-from lib.anonymise.walk import judge, linear, path_losses, plan
-from lib.metrics.reidentification import compare_walks, nearest_real
-from lib.models.small_cnn import SmallCNN
-from lib.phantoms import chest
-from lib.seeding import initialising, torch_generator
-from lib.training.augmentation import augmented
-from lib.training.autodecoder import train_autodecoder
-from lib.training.classifier import train_classifier
+from lib.anonymise.latent_walk.endpoints import planted_ends
+from lib.anonymise.latent_walk.plan import judge, linear, path_losses, plan
+from lib.cohorts.phantoms import chest
+from lib.core.seeding import initialising, torch_generator
+from lib.metrics.privacy.reidentification.nearest_real import compare_walks, nearest_real
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.training.augment.ada import augmented
+from lib.training.classifier.single_label import train_classifier
+from lib.training.gan.autodecoder import train_autodecoder
 
 PATIENTS, PAIRS = 24, 8
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.pairs import class_draws, planted_ends, released, same_class_pairs
-from lib.anonymise.walk import linear
+from lib.anonymise.latent_walk.endpoints import class_draws, planted_ends, released, same_class_pairs
+from lib.anonymise.latent_walk.plan import linear
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 0])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.anonymise.pixels import blurred, noisy
+from lib.anonymise.baselines import blurred, noisy
 
 
 def test_blur_keeps_a_constant_and_spreads_a_point_as_a_bell():

@@ -9,15 +9,15 @@ import torch
 from redrawing_toy import CPU, PEOPLE, Disc, Stripes, toy, train
 from torch import nn
 
-from lib import seeding
-from lib.anonymise.cases import checked_cases
-from lib.anonymise.guides import Guide, Guides
-from lib.anonymise.redrawing import DEFECTS, Adversaries, Weights, load_redrawing, redraw, redrawing_curves
-from lib.anonymise.redrawing_losses import soft_cross_entropy, too_near
-from lib.models.recognisers import Recogniser, distances, paired_distances
-from lib.models.vaegan import VAE
-from lib.training.batches import Examples
-from lib.training.checkpoint import Checkpoint
+from lib.anonymise.vaegan.guidance import Guide, Guides
+from lib.anonymise.vaegan.losses import soft_cross_entropy, too_near
+from lib.anonymise.vaegan.masked_images import checked_cases
+from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Adversaries, Weights, load_redrawing, redraw, redrawing_curves
+from lib.core import seeding
+from lib.models.classifiers.identity import Recogniser, distances, paired_distances
+from lib.models.gan.vaegan import VAE
+from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.dataset import Examples
 
 
 def entropy(images):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.anonymise.redrawing_losses import (
+from lib.anonymise.vaegan.losses import (
     critic_loss,
     divergence_from_normal,
     evidence_error,
@@ -18,7 +18,7 @@ from lib.anonymise.redrawing_losses import (
     uniform_targets,
     weight_of_mean,
 )
-from lib.training.progressive import gradient_norms
+from lib.training.gan.losses import gradient_norms
 
 RNG = np.random.default_rng(0)
 

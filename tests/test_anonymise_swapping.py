@@ -5,7 +5,7 @@ import pytest
 import torch
 from redrawing_toy import CPU, PEOPLE, Stripes, silent, toy
 
-from lib.anonymise.swapping import load_swapping, swap, train_swapping
+from lib.anonymise.vaegan.pprl_vgan import load_swapping, swap, train_swapping
 
 TINY = {"seed": 2, "steps": 4, "batch": 8, "kernel": 4, "width": 8, "latent": 4, "progress": silent, "device": CPU}
 

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.anonymise.pairs import planted_ends
-from lib.anonymise.walk import (
+from lib.anonymise.latent_walk.endpoints import planted_ends
+from lib.anonymise.latent_walk.plan import (
     detour,
-    frozen,
     group_weights,
     judge,
     linear,
@@ -24,9 +23,10 @@ from lib.anonymise.walk import (
     synthesis_of,
     uniform_divergence,
 )
-from lib.metrics.reidentification import compare_walks, nearest_real
-from lib.models.small_cnn import SmallCNN
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.metrics.privacy.reidentification.nearest_real import compare_walks, nearest_real
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.training.loop.inference import frozen
 
 ORACLES = Path(__file__).parent / "oracles"
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"

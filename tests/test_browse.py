@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from lib.browse import browse
+from lib.plots.browse import browse
 
 
 def test_each_place_is_drawn_when_chosen_and_closed(monkeypatch):

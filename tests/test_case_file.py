@@ -4,9 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from lib.cohort import Cohort
-from lib.datasets import case_file, nih_cases
-from lib.datasets.nih_cxr14 import FINDINGS
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io import case_hdf5 as case_file
+from lib.cohorts.public import nih_cxr14_cases as nih_cases
+from lib.cohorts.public.nih_cxr14 import FINDINGS
 
 ID, DIS, SET = np.repeat(np.arange(4), 5), np.tile([0, 1, 0, 0, 1], 4), np.tile([0, 0, 0, 1, 2], 4)
 GREY = np.random.default_rng(0).integers(0, 256, (20, 64, 64), dtype=np.uint8)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib import datasets
-from lib.datasets import chexnet_predictions, nih_cxr14
-from lib.datasets.__main__ import main
-from lib.datasets.chexnet_predictions import FINDINGS, Predictions
+from lib.cohorts import public as datasets
+from lib.cohorts.__main__ import main
+from lib.cohorts.public import chexnet_predictions, nih_cxr14
+from lib.cohorts.public.chexnet_predictions import FINDINGS, Predictions
 
 LABELS = "Image Index,Finding Labels,Patient ID,View Position\n"
 FILMS = {"00000001_000.png": "Hernia|Edema", "00000001_001.png": "No Finding", "00000002_000.png": "Mass"}
@@ -71,7 +71,7 @@ def test_a_missing_label_table_is_named(tmp_path):
 
 def test_the_command_prepares_and_lists_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="run `python -m lib.datasets prepare chexnet_predictions`"):
+    with pytest.raises(FileNotFoundError, match="run `python -m lib.cohorts.public prepare chexnet_predictions`"):
         datasets.open_public("chexnet_predictions")
     monkeypatch.setattr(chexnet_predictions.prepare, "__kwdefaults__", {"count": 3})
     assert main(["prepare", "chexnet_predictions", "--from", str(write(tmp_path / "in"))]) == 0

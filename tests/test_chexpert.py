@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.cohort import Cohort
-from lib.datasets import chexpert, png, published, raw_folder
-from lib.datasets.__main__ import main
+from lib.cohorts.__main__ import main
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io import image_files as png
+from lib.cohorts.public import chexpert, raw_folder
+from lib.core.paths import published
 
 HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *chexpert.FINDINGS)
 NAME = "CheXpert-v1.0-small"

@@ -75,7 +75,7 @@ def test_dry_run_with_the_plugin(tmp_path, executor):
     command = [
         sys.executable,
         "-m",
-        "lib.execute.suite",
+        "lib.runner.suite",
         "paper",
         "--seeds",
         "0-1",

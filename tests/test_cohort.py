@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from lib.cohort import SPLITS, Cohort, atomic
+from lib.cohorts.cohort import SPLITS, Cohort
+from lib.core.files import atomic
 
 
 def make(n=12, size=8, **overrides):

@@ -13,10 +13,12 @@ import pytest
 import requests
 from PIL import Image
 
-from lib import datasets
-from lib.cohort import Cohort
-from lib.datasets import cbis_ddsm, fetch, nih_cxr14, png
-from lib.datasets.__main__ import main
+from lib.cohorts import public as datasets
+from lib.cohorts.__main__ import main
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io import fetch
+from lib.cohorts.io import image_files as png
+from lib.cohorts.public import cbis_ddsm, nih_cxr14
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FEW = {folder: (2, 2) for folder in cbis_ddsm.COUNTS}
@@ -538,10 +540,10 @@ def suite(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("cbis_ddsm", "python -m lib.datasets prepare cbis_ddsm`"),
-        ("bcdr", "python -m lib.datasets prepare cbis_ddsm`"),
-        ("nih_cxr14_1000", "python -m lib.datasets prepare nih_cxr14`"),
-        ("nih_cxr14", "python -m lib.datasets prepare nih_cxr14 --from DIR`"),
+        ("cbis_ddsm", "python -m lib.cohorts.public prepare cbis_ddsm`"),
+        ("bcdr", "python -m lib.cohorts.public prepare cbis_ddsm`"),
+        ("nih_cxr14_1000", "python -m lib.cohorts.public prepare nih_cxr14`"),
+        ("nih_cxr14", "python -m lib.cohorts.public prepare nih_cxr14 --from DIR`"),
     ],
 )
 def test_a_cohort_that_is_not_prepared_names_the_command(suite, name, command):

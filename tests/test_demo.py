@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.paper import known_papers, load_paper
+from lib.experiment.paper import known_papers, load_paper
 from lib.report.readme import parts_of_readme, scorecard_table
 from lib.report.records import as_text
 

@@ -14,10 +14,12 @@ import psutil
 import pytest
 import yaml
 
-import lib.paper
-import lib.run
-from lib.execute import arguments, environment, state
-from lib.execute.notebook import check_parameters
+import lib.experiment.paper
+import lib.experiment.run
+from lib.runner import cli as arguments
+from lib.runner import environment
+from lib.runner import plan as state
+from lib.runner.notebook import check_parameters
 
 ROOT = Path(__file__).parents[1]
 SLEEP = """
@@ -101,9 +103,7 @@ def code(tmp_path_factory):
 def zygote(tmp_path_factory):
     """One zygote for the tests, without torch, so that a notebook costs no import."""
     path = str(tmp_path_factory.mktemp("zygote") / "s")
-    code = (
-        "import sys; from lib.execute import zygote as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:-1], ())"
-    )
+    code = "import sys; from lib.runner.fork_server import server as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:-1], ())"
     with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
         while not os.path.exists(path):
             assert process.poll() is None
@@ -353,7 +353,7 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, zygote, cod
     if killed == "interrupt":
         process.send_signal(signal.SIGINT)
     else:
-        marks = {"suite": "lib.execute.suite", "snakemake": "lib.execute.lifetime", "job": "lib.execute"}
+        marks = {"suite": "lib.runner.suite", "snakemake": "lib.runner.fork_server.lifetime", "job": "lib.runner"}
         (victim,) = [p for p in running if marks[killed] in p.cmdline()]
         victim.kill()
     output, _ = process.communicate(timeout=120)
@@ -389,7 +389,7 @@ def test_one_run_at_a_time(tmp_path):
 class TestOneNotebook:
     def execute(self, tmp_path, *words: str, **environment):
         suite = Suite(tmp_path, {"01_p": {"01_train": ((), "print('done', scale)\nraise KeyError('no\\nmore')")}}, None)
-        command = [sys.executable, "-m", "lib.execute", "01_p", *words]
+        command = [sys.executable, "-m", "lib.runner", "01_p", *words]
         made = subprocess.run(command, cwd=ROOT, env=suite.env | environment, capture_output=True, text=True)
         return made.returncode, made.stdout, made.stderr
 
@@ -464,7 +464,7 @@ class TestArguments:
             arguments.parse(words)
 
     def test_knows_the_scales_and_cohorts_of_the_suite(self):
-        assert (arguments.SCALES, arguments.COHORTS) == (lib.paper.SCALES, lib.paper.COHORTS)
+        assert (arguments.SCALES, arguments.COHORTS) == (lib.experiment.paper.SCALES, lib.experiment.paper.COHORTS)
 
 
 def test_needs_in_a_circle(tmp_path, monkeypatch):
@@ -481,7 +481,7 @@ class TestSettingUp:
 [[ $1 == -c ]] || echo "$(dirname "$0") $*" >>log
 case "$*" in
     -c*) exit "$(cat old 2>/dev/null || echo 0)" ;;
-    "-m lib.execute.environment"*) echo "without torch"; exit 1 ;;
+    "-m lib.runner.environment"*) echo "without torch"; exit 1 ;;
     "-m venv .venv") mkdir -p .venv/bin .venv/lib/python3/site-packages/{half,whole}.dist-info
         touch .venv/lib/python3/site-packages/whole.dist-info/RECORD; cp "$0" .venv/bin/python ;;
     "-m pip install"*) exit "$(cat broken 2>/dev/null || echo 0)" ;;
@@ -511,7 +511,7 @@ esac
         code, output, log = run("smoke")
         assert (code, output.count("Setting up .venv")) == (0, 1)
         assert ".venv/bin -m pip install -qq --disable-pip-version-check -c constraints.txt -e .[test]" in log
-        assert log.endswith(".venv/bin -m lib.execute.suite smoke\n")
+        assert log.endswith(".venv/bin -m lib.runner.suite smoke\n")
         code, output, log = run("test", "-k", "x")
         assert (code, output) == (0, "")
         assert "pip" not in log
@@ -521,7 +521,7 @@ esac
         (tmp_path / "broken").write_text("1")
         code, _, log = run()
         assert code == 1
-        assert "lib.execute.suite" not in log
+        assert "lib.runner.suite" not in log
         (tmp_path / "broken").unlink()
         code, _, log = run()
         assert code == 0

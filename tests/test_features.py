@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lib import features
-from lib.metrics.radiomics import RADIOMICS_FEATURES
-from lib.models.classifiers import classifier
+from lib.metrics.fidelity.radiomics import RADIOMICS_FEATURES
+from lib.models.classifiers.factory import classifier
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 32, 32), dtype=np.uint8)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.datasets import iris_circle
-from lib.phantoms import iris
+from lib.cohorts.io import iris_localisation as iris_circle
+from lib.cohorts.phantoms import iris
 
 
 def circle(size, x, y, radius, noise=9, seed=0):

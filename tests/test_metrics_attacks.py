@@ -4,9 +4,11 @@ import torch
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
-from lib.metrics import attacks, utility
-from lib.metrics.attacks import density_attack, pairwise_attack
-from lib.metrics.privacy import controls, membership_attack
+from lib.metrics.privacy.attacks import distance as attacks
+from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
+from lib.metrics.privacy.controls.planted import controls
+from lib.metrics.privacy.membership import membership_attack
+from lib.statistics import roc
 
 
 def cases():
@@ -141,7 +143,7 @@ def test_scores_and_their_auroc_are_those_of_a_direct_computation():
         (density_attack(candidates, synthetic, quantile=0.01, as_published=True), count),
     ):
         np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
-        area = utility.auroc(labels, found.scores)
+        area = roc.auroc(labels, found.scores)
         assert area == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
         judged = membership_attack(
             member=found.scores[:140], nonmember=found.scores[140:], rng=np.random.default_rng(0), draws=50
@@ -170,7 +172,7 @@ def judged(leaks, name, **options):
     train, heldout, sets = leaks
     attack = density_attack if options else pairwise_attack
     scores = attack(np.concatenate([train, heldout]), sets[name], **options).scores
-    return utility.auroc(np.arange(len(scores)) < len(train), scores)
+    return roc.auroc(np.arange(len(scores)) < len(train), scores)
 
 
 @pytest.mark.parametrize("name", ["memoriser", "noisy memoriser"])
@@ -201,7 +203,7 @@ def test_independent_sets_are_at_chance_on_average():
         candidates, synthetic = rng.normal(size=(120, 30)), rng.normal(size=(80, 30))
         labels = np.arange(120) < 60
         scores = (pairwise_attack(candidates, synthetic), density_attack(candidates, synthetic, quantile=0.01))
-        found.append([utility.auroc(labels, result.scores) for result in scores])
+        found.append([roc.auroc(labels, result.scores) for result in scores])
     assert np.mean(found, axis=0) == pytest.approx(0.5, abs=0.03)
 
 

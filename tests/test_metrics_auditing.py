@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from lib.metrics.auditing import audit_pvalue, epsilon_bound, one_run_audit
+from lib.metrics.privacy.dp_audit import audit_pvalue, epsilon_bound, one_run_audit
 
 
 def test_pvalue_without_delta_is_that_of_randomised_response():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from lib.metrics.authenticity import authentic
-from lib.metrics.data_copying import DataCopying
-from lib.metrics.density_ratio import density_ratio_attack
-from lib.metrics.intervals import bootstrap
-from lib.metrics.linkage import link
-from lib.metrics.utility import auroc
+from lib.metrics.privacy.attacks.density_ratio import density_ratio_attack
+from lib.metrics.privacy.attacks.linkage import link
+from lib.metrics.privacy.copying.authenticity import authentic
+from lib.metrics.privacy.copying.data_copying import DataCopying
+from lib.statistics.bootstrap import bootstrap
+from lib.statistics.roc import auroc
 
 
 def normal(seed, n, d=6):

@@ -5,29 +5,20 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.metrics.altered import KINDS, altered
-from lib.metrics.audit import (
-    GIVEN,
-    OFFERED,
-    PAIR_COLUMNS,
-    audit,
-    control_rows,
-    disguise_rows,
-    pair_pictures,
-    pair_rows,
-)
-from lib.metrics.copying import aligned, copy_test, detail, match, population_pvalue, suspicion
-from lib.metrics.planting import (
+from lib.audit.copies import GIVEN, OFFERED, PAIR_COLUMNS, audit, control_rows, disguise_rows, pair_pictures, pair_rows
+from lib.cohorts.phantoms import mass
+from lib.metrics.privacy.controls.near_copies import KINDS, altered
+from lib.metrics.privacy.copying.copy_test import aligned, copy_test, detail, match, population_pvalue, suspicion
+from lib.metrics.privacy.copying.copy_test_power import (
     false_alarms,
     innocent_splits,
     planted_as,
     planted_matches,
     planting_power,
-    proportion,
     pvalue_interval,
     smallest_seen,
 )
-from lib.phantoms import mass
+from lib.statistics.proportions import proportion
 
 SIDE = 16
 

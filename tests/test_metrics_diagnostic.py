@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as peer
 
-from lib.metrics.diagnostic import METRICS, closest_cut, diagnostic_bootstrap
-from lib.metrics.intervals import patient_weights
+from lib.metrics.utility.diagnostic import METRICS, closest_cut, diagnostic_bootstrap
+from lib.statistics.bootstrap import patient_weights
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 PREDICTIONS = SHARED / "reproduce_chexnet"

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from lib.metrics import distances
+from lib.metrics.neighbours import distances
 
 RNG = np.random.default_rng(0)
 CASES = {

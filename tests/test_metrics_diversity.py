@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from lib.metrics.diversity import dispersion, support
+from lib.metrics.diversity.prdc import dispersion, support
 
 
 def literal(real, synthetic, k):

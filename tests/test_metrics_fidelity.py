@@ -3,8 +3,10 @@ import pytest
 import scipy.linalg
 import torch
 
-from lib.metrics import fidelity
-from lib.metrics.fidelity import frechet_distance, frechet_from_moments, kernel_distance, kernel_distance_of_subsets
+from lib.metrics.fidelity import frechet as fidelity
+from lib.metrics.fidelity import spectrum, two_sample
+from lib.metrics.fidelity.frechet import frechet_distance, frechet_from_moments
+from lib.metrics.fidelity.kernel import kernel_distance, kernel_distance_of_subsets
 
 
 def literal(real, synthetic):
@@ -139,7 +141,7 @@ def waves(fx, fy, size=64):
     [((0.125, 0), 0), ((0.25, 0), 0), ((0.265625, 0), 1), ((0, 0.5), 1), ((0.1875, 0.1875), 1), ((0.125, 0.1875), 0)],
 )
 def test_a_wave_lies_on_its_side_of_the_radial_cutoff(frequency, expected):
-    assert fidelity.high_frequency_share(waves(*frequency)[None])[0] == pytest.approx(expected, abs=1e-12)
+    assert spectrum.high_frequency_share(waves(*frequency)[None])[0] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (3, 31, 48), (3, 2, 30, 25)])
@@ -151,25 +153,25 @@ def test_high_frequency_share_equals_the_full_transform(shape):
     power[..., 0, 0] = 0
     power = power.reshape(3, -1, *shape[-2:]).sum(axis=1)
     expected = (power * above).sum(axis=(1, 2)) / power.sum(axis=(1, 2))
-    np.testing.assert_allclose(fidelity.high_frequency_share(images, block=2), expected, rtol=1e-10)
+    np.testing.assert_allclose(spectrum.high_frequency_share(images, block=2), expected, rtol=1e-10)
 
 
 def test_high_frequency_share_is_of_amplitudes_and_ignores_gain_and_offset():
     image = 2 * waves(0.125, 0) + waves(0, 0.375)
-    assert fidelity.high_frequency_share(np.stack([image, 9 * image + 40])) == pytest.approx([0.2, 0.2], abs=1e-12)
-    assert fidelity.high_frequency_share(np.full((1, 8, 8), 3, np.uint8))[0] == 0
+    assert spectrum.high_frequency_share(np.stack([image, 9 * image + 40])) == pytest.approx([0.2, 0.2], abs=1e-12)
+    assert spectrum.high_frequency_share(np.full((1, 8, 8), 3, np.uint8))[0] == 0
 
 
 def test_artefact_test_is_at_chance_for_one_population_and_certain_for_another():
     rng = np.random.default_rng(8)
     features, patients = rng.normal(size=(120, 6)), np.repeat(np.arange(60), 2)
-    same = fidelity.artefact_test(
+    same = two_sample.artefact_test(
         real=features, synthetic=rng.normal(size=(90, 6)), rng=rng, real_groups=patients, trees=40
     )
     assert 0.35 < same.auroc < 0.65
     assert same.labels.sum() == 90
     assert len(np.unique(same.groups)) == 150
-    other = fidelity.artefact_test(real=features, synthetic=rng.normal(size=(90, 6)) + 3, rng=rng, trees=40)
+    other = two_sample.artefact_test(real=features, synthetic=rng.normal(size=(90, 6)) + 3, rng=rng, trees=40)
     assert other.auroc > 0.99
 
 
@@ -178,8 +180,8 @@ def test_artefact_test_keeps_a_patient_in_one_fold():
     # Each patient has one constant pattern: a forest that sees it in training would recognise it as real.
     patients = np.repeat(np.arange(30), 8)
     real = np.repeat(rng.normal(size=(30, 4)), 8, axis=0)
-    leaky = fidelity.artefact_test(real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, trees=40)
-    grouped = fidelity.artefact_test(
+    leaky = two_sample.artefact_test(real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, trees=40)
+    grouped = two_sample.artefact_test(
         real=real, synthetic=rng.normal(size=(240, 4)), rng=rng, real_groups=patients, trees=40
     )
     assert leaky.auroc > 0.95
@@ -190,8 +192,8 @@ def test_two_halves_of_one_population_look_alike_when_both_sides_have_patients()
     rng = np.random.default_rng(10)
     halves = {side: np.repeat(rng.normal(size=(30, 4)), 8, axis=0) for side in ("real", "synthetic")}
     groups = {f"{side}_groups": np.repeat(np.arange(30), 8) for side in halves}
-    assert fidelity.artefact_test(**halves, rng=rng, trees=40).auroc > 0.95
-    assert fidelity.artefact_test(**halves, **groups, rng=rng, trees=40).auroc < 0.7
+    assert two_sample.artefact_test(**halves, rng=rng, trees=40).auroc > 0.95
+    assert two_sample.artefact_test(**halves, **groups, rng=rng, trees=40).auroc < 0.7
 
 
 @pytest.mark.parametrize(
@@ -221,10 +223,10 @@ def test_other_bad_input_is_named():
         with pytest.raises(ValueError, match=message):
             frechet_from_moments(**good, synthetic_covariance=covariance)
     with pytest.raises(ValueError, match="cutoff"):
-        fidelity.high_frequency_share(np.ones((1, 4, 4)), cutoff=0.7)
+        spectrum.high_frequency_share(np.ones((1, 4, 4)), cutoff=0.7)
     with pytest.raises(ValueError, match="shape"):
-        fidelity.high_frequency_share(np.ones((4, 4)))
+        spectrum.high_frequency_share(np.ones((4, 4)))
     with pytest.raises(ValueError, match="too few for 5 folds"):
-        fidelity.artefact_test(
+        two_sample.artefact_test(
             real=np.ones((9, 2)), synthetic=np.ones((9, 2)), real_groups=[0] * 9, rng=np.random.default_rng(0)
         )

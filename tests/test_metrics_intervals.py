@@ -3,8 +3,11 @@ import pytest
 from scipy.special import ndtri
 from sklearn import metrics as peer
 
-from lib.metrics import intervals, utility, weighted
-from lib.metrics.intervals import bootstrap, bootstrap_auprc, bootstrap_auroc, bootstrap_frechet, patient_weights
+from lib.metrics.fidelity.intervals import bootstrap_frechet
+from lib.metrics.utility import classification as utility
+from lib.statistics import bootstrap as intervals
+from lib.statistics import roc, seeds, weighted
+from lib.statistics.bootstrap import bootstrap, bootstrap_auprc, bootstrap_auroc, patient_weights
 
 
 def task(seed=0, n=120, decimals=1):
@@ -30,9 +33,9 @@ def test_weighted_metrics_equal_scikit_learn(ours, theirs, kind, decimals):
 @pytest.mark.parametrize(
     ("fast", "slow"),
     [
-        (weighted.WeightedAuroc, utility.auroc),
-        (weighted.WeightedAuprc, utility.auprc),
-        (lambda y, s: weighted.WeightedTprAtFpr(y, s, fpr=0.1), lambda y, s: utility.tpr_at_fpr(y, s, fpr=0.1)),
+        (weighted.WeightedAuroc, roc.auroc),
+        (weighted.WeightedAuprc, roc.auprc),
+        (lambda y, s: weighted.WeightedTprAtFpr(y, s, fpr=0.1), lambda y, s: roc.tpr_at_fpr(y, s, fpr=0.1)),
         (lambda y, s: weighted.WeightedRatio(y == (s > 0.5)), utility.accuracy),
         (lambda y, s: weighted.WeightedRatio(2 * y * (s > 0.5), y + (s > 0.5)), utility.f1),
     ],
@@ -123,18 +126,18 @@ def test_undefined_draws_are_counted_and_too_many_are_refused():
 
 
 def test_seed_interval_and_paired_difference_by_hand():
-    interval = intervals.seed_interval([1.0, 2.0, 3.0])
+    interval = seeds.seed_interval([1.0, 2.0, 3.0])
     assert interval.value == 2
     assert interval.high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t quantile of 2 degrees of freedom
-    paired = intervals.paired_difference(arm=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
+    paired = seeds.paired_difference(arm=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
     assert paired.interval.value == pytest.approx(0.25 / 3)
     assert (paired.wins, paired.seeds) == (2, 3)
-    assert intervals.mean_sd([0.776, 0.778, 0.780]) == pytest.approx((0.778, 0.001633), abs=1e-6)
+    assert seeds.mean_sd([0.776, 0.778, 0.780]) == pytest.approx((0.778, 0.001633), abs=1e-6)
 
 
 def test_coverage_of_seeds():
     rng = np.random.default_rng(11)
-    found = [intervals.seed_interval(rng.normal(size=5)) for _ in range(1500)]
+    found = [seeds.seed_interval(rng.normal(size=5)) for _ in range(1500)]
     assert 0.93 < np.mean([one.low <= 0 <= one.high for one in found]) < 0.97
 
 
@@ -193,8 +196,8 @@ def test_a_draw_may_hold_another_number_of_patients():
         (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], groups=[0, 1], rng=rng), "one patient per image"),
         (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], level=95, rng=rng), "level is 95"),
         (lambda rng: bootstrap(lambda w: w[:, 0], rng=rng), "give groups="),
-        (lambda rng: intervals.seed_interval([1.0]), "two seeds or more"),
-        (lambda rng: intervals.paired_difference(arm=[1, 2, 3], baseline=[1, 2]), "pair them seed by seed"),
+        (lambda rng: seeds.seed_interval([1.0]), "two seeds or more"),
+        (lambda rng: seeds.paired_difference(arm=[1, 2, 3], baseline=[1, 2]), "pair them seed by seed"),
         (lambda rng: bootstrap_frechet(real=np.eye(6), synthetic=np.eye(6), rng=rng), "at least ten"),
         (lambda rng: weighted.WeightedAuroc([0, 1], [1, 2])(np.ones(2)), "one row of 2 weights per draw"),
     ],
@@ -205,24 +208,24 @@ def test_bad_input_is_named(call, message):
 
 
 def test_apart_is_two_sided():
-    below = intervals.apart(intervals.Interval(0.4, 0.3, 0.45, 0.95, 3, np.array([0.4])), 0.5)
+    below = seeds.apart(intervals.Interval(0.4, 0.3, 0.45, 0.95, 3, np.array([0.4])), 0.5)
     assert below.bounds == pytest.approx((0.1, 0.05, 0.2))
-    around = intervals.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
+    around = seeds.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
     assert around.bounds == pytest.approx((0.02, 0.0, 0.09))
 
 
 def test_an_interval_over_seeds_ends_at_the_limits_of_a_share():
-    free, cut = intervals.seed_interval([0.8, 1.0, 1.0]), intervals.seed_interval([0.8, 1.0, 1.0], limits=(0, 1))
+    free, cut = seeds.seed_interval([0.8, 1.0, 1.0]), seeds.seed_interval([0.8, 1.0, 1.0], limits=(0, 1))
     assert free.high > 1
     assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1)
     with pytest.raises(ValueError, match="check their unit"):
-        intervals.seed_interval([0.8, 80], limits=(0, 1))
+        seeds.seed_interval([0.8, 80], limits=(0, 1))
 
 
 def test_the_least_seed_is_the_value_and_lies_in_its_interval():
-    found, mean = intervals.least([0.2, 0.9, 1.0]), intervals.seed_interval([0.2, 0.9, 1.0])
+    found, mean = seeds.least([0.2, 0.9, 1.0]), seeds.seed_interval([0.2, 0.9, 1.0])
     assert (found.value, found.low, found.high) == (0.2, mean.low, mean.high)
-    narrow = intervals.least([0.1] + [0.9] * 30)
+    narrow = seeds.least([0.1] + [0.9] * 30)
     assert narrow.low == narrow.value == 0.1
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from lib.metrics.attacks import density_attack, pairwise_attack
-from lib.metrics.density_ratio import density_ratio_attack
-from lib.metrics.linkage import link
-from lib.metrics.matching import deal
-from lib.metrics.privacy import memorisation_test
-from lib.metrics.weighted import WeightedAuroc
-from lib.phantoms import chest
-from lib.seeding import numpy_generator
+from lib.cohorts.matched_split import deal
+from lib.cohorts.phantoms import chest
+from lib.core.seeding import numpy_generator
+from lib.metrics.privacy.attacks.density_ratio import density_ratio_attack
+from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
+from lib.metrics.privacy.attacks.linkage import link
+from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
+from lib.statistics.weighted import WeightedAuroc
 
 
 def _people(seed, people=60, films=4.0, size=8):

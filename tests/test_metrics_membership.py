@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.metrics.intervals import Interval
-from lib.metrics.membership import MembershipInference, membership_inference, membership_verdict
+from lib.metrics.privacy.attacks.classifier import MembershipInference, membership_inference, membership_verdict
+from lib.statistics.bootstrap import Interval
 
 
 def _answers(n, confidence, rng, classes=3):

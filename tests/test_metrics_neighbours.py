@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from lib.metrics import distances
-from lib.metrics.neighbours import nearest
+from lib.metrics.neighbours import distances
+from lib.metrics.neighbours.search import nearest
 
 
 def brute(queries, references, k, exclude_self=False):

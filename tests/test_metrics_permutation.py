@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lib.metrics import utility
-from lib.metrics.permutation import permutation_pvalue
+from lib.statistics import roc
+from lib.statistics.permutation import permutation_pvalue
 
 
 def population(rng, patients, images=4, effect=1.0):
@@ -19,7 +19,7 @@ def test_it_is_the_share_of_all_dealings_that_separate_as_well():
     scores[:6] += 0.5
     member = groups < 3
     reached = [
-        utility.auroc(np.isin(groups, dealt), scores) >= utility.auroc(member, scores) - 1e-12
+        roc.auroc(np.isin(groups, dealt), scores) >= roc.auroc(member, scores) - 1e-12
         for dealt in itertools.combinations(range(7), 3)
     ]
     found = permutation_pvalue(
@@ -61,7 +61,7 @@ def test_any_statistic_will_do_and_a_seed_repeats_it():
     def mean_gap(labels, values):
         return (labels * values[:, None]).sum(axis=0) / labels.sum(axis=0) - (~labels * values[:, None]).mean(axis=0)
 
-    for statistic in (utility.auroc, utility.auprc, utility.tpr_at_fpr, mean_gap):
+    for statistic in (roc.auroc, roc.auprc, roc.tpr_at_fpr, mean_gap):
         found = [
             permutation_pvalue(**options, statistic=statistic, rng=np.random.default_rng(seed)) for seed in (4, 4, 5)
         ]
@@ -74,7 +74,7 @@ def test_blocks_make_no_difference(monkeypatch):
     options = {"member": scores[:40] + 0.3, "nonmember": scores[40:], "member_groups": groups[:40]}
     options["nonmember_groups"] = groups[40:]
     expected = permutation_pvalue(**options, rng=np.random.default_rng(7))
-    monkeypatch.setattr("lib.metrics.permutation._CELLS", 900)
+    monkeypatch.setattr("lib.statistics.permutation._CELLS", 900)
     assert permutation_pvalue(**options, rng=np.random.default_rng(7)) == expected
 
 

@@ -8,11 +8,12 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 from scipy.stats import binom, binomtest, mannwhitneyu
 
-from lib.metrics import power
-from lib.metrics.attacks import density_attack, pairwise_attack
-from lib.metrics.authenticity import authentic
-from lib.metrics.data_copying import DataCopying
-from lib.metrics.privacy import memorisation_test
+from lib.metrics.privacy import power
+from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
+from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
+from lib.metrics.privacy.copying.authenticity import authentic
+from lib.metrics.privacy.copying.data_copying import DataCopying
+from lib.statistics import proportions
 
 
 def rows(n, seed=0, d=12):
@@ -43,11 +44,11 @@ def test_top_pvalue_is_the_share_of_all_deals():
 
 def test_wilson_is_scipys():
     rejected = np.arange(50) < 7
-    found, theirs = power.wilson(rejected), binomtest(7, 50).proportion_ci(method="wilson")
+    found, theirs = proportions.wilson(rejected), binomtest(7, 50).proportion_ci(method="wilson")
     assert (found.value, found.low, found.high) == pytest.approx((0.14, theirs.low, theirs.high))
-    assert power.wilson(np.zeros(10, bool)).low == 0
+    assert proportions.wilson(np.zeros(10, bool)).low == 0
     with pytest.raises(ValueError, match="repetition"):
-        power.wilson(np.zeros(0, bool))
+        proportions.wilson(np.zeros(0, bool))
 
 
 def test_scores_are_those_of_the_attacks_on_the_images():

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from lib.metrics import privacy, utility
-from lib.metrics.privacy import controls, mean_auroc, membership_attack, memorisation_test, planted, precision_curve
+from lib.metrics.privacy.attacks import nearest_neighbour
+from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
+from lib.metrics.privacy.controls.planted import controls, planted
+from lib.metrics.privacy.membership import mean_auroc, membership_attack, precision_curve
+from lib.statistics import roc
 
 
 def population(rng, n, size=12):
@@ -35,7 +38,7 @@ def attacked(sets, synthetic, **options):
     )
 
 
-@pytest.mark.parametrize("similarity", privacy.SIMILARITIES)
+@pytest.mark.parametrize("similarity", nearest_neighbour.SIMILARITIES)
 @pytest.mark.parametrize(("name", "copies"), [("leak_5", 10), ("leak_10", 20), ("leak_30", 60), ("memoriser", 160)])
 def test_planted_copies_are_found_exactly(sets, name, copies, similarity):
     control = sets["controls"][name]
@@ -119,9 +122,9 @@ def test_membership_attack_judges_any_score():
     member, nonmember = rng.normal(size=200) + 1, rng.normal(size=150)
     result = membership_attack(member=member, nonmember=nonmember, rng=rng, suspicious=30, fpr=0.1, draws=200)
     labels, scores = np.repeat([1, 0], [200, 150]), np.concatenate([member, nonmember])
-    assert result.auroc.value == pytest.approx(utility.auroc(labels, scores), abs=1e-12)
-    assert result.tpr.value == pytest.approx(utility.tpr_at_fpr(labels, scores, fpr=0.1), abs=1e-12)
-    assert result.precision == pytest.approx(utility.precision_at(labels, scores, k=30))
+    assert result.auroc.value == pytest.approx(roc.auroc(labels, scores), abs=1e-12)
+    assert result.tpr.value == pytest.approx(roc.tpr_at_fpr(labels, scores, fpr=0.1), abs=1e-12)
+    assert result.precision == pytest.approx(roc.precision_at(labels, scores, k=30))
     assert result.gap.value == pytest.approx(member.mean() - nonmember.mean(), abs=1e-12)
     assert result.base_rate == pytest.approx(200 / 350)
     assert result.gap.low < 1 < result.gap.high
@@ -249,7 +252,7 @@ def test_the_mean_area_over_sets_resamples_patients():
     member = np.arange(80) < 40
     scores = rng.normal(size=(80, 3)) + member[:, None]
     found = mean_auroc(scores, member, groups=np.arange(80) // 4, draws=400, rng=rng)
-    assert found.value == pytest.approx(np.mean([utility.auroc(member, column) for column in scores.T]))
+    assert found.value == pytest.approx(np.mean([roc.auroc(member, column) for column in scores.T]))
     assert found.units == 20
     assert found.low < found.value < found.high
 

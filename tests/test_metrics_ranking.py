@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from lib.metrics import fidelity
-from lib.metrics.diversity import inside, support
-from lib.metrics.intervals import Interval, subsample_kernel
-from lib.metrics.ranking import mean_rank, replicates, shortfall
+from lib.comparison.ranking import mean_rank, replicates, shortfall
+from lib.metrics.diversity.prdc import inside, support
+from lib.metrics.fidelity import kernel
+from lib.metrics.fidelity.intervals import subsample_kernel
+from lib.statistics.bootstrap import Interval
 
 
 def test_shortfall_knows_three_directions():
@@ -50,6 +51,6 @@ def test_the_kernel_interval_holds_what_it_estimates():
     rng, shift = np.random.default_rng(0), 1.0
     real, synthetic = rng.normal(size=(200, 3)), rng.normal(shift, 1, size=(200, 3))
     found = subsample_kernel(real=real, synthetic=synthetic, rng=rng)
-    assert found.value == pytest.approx(fidelity.kernel_distance(real=real, synthetic=synthetic))
-    big = fidelity.kernel_distance(real=rng.normal(size=(4000, 3)), synthetic=rng.normal(shift, 1, size=(4000, 3)))
+    assert found.value == pytest.approx(kernel.kernel_distance(real=real, synthetic=synthetic))
+    big = kernel.kernel_distance(real=rng.normal(size=(4000, 3)), synthetic=rng.normal(shift, 1, size=(4000, 3)))
     assert found.low < big < found.high

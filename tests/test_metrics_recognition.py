@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lib.metrics.recognition import chance_bar, entropy_share, identities_within, masked_rmse, verification
+from lib.metrics.fidelity.masked_error import masked_rmse
+from lib.metrics.privacy.reidentification.recognition import chance_bar, entropy_share, identities_within, verification
 
 RNG = np.random.default_rng(0)
 

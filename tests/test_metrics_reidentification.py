@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.metrics.reidentification import compare_walks, mean_minimum, nearest_real
+from lib.metrics.privacy.reidentification.nearest_real import compare_walks, mean_minimum, nearest_real
 
 
 def test_distances_equal_the_brute_force_and_copies_are_at_zero():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 
-from lib.metrics.similarity import WEIGHTS, fitting_scales, label_pairs, ms_ssim
+from lib.metrics.diversity.ms_ssim import WEIGHTS, fitting_scales, label_pairs, ms_ssim
 
 ORACLES = Path(__file__).parent / "oracles"
 TEXTURES = np.load(ORACLES / "msssim_images.npz")

@@ -4,7 +4,7 @@ import scipy.ndimage
 import torch
 from scipy.stats import wasserstein_distance
 
-from lib.metrics.sliced_wasserstein import laplacian_pyramid, sliced_distance, sliced_wasserstein
+from lib.metrics.fidelity.sliced_wasserstein import laplacian_pyramid, sliced_distance, sliced_wasserstein
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 50)])

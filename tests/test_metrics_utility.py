@@ -3,7 +3,8 @@ import pytest
 import torch
 from sklearn import metrics as peer
 
-from lib.metrics import utility
+from lib.metrics.utility import classification as utility
+from lib.statistics import roc
 
 
 def task(seed=0, n=300, k=4, levels=12):
@@ -14,7 +15,7 @@ def task(seed=0, n=300, k=4, levels=12):
 
 @pytest.mark.parametrize("levels", [0, 12])
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(utility.auroc, peer.roc_auc_score), (utility.auprc, peer.average_precision_score)]
+    ("ours", "theirs"), [(roc.auroc, peer.roc_auc_score), (roc.auprc, peer.average_precision_score)]
 )
 def test_equal_to_scikit_learn_with_and_without_ties(ours, theirs, levels):
     labels, scores = task(levels=levels)
@@ -28,24 +29,24 @@ def test_auroc_counts_pairs():
     for column in range(4):
         one, zero = scores[labels[:, column] == 1, column], scores[labels[:, column] == 0, column]
         pairs = [(a > b) + 0.5 * (a == b) for a in one for b in zero]
-        assert utility.auroc(labels[:, column], scores[:, column]) == pytest.approx(np.mean(pairs), abs=1e-14)
+        assert roc.auroc(labels[:, column], scores[:, column]) == pytest.approx(np.mean(pairs), abs=1e-14)
 
 
 def test_values_by_hand():
     labels, scores = [1, 0, 1, 0], [4, 3, 2, 1]
-    assert utility.auroc(labels, scores) == 0.75
-    assert utility.auprc(labels, scores) == pytest.approx((1 + 2 / 3) / 2)
-    assert utility.auroc(labels, [5, 5, 5, 5]) == 0.5
-    assert utility.auprc(labels, [5, 5, 5, 5]) == 0.5  # one threshold: the prevalence
-    assert utility.precision_at(labels, scores, k=3) == pytest.approx(2 / 3)
-    assert utility.precision_at(labels, [5, 5, 5, 5], k=1) == 0.5  # ties: the expected value
-    assert utility.precision_at(labels, [9, 5, 5, 5], k=2) == pytest.approx((1 + 1 / 3) / 2)
+    assert roc.auroc(labels, scores) == 0.75
+    assert roc.auprc(labels, scores) == pytest.approx((1 + 2 / 3) / 2)
+    assert roc.auroc(labels, [5, 5, 5, 5]) == 0.5
+    assert roc.auprc(labels, [5, 5, 5, 5]) == 0.5  # one threshold: the prevalence
+    assert roc.precision_at(labels, scores, k=3) == pytest.approx(2 / 3)
+    assert roc.precision_at(labels, [5, 5, 5, 5], k=1) == 0.5  # ties: the expected value
+    assert roc.precision_at(labels, [9, 5, 5, 5], k=2) == pytest.approx((1 + 1 / 3) / 2)
 
 
 def test_one_dimensional_labels_serve_every_column():
     labels, scores = task(2)
-    expected = [utility.auroc(labels[:, 3], scores[:, i]) for i in range(4)]
-    np.testing.assert_array_equal(utility.auroc(labels[:, 3], scores), expected)
+    expected = [roc.auroc(labels[:, 3], scores[:, i]) for i in range(4)]
+    np.testing.assert_array_equal(roc.auroc(labels[:, 3], scores), expected)
 
 
 @pytest.mark.parametrize("fpr", [0.0, 0.01, 0.1, 0.5])
@@ -54,7 +55,7 @@ def test_tpr_at_fpr_is_the_best_allowed_point_of_the_roc_curve(fpr):
     for column in range(4):
         false, true, _ = peer.roc_curve(labels[:, column], scores[:, column], drop_intermediate=False)
         expected = true[false <= fpr].max()
-        assert utility.tpr_at_fpr(labels[:, column], scores[:, column], fpr=fpr) == pytest.approx(expected, abs=1e-12)
+        assert roc.tpr_at_fpr(labels[:, column], scores[:, column], fpr=fpr) == pytest.approx(expected, abs=1e-12)
 
 
 def test_report_has_both_conventions_and_equals_scikit_learn():
@@ -78,12 +79,12 @@ def test_a_score_at_the_threshold_is_class_0_as_argmax_has_it():
 
 def test_auroc_is_symmetric_in_the_classes_and_rank_based():
     labels, scores = task(5)
-    value = utility.auroc(labels, scores)
-    np.testing.assert_allclose(utility.auroc(1 - labels, -scores), value, atol=1e-12)
-    np.testing.assert_allclose(utility.auroc(labels, np.exp(scores / 3)), value, atol=1e-12)
+    value = roc.auroc(labels, scores)
+    np.testing.assert_allclose(roc.auroc(1 - labels, -scores), value, atol=1e-12)
+    np.testing.assert_allclose(roc.auroc(labels, np.exp(scores / 3)), value, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", [utility.auroc, utility.auprc, utility.tpr_at_fpr, utility.classification_report])
+@pytest.mark.parametrize("metric", [roc.auroc, roc.auprc, roc.tpr_at_fpr, utility.classification_report])
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
 def test_one_class_is_refused(metric, labels):
     with pytest.raises(ValueError, match="labels hold one class only"):
@@ -102,22 +103,22 @@ def test_one_class_is_refused(metric, labels):
 )
 def test_bad_input_is_named(labels, scores, message):
     with pytest.raises(ValueError, match=message):
-        utility.auroc(labels, scores)
+        roc.auroc(labels, scores)
 
 
 def test_other_bad_input_is_named():
     with pytest.raises(ValueError, match="F1 is undefined"):
         utility.f1([0, 0], [0.1, 0.2])
     with pytest.raises(ValueError, match="fpr is 1"):
-        utility.tpr_at_fpr([0, 1], [0, 1], fpr=1)
+        roc.tpr_at_fpr([0, 1], [0, 1], fpr=1)
     with pytest.raises(ValueError, match="k is 3"):
-        utility.precision_at([0, 1], [0, 1], k=3)
+        roc.precision_at([0, 1], [0, 1], k=3)
     assert utility.accuracy([0, 0], [0.1, 0.9]) == 0.5
 
 
 def test_one_dimensional_scores_serve_every_column_of_labels():
     labels, scores = task(6)
-    for metric in (utility.auroc, utility.auprc, utility.tpr_at_fpr):
+    for metric in (roc.auroc, roc.auprc, roc.tpr_at_fpr):
         expected = [metric(labels[:, i], scores[:, 0]) for i in range(4)]
         np.testing.assert_allclose(metric(labels, scores[:, 0]), expected, rtol=0, atol=1e-14)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib import seeding
-from lib.models.convolving import Convolution
+from lib.core import seeding
+from lib.models.layers.convolution import Convolution
 
 # kernel, stride, padding; height and width that blocks of four divide, and that they do not
 SHAPES = [(5, 1, 2), (5, 2, 2), (4, 2, 1), (7, 2, 3), (3, 4, 1), (3, 4, 0), (1, 1, 0), (5, 1, 0), (2, 1, 3)]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.cyclegan import PatchCritic, Translator, receptive_field
-from lib.models.histogram_matching import match_histogram
-from lib.seeding import initialising
+from lib.cohorts.harmonisation import match_histogram
+from lib.core.seeding import initialising
+from lib.models.gan.cyclegan import PatchCritic, Translator, receptive_field
 
 
 def _count(module):

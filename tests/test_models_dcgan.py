@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from opacus.grad_sample import GradSampleModule
 
-from lib.models.dcgan import SIZES, Discriminator, Generator
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.gan.dcgan import SIZES, Discriminator, Generator
 
 
 def _count(module):

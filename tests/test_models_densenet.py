@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.classifiers import classifier
-from lib.models.densenet import WEIGHTS, DenseNet, load_imagenet, prepared
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.classifiers.densenet import WEIGHTS, DenseNet, load_imagenet, prepared
+from lib.models.classifiers.factory import classifier
 
 TINY = {"growth": 4, "blocks": (2, 3), "stem": 8, "input_size": 32}
 
@@ -102,7 +102,7 @@ def test_absent_damaged_or_other_weights_are_one_sentence(tmp_path, monkeypatch)
 
 
 def test_a_classifier_by_name_starts_from_another_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.models.classifiers.densenet.DenseNet", lambda classes: _tiny(classes))
+    monkeypatch.setattr("lib.models.classifiers.factory.densenet.DenseNet", lambda classes: _tiny(classes))
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
     warm = classifier("densenet", classes=3, seed=0, start=_tiny(3, seed=5))
     assert torch.equal(warm.classifier.weight, _tiny(3, seed=5).classifier.weight)

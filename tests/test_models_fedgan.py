@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.fedgan import NORMS, SIZES, Discriminator, Generator
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.gan.fedgan import NORMS, SIZES, Discriminator, Generator
 
 
 def _count(module):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.models.inception import WEIGHTS, Inception, _Mixed, _prepared, load_inception
+from lib.models.pretrained.inception import WEIGHTS, Inception, _Mixed, _prepared, load_inception
 
 KEYS = {
     "Conv2d_1a_3x3.conv.weight": (32, 3, 3, 3),

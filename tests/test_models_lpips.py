@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.lpips import TRUNKS, Lpips, RotationCNN, embedding, load_lpips, rotations
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.pretrained.lpips import TRUNKS, Lpips, RotationCNN, embedding, load_lpips, rotations
 
 SHAPES = {
     "alex": {"layers.0.weight": (64, 3, 11, 11), "layers.3.weight": (192, 64, 5, 5), "layers.10.bias": (256,)},

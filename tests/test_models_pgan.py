@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.pgan import SIZES, Discriminator, Generator
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.gan.acgan import SIZES, Discriminator, Generator
 
 
 def _count(module):

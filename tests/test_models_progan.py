@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models import progan
-from lib.models.progan import SIZES, Discriminator, Generator, channels, doubled, halved
+from lib.models.gan import progan
+from lib.models.gan.progan import SIZES, Discriminator, Generator, channels, doubled, halved
 
 SMALL = {"image_size": 16, "labels": 3, "maps": (6, 16)}
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.models.recognisers import Embedding, Recogniser, distances, paired_distances
+from lib.models.classifiers.identity import Embedding, Recogniser, distances, paired_distances
 
 
 def count(module) -> int:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.resnet import ResNet18
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.classifiers.resnet import ResNet18
 
 
 def _count(module):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.models.small_cnn import SmallCNN
+from lib.models.classifiers.small_cnn import SmallCNN
 
 
 @pytest.mark.parametrize("size", [32, 64])

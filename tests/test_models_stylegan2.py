@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.models.convolving import Doubling, Filter, convolve, spread
-from lib.models.stylegan2 import Discriminator, Generator, _Block, _deviation, _Styled
+from lib.core import seeding
+from lib.models.gan.stylegan2 import Discriminator, Generator, _Block, _deviation, _Styled
+from lib.models.layers.convolution import Doubling, Filter, convolve, spread
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
 

@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from opacus.grad_sample import GradSampleModule
 from opacus.validators import ModuleValidator
 
-from lib.models.swin import (
+from lib.core.seeding import initialising
+from lib.models.classifiers.swin import (
     VARIANTS,
     Swin,
     WindowAttention,
     _StochasticDepth,
     classifier_head,
     load_torchvision,
-    read_weights,
     swin_classifier,
 )
-from lib.seeding import initialising
+from lib.models.pretrained.weights import read_weights
 
 TINY = {"patch": 2, "window": 4, "width": 8, "depths": (2, 2), "heads": (2, 4)}
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.models.vaegan import SIZES, Critic, Decoder, Encoder, sample
+from lib.models.gan.vaegan import SIZES, Critic, Decoder, Encoder, sample
 
 
 def count(module) -> int:

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.wide_resnet import WEIGHTS, WideResNet50, load_imagenet
-from lib.seeding import initialising
+from lib.core.seeding import initialising
+from lib.models.classifiers.wide_resnet import WEIGHTS, WideResNet50, load_imagenet
 
 
 @pytest.mark.parametrize(("classes", "count"), [(1000, 68_883_240), (2, 66_838_338), (5, 66_844_485)])

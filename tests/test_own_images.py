@@ -5,9 +5,9 @@ import pytest
 from dicom_toy import blank
 from PIL import Image
 
-from lib.cohort import Cohort
-from lib.datasets.audit_sets import open_sets
-from lib.datasets.own_images import TooSmallError, open_images
+from lib.audit.inputs import open_sets
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io.user_images import TooSmallError, open_images
 
 
 def rng():

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from lib.paper import Claim, load_paper
+from lib.experiment.paper import Claim, load_paper
 
 GOOD = """\
 title: A paper

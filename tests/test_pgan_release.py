@@ -4,11 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
-from lib import datasets
-from lib.cohort import Cohort, Rows
-from lib.datasets import pgan_release
-from lib.datasets.__main__ import main
-from lib.phantoms import vertebra
+from lib.cohorts import public as datasets
+from lib.cohorts.__main__ import main
+from lib.cohorts.cohort import Cohort, Rows
+from lib.cohorts.phantoms import vertebra
+from lib.cohorts.public import pgan_release
 
 N = 30
 
@@ -52,7 +52,7 @@ def test_the_file_reads_as_a_cohort(tmp_path):
 
 def test_pixels_are_read_in_blocks(tmp_path, monkeypatch):
     path, *_ = release(tmp_path)
-    monkeypatch.setattr("lib.cohort._BLOCK", 8)
+    monkeypatch.setattr("lib.cohorts.cohort._BLOCK", 8)
     asked, read = [], Rows.__getitem__
     monkeypatch.setattr(Rows, "__getitem__", lambda rows, which: asked.append(which) or read(rows, which))
     [prepared] = pgan_release.prepare(path, tmp_path / "out", count=N)

@@ -7,8 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
-from lib.datasets import nih_cxr14
-from lib.phantoms import chest, thorax
+from lib.cohorts.phantoms import chest
+from lib.cohorts.phantoms import chest_rendering as thorax
+from lib.cohorts.public import nih_cxr14
 
 FIVE = ("Cardiomegaly", "Effusion", "Pneumothorax", "Edema", "Consolidation")
 

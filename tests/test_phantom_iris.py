@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from lib.cohort import Cohort
-from lib.phantoms import iris
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.phantoms import iris
 
 
 def draw(seed=0, **arguments):

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lib.phantoms import mass
+from lib.cohorts.phantoms import mass
 
 
 def seeded(seed=0):
@@ -58,7 +58,7 @@ def test_every_column_is_there_and_the_phantom_says_that_it_is_one(cohort):
     assert (cohort.masks.sum((1, 2)) > 50).all()
     assert cohort.labels == ("malignant", "benign")
     assert (cohort.name, cohort.modality) == ("phantom_mass", "MG")
-    assert cohort.source == "drawn by lib.phantoms.mass"
+    assert cohort.source == "drawn by lib.cohorts.phantoms.mass"
     assert cohort.licence == "CC0-1.0 (drawn, no patient)"
     assert (cohort.site == 0).all()
     assert len(set(cohort.key)) == len(cohort)

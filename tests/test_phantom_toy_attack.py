@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from lib.metrics.attacks import density_attack, pairwise_attack
-from lib.metrics.privacy import precision_curve
-from lib.metrics.utility import auroc
-from lib.phantoms.toy_attack import density_toy, largest_third, pairwise_toy
+from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
+from lib.metrics.privacy.attacks.toys import density_toy, largest_third, pairwise_toy
+from lib.metrics.privacy.membership import precision_curve
+from lib.statistics.roc import auroc
 
 ORIGINS = ("train", "validation", "test")
 

@@ -5,7 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 
-from lib.phantoms import sagittal, vertebra
+from lib.cohorts.phantoms import vertebra
+from lib.cohorts.phantoms import vertebra_rendering as sagittal
 
 
 def draw(seed=0, **arguments):

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from lib import plots
-from lib.metrics.intervals import seed_interval
+from lib.statistics.seeds import seed_interval
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy.cluster.hierarchy import leaves_list, linkage
 
-from lib.datasets import chexnet_predictions, chexpert, nih_cxr14, published
-from lib.metrics.weighted import WeightedAuroc
+from lib.cohorts.public import chexnet_predictions, chexpert, nih_cxr14
+from lib.core.paths import published
+from lib.statistics.weighted import WeightedAuroc
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MATRIX = pd.read_csv(published("han2019/correlation_matrix_published.csv"), index_col=0)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.datasets import published
+from lib.core.paths import published
 
 
 def test_digitised_walks():

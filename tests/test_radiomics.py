@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.metrics import radiomics as module
-from lib.metrics import texture_matrices as matrices
-from lib.metrics.radiomics import FIRST_ORDER, RADIOMICS_FEATURES, frechet_radiomics_distance, radiomics
+from lib.metrics.fidelity import radiomics as module
+from lib.metrics.fidelity import radiomics_matrices as matrices
+from lib.metrics.fidelity.radiomics import FIRST_ORDER, RADIOMICS_FEATURES, frechet_radiomics_distance, radiomics
 
 ORACLES = Path(__file__).parent / "oracles"
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mammo_dp"

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from lib import ranks
-from lib.execute import cells
-from lib.training import parallel
+from lib.core import distributed as ranks
+from lib.runner import torchrun as cells
+from lib.training.loop import data_parallel as parallel
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
@@ -23,13 +23,13 @@ import json, os, time
 from functools import partial
 import numpy as np, pandas as pd, torch
 from torch import nn
-from lib import ranks, seeding
-from lib.cohort import atomic
-from lib.run import Run
-from lib.training.adversarial import train_gan
-from lib.training.classifier import train_classifier
-from lib.training.resuming import weights_digest
-from lib.training.workers import run_ahead
+from lib.core import distributed as ranks, seeding
+from lib.core.files import atomic
+from lib.experiment.run import Run
+from lib.training.gan.dcgan import train_gan
+from lib.training.classifier.single_label import train_classifier
+from lib.training.loop.resume import weights_digest
+from lib.training.loop.job_pool import run_ahead
 
 run = Run("01_p", scale, cohort, seed)
 folder = run.path("01_train/x").parent
@@ -120,7 +120,7 @@ def two(project):
         port = free.getsockname()[1]
     env = os.environ | {"SUITE_ROOT": str(project), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     env |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "lib.run", "notebooks/01_p/01_train.ipynb", "-p", "scale", "demo"]
+    command = [sys.executable, "-m", "lib.experiment.run", "notebooks/01_p/01_train.ipynb", "-p", "scale", "demo"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": project}
     started = [
         subprocess.Popen(command, env=env | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, **streams) for rank in (0, 1)

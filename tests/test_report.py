@@ -12,12 +12,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.page import write_page
 from lib.report.readme import parts_of_readme, scorecard_table
 from lib.report.records import VERDICTS, as_text, read_run, rounded
-from lib.run import Run
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 PAPERS = {
@@ -150,7 +150,7 @@ def fabricated(tmp_path_factory):
     root = tmp_path_factory.mktemp("suite")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUITE_ROOT", str(root))
-        patch.setattr("lib.run.revision", lambda: "abc1234")
+        patch.setattr("lib.experiment.run.revision", lambda: "abc1234")
         fabricate(root)
     return root
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lib.metrics.quality import quality_rows
-from lib.report.audit import ANSWERS, LIMITS, verdict, write_report
-from lib.run import Run
+from lib.audit.quality import quality_rows
+from lib.audit.verdict import ANSWERS, LIMITS, verdict, write_report
+from lib.experiment.run import Run
 
 GOOD = {
     "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "suspicious": 0, "smallest_seen": 0.02,
@@ -88,7 +88,7 @@ def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
     own = example.on_own_images("12ab")
     assert own.tag == "own-smoke-12ab"
     assert (example.tag, example.cohort) == ("smoke-phantom", "phantom")
-    monkeypatch.setattr("lib.run.root", lambda: tmp_path)
+    monkeypatch.setattr("lib.experiment.run.root", lambda: tmp_path)
     own.table("tab_pairs", pd.DataFrame({"rank": [1]}), n=1)
     own.figure("fig_pairs", Figure(), n=1)
     made = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}

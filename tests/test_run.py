@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lib.paper import load_paper, tag
-from lib.run import Run, typeset_table
+from lib.core.paths import tag
+from lib.experiment.paper import load_paper
+from lib.experiment.run import Run
+from lib.experiment.tables import typeset_table
 
 PAPER = """\
 title: A paper

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.cohort import Cohort
-from lib.datasets import aptos, shenzhen
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.public import aptos, shenzhen
 
 FILMS = {"CHNCXR_0001_0": "L", "CHNCXR_0002_0": "RGB", "CHNCXR_0400_1": "L"}
 GRADES = {"00a1": 0, "0b-2": 3, "0c_3": 4}

@@ -9,32 +9,28 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.paper import known_papers, load_paper
+from lib.experiment.paper import known_papers, load_paper
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 
 # What each part of lib may import from lib. A part may always import from itself.
-FOUNDATION = {"cohort", "paper", "ranks", "run", "seeding"}
-METRICS = {"metrics"}
 ALLOWED = {
-    "cohort": {"ranks"},
-    "ranks": set(),
-    "seeding": set(),
-    "paper": set(),
-    "run": {"cohort", "paper"},
-    "execute": {"cohort", "paper", "ranks", "run"},
-    "phantoms": FOUNDATION,
-    "datasets": FOUNDATION | {"phantoms"},
-    "models": FOUNDATION,
-    "training": FOUNDATION | METRICS | {"models"},
-    "anonymise": FOUNDATION | METRICS | {"models", "training"},
-    "features": FOUNDATION | METRICS | {"models"},
-    "metrics": {"cohort"},
-    "plots": METRICS,
-    "browse": set(),
-    "report": FOUNDATION,
+    "core": set(),
+    "statistics": {"core"},
+    "experiment": {"core"},
+    "cohorts": {"core"},
+    "models": {"core"},
+    "metrics": {"core", "statistics"},
+    "features": {"core", "metrics", "models"},
+    "training": {"core", "cohorts", "models", "statistics"},
+    "anonymise": {"core", "cohorts", "models", "training"},
+    "comparison": {"anonymise", "cohorts", "core", "metrics", "statistics", "training"},
+    "audit": {"cohorts", "core", "features", "metrics", "statistics"},
+    "plots": {"core", "statistics"},
+    "report": {"core", "experiment"},
+    "runner": {"core", "experiment"},
 }
 BANNED = {"torchvision", "pickle", "SimpleITK", "monai"}
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.pgan import Generator
-from lib.training.acgan import (
+from lib.models.gan.acgan import Generator
+from lib.training.augment.affine import zoomed_and_turned
+from lib.training.gan.acgan import (
     Adversaries,
     class_loss,
     generate_units,
@@ -15,8 +16,7 @@ from lib.training.acgan import (
     load_generator,
     train_acgan,
 )
-from lib.training.checkpoint import Checkpoint
-from lib.training.zooming import zoomed_and_turned
+from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"steps": 6, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models.dcgan import Generator
-from lib.training.adversarial import Adversaries, flipped_and_cropped, generate, load_generator, train_gan
-from lib.training.checkpoint import Checkpoint
-from lib.training.progress import Progress, progress
+from lib.models.gan.dcgan import Generator
+from lib.training.augment.affine import flipped_and_cropped
+from lib.training.gan.dcgan import Adversaries, generate, load_generator, train_gan
+from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.progress import Progress, progress
 
 TINY = {"steps": 8, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
 
@@ -120,7 +121,7 @@ def test_bf16_is_the_same_training_to_its_precision(tmp_path, monkeypatch):
     images, labels = _two_classes(8)
     _, resolved = _settings(tmp_path, images, labels)
     exact = _adversaries(images, labels, resolved)
-    monkeypatch.setattr("lib.seeding.has_bf16", lambda device: True)
+    monkeypatch.setattr("lib.core.seeding.has_bf16", lambda device: True)
     rough, other = (_adversaries(images, labels, resolved | {"precision": "bf16"}) for _ in range(2))
     for loss, approximate in zip(exact.step(0).values(), rough.step(0).values(), strict=True):
         torch.testing.assert_close(approximate, loss, rtol=0.05, atol=0)
@@ -253,7 +254,7 @@ def test_checkpoint_survives_a_kill_while_saving(tmp_path, monkeypatch):
     """The JSON file is written last: before it, the previous checkpoint still stands."""
     checkpoint = Checkpoint(tmp_path, {})
     checkpoint.save({"w": torch.zeros(2)}, {"m": 1}, 1)
-    import lib.training.checkpoint as module
+    import lib.training.loop.checkpoint as module
 
     def fail_on_json(file, content, write=module._write):
         if file.name == "checkpoint.json":

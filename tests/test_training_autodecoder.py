@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training.autodecoder import load_autodecoder, train_autodecoder
-from lib.training.resuming import kept
+from lib.training.gan.autodecoder import load_autodecoder, train_autodecoder
+from lib.training.loop.resume import kept
 
 OPTIONS = {"steps": 60, "batch": 6, "latent": 4, "maps": (16, 256), "seed": 0}
 

@@ -8,11 +8,13 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from lib import seeding
-from lib.training import resuming
-from lib.training.batches import Examples, Features, flipped
-from lib.training.classifier import frozen_features, load_classifier, predict, train_classifier
-from lib.training.selection import History, Selection, changing, logits_of, training_mode
+from lib.core import seeding
+from lib.training.classifier.model_selection import History, Selection
+from lib.training.classifier.single_label import frozen_features, load_classifier, predict, train_classifier
+from lib.training.loop import resume as resuming
+from lib.training.loop.dataset import Examples, Features
+from lib.training.loop.images import flipped
+from lib.training.loop.inference import changing, logits_of, training_mode
 
 CPU = torch.device("cpu")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.cyclegan import Translator
-from lib.training.checkpoint import Checkpoint
-from lib.training.cycle import Cycle, ImagePool, load_translators, train_cyclegan, translate
+from lib.models.gan.cyclegan import Translator
+from lib.training.gan.cyclegan import Cycle, ImagePool, load_translators, train_cyclegan, translate
+from lib.training.loop.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 TINY = {"seed": 3, "steps": 8, "batch": 2, "width": 4, "blocks": 1, "critic_width": 4, "critic_depth": 1, "pool": 3}

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training import federated
-from lib.training.checkpoint import Checkpoint
-from lib.training.federated import (
+from lib.training.gan import fedgan as federated
+from lib.training.gan.fedgan import (
     Films,
     aggregate,
     begin,
@@ -17,7 +16,8 @@ from lib.training.federated import (
     resolved,
     train_federated,
 )
-from lib.training.progressive import generate_films
+from lib.training.gan.progan import generate_films
+from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"rounds": 3, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4, "latent": 16, "seed": 3}
 CPU = torch.device("cpu")

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from lib import seeding
-from lib.metrics.utility import auroc
-from lib.models.small_cnn import SmallCNN
-from lib.training import findings as module
-from lib.training import resuming
-from lib.training.findings import drops, epochs_since_best, predict_findings, train_findings
+from lib.core import seeding
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.statistics.roc import auroc
+from lib.training.classifier import multi_label as module
+from lib.training.classifier.multi_label import drops, epochs_since_best, predict_findings, train_findings
+from lib.training.loop import resume as resuming
 
 CPU = torch.device("cpu")
 

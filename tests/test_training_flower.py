@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.cohort import Cohort
-from lib.training.checkpoint import Checkpoint
-from lib.training.federated import begin, resolved, train_federated
-from lib.training.flower import _agreed, _arrays, _state, labels_of, main
+from lib.cohorts.cohort import Cohort
+from lib.training.gan.fedgan import begin, resolved, train_federated
+from lib.training.gan.fedgan_flower import _agreed, _arrays, _state, labels_of, main
+from lib.training.loop.checkpoint import Checkpoint
 
 HAS_FLOWER = importlib.util.find_spec("flwr") is not None
 ROOT = Path(__file__).parents[1]
@@ -36,7 +36,7 @@ def _free_address():
 
 
 def _start(*arguments):
-    command = [sys.executable, "-m", "lib.training.flower", *map(str, arguments)]
+    command = [sys.executable, "-m", "lib.training.gan.fedgan_flower", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)

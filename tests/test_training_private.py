@@ -10,13 +10,15 @@ from opacus import GradSampleModule
 from opacus.accountants import RDPAccountant
 from torch import nn
 
-from lib import seeding
-from lib.models.small_cnn import SmallCNN
-from lib.models.swin import Swin
-from lib.training import accounting, private, resuming
-from lib.training.batches import Examples
-from lib.training.per_sample import ENGINES, FlatParameters, check_engine, per_sample_gradients
-from lib.training.private import PrivateHistory, in_window, poisson_rows, train_private
+from lib.core import seeding
+from lib.models.classifiers.small_cnn import SmallCNN
+from lib.models.classifiers.swin import Swin
+from lib.training.dp import accounting
+from lib.training.dp import classifier as private
+from lib.training.dp.classifier import PrivateHistory, in_window, poisson_rows, train_private
+from lib.training.dp.per_sample_gradients import ENGINES, FlatParameters, check_engine, per_sample_gradients
+from lib.training.loop import resume as resuming
+from lib.training.loop.dataset import Examples
 
 CPU = torch.device("cpu")
 

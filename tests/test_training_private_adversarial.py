@@ -7,11 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.training import accounting, private_adversarial, tracing
-from lib.training.batches import Examples
-from lib.training.per_sample import FlatParameters
-from lib.training.private import poisson_rows
+from lib.core import seeding
+from lib.training.dp import accounting
+from lib.training.dp import gan as private_adversarial
+from lib.training.dp import gradient_attack as tracing
+from lib.training.dp.classifier import poisson_rows
+from lib.training.dp.per_sample_gradients import FlatParameters
+from lib.training.loop.dataset import Examples
 
 RATE, STEPS = 0.5, 4
 

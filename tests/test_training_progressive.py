@@ -7,22 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.models.progan import halved
-from lib.training.checkpoint import Checkpoint
-from lib.training.progressive import (
+from lib.core import seeding
+from lib.models.gan.progan import halved
+from lib.training.gan.losses import gradient_norms, label_loss
+from lib.training.gan.progan import (
     Adversaries,
     discriminator_loss,
     generate_films,
     generator_loss,
-    gradient_norms,
     growth,
-    label_loss,
     load_discriminator,
     load_generator,
     schedule,
     train_progressive,
 )
+from lib.training.loop.checkpoint import Checkpoint
 
 # 8 steps at 4 px, 20 at 8 px of which some still fade in
 TINY = {

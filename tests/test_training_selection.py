@@ -6,9 +6,9 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
-from lib import seeding
-from lib.models.resnet import ResNet18
-from lib.training.classifier import predict, train_classifier
+from lib.core import seeding
+from lib.models.classifiers.resnet import ResNet18
+from lib.training.classifier.single_label import predict, train_classifier
 
 CPU = torch.device("cpu")
 

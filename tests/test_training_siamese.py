@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.recognisers import distances
-from lib.training.siamese import contrastive, embed, identity_pairs, load_embedding, train_siamese
+from lib.models.classifiers.identity import distances
+from lib.training.classifier.siamese import contrastive, embed, identity_pairs, load_embedding, train_siamese
 
 TINY = {"seed": 1, "steps": 4, "batch": 8, "width": 4, "dimensions": 8, "learning_rate": 3e-3}
 

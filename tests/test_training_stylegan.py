@@ -7,18 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib import seeding
-from lib.training.augmentation import augmented
-from lib.training.checkpoint import Checkpoint
-from lib.training.stylegan import (
-    Adversaries,
-    class_means,
-    generate,
-    load_stylegan,
-    path_lengths,
-    squared_gradients,
-    train_stylegan,
-)
+from lib.core import seeding
+from lib.training.augment.ada import augmented
+from lib.training.gan.losses import path_lengths, squared_gradients
+from lib.training.gan.stylegan2 import Adversaries, class_means, generate, load_stylegan, train_stylegan
+from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"steps": 6, "batch": 4, "latent": 8, "maps": (8, 64), "seed": 3}
 
@@ -184,7 +177,7 @@ def test_augmentation_is_neutral_at_0_and_reaches_a_share_p():
 
 
 def test_whole_turns_and_mirrors_move_pixels_without_blurring_them():
-    from lib.training.augmentation import _scaling, _shifting, _turning
+    from lib.training.augment.ada import _scaling, _shifting, _turning
 
     image = torch.arange(16.0).view(1, 1, 4, 4)
     one = torch.ones(1)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.cohort import Cohort
-from lib.datasets import closed_set, warsaw_iris
-from lib.datasets.__main__ import main
-from lib.phantoms import iris
+from lib.cohorts import splits as closed_set
+from lib.cohorts.__main__ import main
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.phantoms import iris
+from lib.cohorts.public import warsaw_iris
 
 HEADER = "Patient;Left eye;Right eye\n"
 ROWS = ["0001;glaucoma,cataract;healthy", "2;;secondary glaucoma", "0013;acute glaucoma;cataract, glaucoma"]

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from lib.training.workers import run_ahead
+from lib.training.loop.job_pool import run_ahead
 
 
 def mark(folder, name):

@@ -3,7 +3,7 @@
 Real images are grouped, and each group is replaced by one image. k-Same (Newton et al. 2005) takes the average of the
 group, in pixels or in latent space; LCI (Pennisi et al. 2022) also walks straight between averages; k-SALSA (Jeong et
 al. 2022) moves the average until its content and local style resemble the group's. Averages of one class are also
-ends for `lib.anonymise.walk` (§4.4 of the specification): `same_class_pairs`, then `linear` (LCI) or `plan`.
+ends for `lib.anonymise.latent_walk.plan` (§4.4 of the specification): `same_class_pairs`, then `linear` (LCI) or `plan`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.anonymise.walk import frozen
+from lib.training.loop.inference import frozen
 
 
 class Groups(NamedTuple):
@@ -113,7 +113,7 @@ def k_salsa(
     """Latents (m, ...), one a group: their images resemble those of the group's latents (n, ...) in content and style.
 
     content: images -> features (n, f), published MoCo-v2's ResNet-50; style: images -> maps (n, c, h, w), published
-    the second convolution of VGG-19; synthesis as in `lib.anonymise.walk`. group (n,) is that of `Groups`, counted
+    the second convolution of VGG-19; synthesis as in `lib.anonymise.latent_walk.plan`. group (n,) is that of `Groups`, counted
     from 0. From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine over
     the last 25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram
     matrices of the patches of a `grid` x `grid`, where each patch of a member is compared with the patch of the

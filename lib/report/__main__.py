@@ -4,7 +4,7 @@ import argparse
 import sys
 import webbrowser
 
-from lib.paper import root
+from lib.core.paths import root
 from lib.report.page import write_page
 from lib.report.readme import write_readme
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lib.cohort import atomic
-from lib.paper import root
-from lib.report.copies import write_copies
+from lib.core.files import atomic
+from lib.core.paths import root
+from lib.report.notebook_html import write_copies
 from lib.report.records import STAGES, VERDICTS, Records, duration, moment, parts_of, read_run
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.cohort import atomic
-from lib.paper import root
+from lib.core.files import atomic
+from lib.core.paths import root
 from lib.report.records import VERDICTS
 
 _START, _END = "<!-- scorecard: python -m lib.report {tag} --readme -->", "<!-- /scorecard -->"

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from lib.paper import COHORTS, SCALES, Paper, known_papers, load_paper, root
+from lib.core.paths import COHORTS, SCALES, root
+from lib.experiment.paper import Paper, known_papers, load_paper
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.

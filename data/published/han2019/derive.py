@@ -1,7 +1,7 @@
 """Derive the aggregates of this folder from public files: python data/published/han2019/derive.py DIR
 
 DIR holds preds.csv of github.com/jrzech/reproduce-chexnet and NIH's Data_Entry_2017_v2020.csv(.gz), or both below it,
-as `python -m lib.datasets prepare chexnet_predictions` finds or fetches them. No row of a patient is written: counts,
+as `python -m lib.cohorts.public prepare chexnet_predictions` finds or fetches them. No row of a patient is written: counts,
 correlations, and for each finding how many films with and without it have a score in a narrow range.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from lib.datasets import cohorts_folder, nih_cxr14
-from lib.datasets.chexnet_predictions import FINDINGS, Predictions, find_files, prepare
+from lib.cohorts.public import cohorts_folder, nih_cxr14
+from lib.cohorts.public.chexnet_predictions import FINDINGS, Predictions, find_files, prepare
 
 HERE = Path(__file__).parent
 # The order of the published matrix, rows and columns.

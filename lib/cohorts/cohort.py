@@ -1,0 +1,288 @@
+"""A cohort: images and what is known of each one, in memory or as one HDF5 file."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lib.core.files import atomic
+
+SPLITS = {"train": 0, "validation": 1, "test": 2}
+COLUMNS = ("region", "site", "lesion", "view")
+_DTYPES = ("uint8", "float32", "float64")
+_BLOCK = 512  # rows read at a time, so that memory stays bounded
+_INVALID_FILE = "{}: not a readable cohort ({}); make the file again"
+
+
+class Rows:
+    """Rows of an HDF5 data set, read when asked for: `rows[index]` is a NumPy array.
+
+    float64 reads as float32, and a trailing colour axis moves to the front. A row that holds NaN or
+    infinity raises ValueError when it is read.
+    """
+
+    def __init__(self, path: Path, key: str, index: np.ndarray | None = None):
+        self.path, self.key = path, key
+        with h5py.File(path) as file:
+            stored = file[key]
+            shape, dtype = stored.shape, stored.dtype
+        self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
+        row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
+        self.index = np.arange(shape[0]) if index is None else index
+        self.shape = (len(self.index), *row)
+        self.dtype = np.dtype("float32") if dtype == np.float64 else dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def select(self, which) -> "Rows":
+        """The same rows, fewer or in another order, still unread."""
+        return Rows(self.path, self.key, self.index[which])
+
+    def __getitem__(self, which) -> np.ndarray:
+        index = self.index[which]
+        order, inverse = np.unique(index, return_inverse=True)
+        with h5py.File(self.path) as file:
+            stored = file[self.key]
+            try:
+                rows = np.concatenate([_read(stored, part) for part in _blocks(order)]) if len(order) else stored[:0]
+            except OSError as error:
+                raise OSError(_INVALID_FILE.format(self.path, "damaged pixel data")) from error
+        if self._channels_last:
+            rows = np.moveaxis(rows, -1, 1)
+        rows = rows.astype(self.dtype, copy=False)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise ValueError(f"{self.path}: {self.key} holds NaN or infinite pixels; repair or drop those rows")
+        return rows[inverse.reshape(np.shape(index))]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
+class Cohort:
+    """Images with patient, finding and split of each one.
+
+    images: (N, H, W) or (N, C, H, W), uint8 or float32; NumPy array or unread `Rows` of a file.
+    id: (N,) int64, the patient. dis: (N,) int64 class, or (N, K) int64 0/1 findings, named by `labels`.
+    set: (N,) uint8, 0 train, 1 validation, 2 test.
+    region, site, lesion, view: optional (N,) int64. masks: optional (N, H, W) uint8, 0 or 1.
+    key: optional (N,) str, where each image came from.
+    value_range: (low, high) of the pixels. closed_set: patients may stand in two splits, as closed-set
+    identity recognition needs; otherwise that is an error. made_by: free text.
+
+    Raises ValueError, in one sentence, for shapes that disagree, NaN, labels out of range, or a patient
+    in two splits.
+    """
+
+    def __init__(
+        self, images, id, dis, set, *, region=None, site=None, lesion=None, view=None, masks=None, key=None,
+        name: str, modality: str = "unknown", labels: Sequence[str], value_range=(0, 255),
+        licence: str = "unknown", source: str = "unknown", closed_set: bool = False, made_by: str = "",
+    ):  # fmt: skip
+        self.images = images
+        self.id = np.asarray(id).reshape(-1).astype(np.int64)
+        self.dis = np.asarray(dis).astype(np.int64)
+        self.set = np.asarray(set).reshape(-1).astype(np.uint8)
+        for column, values in zip(COLUMNS, (region, site, lesion, view), strict=True):
+            setattr(self, column, None if values is None else np.asarray(values, np.int64).reshape(-1))
+        self.masks = masks
+        self.key = None if key is None else np.asarray(key, dtype=str)
+        self.name, self.modality, self.labels = name, modality, tuple(labels)
+        self.value_range = tuple(float(v) for v in value_range)
+        self.licence, self.source, self.closed_set, self.made_by = licence, source, closed_set, made_by
+        self._validate()
+
+    def _validate(self) -> None:
+        def refuse(problem: str):
+            raise ValueError(f"cohort {self.name!r}: {problem}")
+
+        if self.images.ndim not in (3, 4):
+            refuse(f"images have shape {self.images.shape}; give (N, H, W) or (N, C, H, W)")
+        if len(self) == 0:
+            refuse("no image; give at least one")
+        if str(self.images.dtype) not in _DTYPES[:2]:
+            refuse(f"images are {self.images.dtype}; convert them to uint8 or float32")
+        if isinstance(self.images, np.ndarray) and self.images.dtype.kind == "f":
+            if not np.isfinite(self.images).all():
+                refuse("images hold NaN or infinite pixels; repair or drop those rows")
+        for column in ("id", "dis", "set", *COLUMNS, "masks", "key"):
+            values = getattr(self, column)
+            if values is not None and len(values) != len(self):
+                refuse(f"{column} has {len(values)} rows for {len(self)} images; give one for each image")
+        high = 1 if self.dis.ndim == 2 else len(self.labels) - 1
+        if self.dis.ndim == 2 and self.dis.shape[1] != len(self.labels):
+            refuse(f"dis has {self.dis.shape[1]} columns for {len(self.labels)} label names")
+        if self.dis.min() < 0 or self.dis.max() > high:
+            refuse(f"dis runs from {self.dis.min()} to {self.dis.max()}; {len(self.labels)} labels allow 0 to {high}")
+        if self.set.max() > 2:
+            refuse(f"set holds {self.set.max()}; use 0 train, 1 validation, 2 test")
+        if self.masks is not None and self.masks.shape[-2:] != self.images.shape[-2:]:
+            sizes = f"{self.masks.shape[-2:]} for images of {self.images.shape[-2:]}"
+            refuse(f"masks are {sizes}; give the masks of these images")
+        if isinstance(self.masks, np.ndarray) and self.masks.max() > 1:
+            refuse(f"masks reach {self.masks.max()}; divide them by it, so that they are 0 or 1")
+        if not self.closed_set:
+            pairs = np.unique(np.stack([self.id, self.set]), axis=1)[0]
+            twice = pairs[1:][pairs[1:] == pairs[:-1]]
+            if len(twice):
+                refuse(
+                    f"patient {twice[0]} stands in two splits ({len(np.unique(twice))} such); split by patient, "
+                    "or declare closed_set=True where the protocol needs it"
+                )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {np.sum(self.set == code)}" for name, code in SPLITS.items())
+        size = "×".join(str(n) for n in self.images.shape[1:])
+        patients = len(np.unique(self.id))
+        return f"{self.name}: {len(self)} {self.modality} images {size} of {patients} patients ({counts})"
+
+    def __getitem__(self, which) -> "Cohort":
+        """The images that a slice, mask or index array selects, in that order."""
+        index = np.arange(len(self))[which]
+        if index.ndim != 1 or len(index) == 0:
+            raise ValueError(f"cohort {self.name!r}: the selection holds no image; select at least one row")
+
+        def rows(values):
+            if values is None:
+                return None
+            return values.select(index) if isinstance(values, Rows) else values[index]
+
+        optional = {column: rows(getattr(self, column)) for column in (*COLUMNS, "masks", "key")}
+        return Cohort(rows(self.images), self.id[index], self.dis[index], self.set[index], **optional, **self._facts())
+
+    def _facts(self) -> dict:
+        names = ("name", "modality", "labels", "value_range", "licence", "source", "closed_set", "made_by")
+        return {name: getattr(self, name) for name in names}
+
+    def split(self, name: str) -> "Cohort":
+        """The images of "train", "validation" or "test"; ValueError for another name or an empty split."""
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
+        if not (self.set == SPLITS[name]).any():
+            raise ValueError(f"cohort {self.name!r}: the {name} split is empty; make the cohort with one")
+        return self[self.set == SPLITS[name]]
+
+    def with_images(self, images: np.ndarray, **facts) -> "Cohort":
+        """The same rows with other images; masks are kept when the size is."""
+        optional = {column: getattr(self, column) for column in (*COLUMNS, "key")}
+        same = self.masks is not None and images.shape[-2:] == self.images.shape[-2:]
+        return Cohort(
+            images, self.id, self.dis, self.set, masks=self.masks if same else None, **optional,
+            **(self._facts() | facts),
+        )  # fmt: skip
+
+    def resized(self, size: int) -> "Cohort":
+        """The cohort at `size` × `size` pixels, by box averaging; `size` must divide height and width."""
+        high, wide = self.images.shape[-2:]
+        if (high, wide) == (size, size):
+            return self
+        if high % size or wide % size:
+            problem = f"{high}×{wide} pixels cannot be box-averaged to {size}; give a divisor"
+            raise ValueError(f"cohort {self.name!r}: {problem}")
+        blocks = [self.images[start : start + _BLOCK] for start in range(0, len(self), _BLOCK)]
+        return self.with_images(np.concatenate([_box_average(block, size) for block in blocks]))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of pixels, columns and labels: equal content, equal digest, wherever it is stored."""
+        sha = hashlib.sha256(json.dumps([self.labels, self.images.shape, str(self.images.dtype)]).encode())
+        for start in range(0, len(self), _BLOCK):
+            sha.update(np.ascontiguousarray(self.images[start : start + _BLOCK]).tobytes())
+        for column in ("id", "dis", "set", *COLUMNS):
+            values = getattr(self, column)
+            sha.update(b"-" if values is None else values.tobytes())
+        return sha.hexdigest()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the cohort as HDF5, in blocks, to a temporary name that is renamed when complete."""
+        path = Path(path)
+        with atomic(path) as partial, h5py.File(partial, "w") as file:
+            for column in ("images", "masks"):
+                values = getattr(self, column)
+                if values is None:
+                    continue
+                chunks = (1, *values.shape[1:])
+                stored = file.create_dataset(
+                    column, values.shape, values.dtype, chunks=chunks, compression="gzip", compression_opts=1,
+                    fletcher32=True,
+                )  # fmt: skip
+                for start in range(0, len(self), _BLOCK):
+                    stored[start : start + _BLOCK] = values[start : start + _BLOCK]
+            for column in ("id", "dis", "set", *COLUMNS):
+                if getattr(self, column) is not None:
+                    file[column] = getattr(self, column)
+            if self.key is not None:
+                file.create_dataset("key", data=self.key.astype(object), dtype=h5py.string_dtype())
+            file.attrs["format"] = "cohort 1"
+            file.attrs["split_code"] = json.dumps(SPLITS)
+            file.attrs["facts"] = json.dumps(self._facts())
+        return path
+
+    @classmethod
+    def open(cls, path: str | Path, **facts) -> "Cohort":
+        """Open a cohort file; pixels are read when asked for.
+
+        A plain file with only `images`, `id`, `dis` and `set` (Montenegro's layout) opens as well: its
+        split code is then taken as 0 train, 1 validation, 2 test. `facts` override the stored ones.
+        Raises FileNotFoundError, or ValueError for a truncated file or a missing data set.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such cohort; make it first")
+        try:
+            with h5py.File(path) as file:
+                missing = [column for column in ("images", "id", "dis", "set") if column not in file]
+                if missing:
+                    raise ValueError(
+                        f"{path}: no data set {', '.join(missing)}; a cohort needs images, id, dis and set"
+                    )
+                if json.loads(file.attrs.get("split_code", json.dumps(SPLITS))) != SPLITS:
+                    raise ValueError(f"{path}: split code {file.attrs['split_code']}; recode to {SPLITS}")
+                if str(file["images"].dtype) not in _DTYPES:
+                    raise ValueError(f"{path}: images are {file['images'].dtype}; convert them to uint8 or float32")
+                columns = {c: file[c][:] for c in ("id", "dis", "set", *COLUMNS) if c in file}
+                key = file["key"].asstr()[:] if "key" in file else None
+                has_masks = "masks" in file
+                stored = json.loads(file.attrs.get("facts", "{}"))
+                if not stored:
+                    stored = _plain_facts(path, columns["dis"], file["images"].dtype)
+        except OSError as error:
+            raise ValueError(_INVALID_FILE.format(path, "truncated, or not HDF5")) from error
+        masks = Rows(path, "masks") if has_masks else None
+        return cls(Rows(path, "images"), **columns, key=key, masks=masks, **(stored | facts))
+
+
+def _blocks(order: np.ndarray) -> list[np.ndarray]:
+    """Ascending rows in groups that lie within one block of the file."""
+    return np.split(order, np.flatnonzero(np.diff(order // _BLOCK)) + 1)
+
+
+def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Ascending rows of one block. HDF5 is slow on scattered rows: unless they are few, the span is read."""
+    if len(rows) * 8 < rows[-1] - rows[0]:
+        return stored[rows]
+    return stored[rows[0] : rows[-1] + 1][rows - rows[0]]
+
+
+def _plain_facts(path: Path, dis: np.ndarray, dtype: np.dtype) -> dict:
+    classes = dis.shape[1] if dis.ndim == 2 else int(dis.max()) + 1
+    return {
+        "name": path.stem,
+        "labels": [str(i) for i in range(classes)],
+        "value_range": (0, 255) if dtype == np.uint8 else (0, 1),
+        "source": str(path),
+    }
+
+
+def _box_average(images: np.ndarray, size: int) -> np.ndarray:
+    step = images.shape[-2] // size, images.shape[-1] // size
+    blocks = images.reshape(*images.shape[:-2], size, step[0], size, step[1])
+    mean = blocks.mean(axis=(-3, -1), dtype=np.float32)
+    return np.rint(mean).astype(np.uint8) if images.dtype == np.uint8 else mean

@@ -1,0 +1,69 @@
+"""HDF5 files of images with identity and disease: the published layout, with its masks apart, and cohorts of ours."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lib.cohorts.cohort import SPLITS, Cohort
+
+_COPIES = ("id", "dis", "set")
+
+
+def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts) -> Cohort:
+    """A grey cohort with masks, in memory, whose patients may stand in several splits.
+
+    path: a cohort of this suite, or a plain file with `images` (N, H, W) or (N, H, W, 3), `id`, `dis` and `set`.
+    masks: the published second file, `masks` (N, H, W) with copies of `id`, `dis` and `set`; where it is None the masks
+    are those in `path`, if any. Masks are 0 or 1; the published 0 or 255 are divided by 255. Colour of three equal
+    channels becomes grey. test: the code of the test images in a plain file, 1 as the published scripts have it, or 2;
+    the other code is validation, and the cohort has 1 validation, 2 test. facts: as of `Cohort`, instead of the stored.
+
+    Raises FileNotFoundError, and ValueError, naming the file, for what `Cohort.open` refuses, for colour, for masks of
+    another cohort, of another shape, or with other values.
+    """
+    if test not in (1, 2):
+        raise ValueError(f"test is {test}; give 1, as the published scripts have it, or 2")
+    lazy = Cohort.open(path, **({"closed_set": True} | facts))
+    images = lazy.images[:]
+    if images.ndim == 4 and (images == images[:, :1]).all():
+        images = images[:, 0]
+    if images.ndim == 4:
+        raise ValueError(f"{path}: images are in colour, of shape {images.shape}; convert them to grey, (N, H, W)")
+    with h5py.File(path) as file:
+        split = lazy.set
+        if "split_code" not in file.attrs and test == 1:
+            split = np.array([SPLITS["train"], SPLITS["test"], SPLITS["validation"]], np.uint8)[lazy.set]
+    found = read_masks(masks or path, lazy) if masks or lazy.masks is not None else None
+    rows = {column: getattr(lazy, column) for column in ("region", "site", "lesion", "view", "key")}
+    names = ("name", "modality", "labels", "value_range", "licence", "source", "closed_set", "made_by")
+    return Cohort(images, lazy.id, lazy.dis, split, masks=found, **rows, **{n: getattr(lazy, n) for n in names})
+
+
+def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
+    """`masks` of the HDF5 file `path` as 0 or 1, (N, H, W) uint8; errors as `open_cases`.
+
+    cohort: the images of these masks, `id`, `dis` and `set` as they are stored beside the masks.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such file of masks; make it first")
+    try:
+        with h5py.File(path) as file:
+            missing = [name for name in ("masks", *_COPIES) if name not in file]
+            if missing:
+                raise ValueError(f"{path}: no data set {', '.join(missing)}; give masks with id, dis and set")
+            masks, copies = file["masks"][:], {name: file[name][:] for name in _COPIES}
+    except OSError as error:
+        raise ValueError(f"{path}: truncated, or not HDF5; make the masks again") from error
+    for name, copy in copies.items():
+        if not np.array_equal(copy.reshape(-1), getattr(cohort, name).reshape(-1)):
+            raise ValueError(f"{path}: {name} differs from that of {cohort.name}; give the masks of these images")
+    expected = (len(cohort), *cohort.images.shape[-2:])
+    if masks.shape != expected:
+        expected = f"{cohort.name} has images of {expected[1:]}"
+        raise ValueError(f"{path}: masks have shape {masks.shape} where {expected}; make the masks again")
+    inside = masks == masks.max() if masks.max() in (1, 255) else np.zeros(masks.shape, bool)
+    wrong = masks[~inside & (masks != 0)]  # NaN too
+    if len(wrong):
+        raise ValueError(f"{path}: masks hold {wrong[0]:g}; make them 0 or 1 (or the published 0 or 255)")
+    return inside.astype(np.uint8)

@@ -1,0 +1,26 @@
+"""Rows of a published label table, and splits that follow from a patient's name alone."""
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the place ("file, line 3") and the texts of `columns` of each row of a CSV, plain or gzipped.
+
+    A cell that is not there reads as "". Raises ValueError, naming the file, for a missing column (`expected` says
+    which table is meant) and for a file that is damaged or no text.
+    """
+    path = Path(path)
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = [column for column in columns if column not in (rows.fieldnames or ())]
+            if missing:
+                raise ValueError(f"{path}: no column {', '.join(missing)}; give {expected}")
+            for row in rows:
+                yield f"{path}, line {rows.line_num}", tuple(row[column] or "" for column in columns)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a readable table ({error}); fetch it again") from error

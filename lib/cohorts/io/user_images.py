@@ -1,0 +1,294 @@
+"""Anybody's own images: a cohort file, a folder of DICOM, PNG and JPEG, or one such file, at one working size.
+
+The rules, each of which `OpenedImages.rules` states where it was applied:
+size: every image is squeezed to the working size by area averages, its aspect lost; a smaller one is refused.
+grey: colour becomes luma; MONOCHROME1 is inverted; padding pixels take the darkest value of the rest.
+patient: from the cohort file, the table given, or the DICOM header; otherwise every image is its own patient.
+set: the rows of a cohort file are taken alike, whichever of train, validation and test its column set says.
+many: beyond a limit, whole patients (files, where no table names their patients) are drawn at random until it is
+reached; the rest is not read.
+"""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.io.image_files import UNREADABLE
+
+SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
+COHORT_SUFFIXES = (".h5", ".hdf5")
+_KIND = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes}
+_TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
+_BLOCK = 512
+
+
+class TooSmallError(ValueError):
+    """An image has fewer pixels than the working size."""
+
+
+class OpenedImages(NamedTuple):
+    """What `open_images` read."""
+
+    images: np.ndarray  # (n, size, size) float32, 0 to 255 where `is_8_bit`, otherwise as stored
+    patients: np.ndarray  # (n,) str; without a name from anywhere, the image's own
+    names: np.ndarray  # (n,) str
+    sides: np.ndarray  # (n,) int64, the shorter side of each as stored, in pixels
+    is_8_bit: bool
+    everyone: np.ndarray  # (p,) str, all patients known without reading, those of images not read as well
+    found: int  # images there, as far as known without reading all, of which n were kept
+    rules: tuple[str, ...]  # sentences on what was done
+
+
+def open_images(
+    source: str | Path | Cohort,
+    *,
+    size: int,
+    most: int,
+    patients: str | Path | None = None,
+    rng: np.random.Generator,
+) -> OpenedImages:
+    """Read at most `most` images from `source` at `size` × `size`, by the rules of this module.
+
+    source: a Cohort or its file, a folder (searched to the bottom), or one image file; of a DICOM file each frame is
+    an image, and a file without a known suffix is DICOM if its bytes say so. patients: a table with the columns file
+    and patient, whose files are named from the folder on, or from within it.
+    Raises ValueError, one sentence that names the file: nothing to read, damaged, smaller than `size`, NaN, colours
+    that are not RGB, not in the table, or there with two patients. ImportError, with the command, where DICOM needs
+    pydicom.
+    """
+    if size < 8 or most < 1:
+        raise ValueError(f"size is {size} and most {most}: give 8 pixels and one image at least")
+    if isinstance(source, Cohort):
+        return _of_cohort(source, size, most, rng)
+    if not str(source).strip():
+        raise ValueError("a path is empty: give all three of train, heldout and synthetic")
+    path = Path(str(source)).expanduser()
+    if not path.exists():
+        raise ValueError(
+            f"{path.absolute()}: no such file or folder; give a cohort file, a folder of images or one image"
+        )
+    if path.suffix.lower() in COHORT_SUFFIXES:
+        return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
+    return _of_files(path, size, most, patients, rng)
+
+
+def counted(n: int, noun: str) -> str:
+    """Number and noun, in the plural unless `n` is 1."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def squeezed(image: np.ndarray, size: int, name: str) -> np.ndarray:
+    """`image` (H, W) as (size, size) float32, each pixel the area average of what it covers.
+
+    Raises ValueError, naming the image, for NaN, and TooSmallError for fewer pixels than `size` on a side.
+    """
+    if min(image.shape) < size:
+        raise TooSmallError(f"{name}: {image.shape[1]}×{image.shape[0]} pixels; give {size}×{size} at least")
+    image = np.ascontiguousarray(image, np.float32)
+    if not np.isfinite(image).all():
+        raise ValueError(f"{name}: holds NaN or infinite pixels; repair the image or take it out")
+    if image.shape == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
+
+
+def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -> OpenedImages:
+    rows, rules = _drawn(cohort.id.astype(str), most, rng)
+    high, wide = cohort.images.shape[-2:]
+    channels = cohort.images.shape[1] if cohort.images.ndim == 4 else 1
+    if channels not in (1, 3):
+        raise ValueError(f"{cohort.name}: images of {channels} channels; give grey or RGB")
+    splits = [name for name, code in SPLITS.items() if (cohort.set == code).any()]
+    rules += [f"its sets {', '.join(splits)} taken alike: for one of them, give a file of it"] * (len(splits) > 1)
+    rules += [f"{channels} channels made grey by luma"] * (channels == 3) + _size_rule({(high, wide)}, size)
+    names = (cohort.key if cohort.key is not None else np.array([f"{cohort.name} {i}" for i in range(len(cohort))]))[
+        rows
+    ]
+    low, top = cohort.value_range
+    images = np.empty((len(rows), size, size), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        block = np.asarray(cohort.images[rows[start : start + _BLOCK]], np.float32)
+        if cohort.images.ndim == 4:
+            block = np.einsum("nchw,c->nhw", block, _TO_LUMA if channels == 3 else np.ones(1, np.float32))
+        _require_range(block, (low, top), cohort.name, names[start : start + _BLOCK])
+        block = (block - low) * (255 / (top - low))
+        for place, image in enumerate(block, start):
+            images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
+    patients = cohort.id.astype(str)
+    sides = np.full(len(rows), min(high, wide))
+    darkest, brightest = images.min(), images.max()
+    if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # rounded, a handful of grey levels
+        pixels = [low + of * (top - low) / 255 for of in (darkest, brightest)]
+        raise ValueError(
+            f"{cohort.name}: all pixels lie from {pixels[0]:g} to {pixels[1]:g}, and the file's value range is "
+            f"{low:g} to {top:g}; set value_range to what the pixels are given in"
+        )
+    return OpenedImages(images, patients[rows], names, sides, True, np.unique(patients), len(cohort), tuple(rules))
+
+
+def _require_range(block: np.ndarray, limits: tuple[float, float], name: str, images: np.ndarray) -> None:
+    low, top = limits
+    least, most = (extreme(block, axis=(1, 2)) for extreme in (np.min, np.max))
+    outside = np.flatnonzero((least < low - 1e-3 * (top - low)) | (most > top + 1e-3 * (top - low)))
+    if len(outside):
+        i = outside[0]
+        raise ValueError(
+            f"{name}, image {images[i]}: pixels from {least[i]:g} to {most[i]:g}, and the file's value range is "
+            f"{low:g} to {top:g}; set value_range, or convert the images to uint8"
+        )
+
+
+def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator) -> OpenedImages:
+    folder = path if path.is_dir() else path.parent
+    every = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = [p for p in every if not p.name.startswith(".") and _kind(p)]
+    if not files:
+        known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+        raise ValueError(f"{path}: no image in it; known are {known}, and cohort files {', '.join(COHORT_SUFFIXES)}")
+    rules = [f"{counted(len(every) - len(files), 'other file')} passed over"] * (len(every) > len(files))
+    of = None if not table else _patients_of(files, folder, Path(table))
+    # Who is in a DICOM file stands in its header; reading all headers of a large set takes longer than the audit.
+    by = "file, whose patients were not compared" if of is None else "patient"
+    rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng, by=by)
+    images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
+    for row in rows:
+        name = files[row].relative_to(folder).as_posix()
+        frames, deep, header, done = _read(files[row])
+        for number, frame in enumerate(frames):
+            names.append(name if len(frames) == 1 else f"{name} frame {number}")
+            images.append(squeezed(frame, size, str(files[row])))
+            patients.append(of[row] if of is not None else header or f"{folder.resolve()}/{names[-1]}")
+            shapes.append(frame.shape)
+        depths.append(deep)
+        how += done
+        unnamed += len(frames) if of is None and not header else 0
+        if len(images) >= most:
+            break
+    rules += drawn + [f"{counted(how.count(done), 'file')} {done}" for done in sorted(set(how))]
+    rules += _size_rule(set(shapes), size)
+    if len(images) > most or len(depths) < len(rows):  # files of many frames
+        rules.append(f"the first {most:,} images of these files kept; the others were not looked at")
+    if unnamed:
+        rules.append(f"{counted(unnamed, 'image')} without a patient, each its own: intervals may be too narrow")
+    patients, sides = np.array(patients[:most]), np.array([min(shape) for shape in shapes[:most]])
+    return OpenedImages(
+        np.stack(images[:most]), patients, np.array(names[:most]), sides, not any(depths),
+        np.unique(patients if of is None else of), len(images) + len(files) - len(depths), tuple(rules),
+    )  # fmt: skip
+
+
+def _drawn(
+    patients: np.ndarray, most: int, rng: np.random.Generator, *, by: str = "patient"
+) -> tuple[np.ndarray, list[str]]:
+    """Rows of whole patients in random order up to `most` images, ascending, and the rule if not all are there."""
+    if len(patients) <= most:
+        return np.arange(len(patients)), []
+    code = np.unique(patients, return_inverse=True)[1]
+    turn = rng.permutation(code.max() + 1)[code]
+    rows = np.sort(np.argsort(turn, kind="stable")[:most])
+    return rows, [f"{most:,} of {len(patients):,} images drawn at random, by {by}; the others were not looked at"]
+
+
+def _size_rule(shapes: set[tuple[int, int]], size: int) -> list[str]:
+    if len(shapes) == 1:
+        return []
+    return [f"images of {len(shapes)} sizes, each squeezed to {size}×{size} whatever its aspect"]
+
+
+def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{table}: not a readable table ({error}); give a CSV with the columns file, patient"
+        ) from error
+    if not rows or not {"file", "patient"} <= set(rows[0]):
+        raise ValueError(f"{table}: no rows, or no columns file and patient; give a CSV with both")
+    of, found = {}, []
+    for row in rows:
+        of.setdefault(row["file"], set()).add(row["patient"] or "")
+    for file in files:
+        within = file.relative_to(folder).as_posix()
+        named = of.get(f"{folder.name}/{within}", set()) | of.get(within, set())
+        if len(named) > 1:
+            raise ValueError(
+                f"{table}: {folder.name}/{within} has patients {', '.join(map(repr, sorted(named)))}; leave one"
+            )
+        if not any(named):
+            raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
+        found += named
+    return np.array(found)
+
+
+def _kind(path: Path) -> str | None:
+    """DICOM, PNG or JPEG by the suffix; with another or none, DICOM by its mark, but for the index of a medium."""
+    if (kind := _KIND.get(path.suffix.lower())) or path.name.upper() == "DICOMDIR":
+        return kind
+    with path.open("rb") as file:
+        return "DICOM" if file.read(132)[128:] == b"DICM" else None
+
+
+def _read(path: Path) -> tuple[list[np.ndarray], bool, str, list[str]]:
+    """Frames (H, W) float32, whether deeper than 8 bits, the patient if the file names one, and rules applied."""
+    return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path)
+
+
+def _read_picture(path: Path):
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            deep = image.mode.startswith(("I", "F"))
+            rules = ["of colour made grey by luma"] * (not deep and image.mode not in ("L", "LA", "1"))
+            pixels = np.asarray(image if deep else image.convert("L"), np.float32)
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: damaged, or not a PNG or JPEG; repair the file or take it out") from error
+    return [pixels], deep, "", rules
+
+
+def _read_dicom(path: Path):
+    try:
+        import pydicom
+    except ImportError as error:
+        raise ImportError(
+            "DICOM images need pydicom: run `pip install -e '.[data]'` in the project's folder"
+        ) from error
+    damaged = f"{path}: damaged, or not a DICOM image that pydicom can decode; repair the file or take it out"
+    try:
+        header = pydicom.dcmread(path)
+        pixels = header.pixel_array
+    except Exception as error:  # pydicom and its decoders raise what they like
+        raise ValueError(damaged) from error
+    kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
+    if (kind, samples) == ("RGB", 3):
+        pixels = pixels.astype(np.float32) @ _TO_LUMA
+    elif kind not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
+        raise ValueError(f"{path}: {kind} with {samples} samples a pixel; give grey or RGB")
+    frames = pixels.reshape(-1, *pixels.shape[-2:])
+    padding = _padding(header, frames) if samples == 1 else np.zeros(frames.shape, bool)
+    inverted = (kind == "MONOCHROME1") != (float(header.get("RescaleSlope", 1) or 1) < 0)
+    shown = [_shown(*pair, inverted) for pair in zip(frames.astype(np.float32), padding, strict=True)]
+    rules = ["of colour made grey by luma"] * (samples == 3) + ["of MONOCHROME1 inverted"] * (kind == "MONOCHROME1")
+    rules += ["with padding, which takes the darkest value"] * bool(padding.any())
+    return shown, int(header.get("BitsStored", 16)) != 8, str(header.get("PatientID", "") or ""), rules
+
+
+def _padding(header, frames: np.ndarray) -> np.ndarray:
+    """Which pixels (n, H, W) are padding, by the header's value or range."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(frames.shape, bool)
+    limits = sorted((int(value), int(header.get("PixelPaddingRangeLimit", value))))
+    return (frames >= limits[0]) & (frames <= limits[1])
+
+
+def _shown(frame: np.ndarray, padding: np.ndarray, inverted: bool) -> np.ndarray:
+    """The frame as a reader sees it: bright is bright, padding is dark."""
+    if padding.all():
+        return np.zeros_like(frame)
+    low, high = frame[~padding].min(), frame[~padding].max()
+    return np.where(padding, low, low + high - frame if inverted else frame)

@@ -1,0 +1,151 @@
+"""Vertebral units drawn from a known anatomy: T1 spine MRI of patients who never lived.
+
+A unit is one disc with half a vertebral body above and below, in nine sagittal slices from the patient's
+right to the left: the middle ones show the canal, the outer ones pedicles and neural foramina. Anterior is
+on the left of an image, posterior on the right. The frame follows the size of the body, so lengths are in
+widths of the frame, which is half as high as it is wide; brightness is in parts of the full range.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.phantoms import vertebra_anatomy as spine
+from lib.cohorts.phantoms import vertebra_rendering as sagittal
+from lib.cohorts.splits import split_codes
+
+SCANNERS = ("trial_a", "trial_b")
+LABELS = ("cervical", "thoracic", "lumbar")
+LEVELS = (
+    ("C2/3", "C3/4", "C4/5", "C5/6", "C6/7", "C7/T1"),
+    (*(f"T{i}/{i + 1}" for i in range(1, 12)), "T12/L1"),
+    (*(f"L{i}/{i + 1}" for i in range(1, 5)), "L5/S1"),
+)
+SPLITS = (70, 24, 24)
+SIZES = (16, 256)
+
+# Of each quantity: its median in the cervical, thoracic and lumbar spine, and how much patients, and units
+# of one patient, vary. The first table varies by factors, exp(SD z); the second by sums, SD z.
+_FACTORS = {
+    "depth": (0.37, 0.40, 0.42, 0.05, 0.02),  # of the body, front to back
+    "half": (0.215, 0.215, 0.275, 0.06, 0.02),  # half the body's width, right to left
+    "spacing": (0.085, 0.062, 0.050, 0.05, 0.0),  # of the slices
+    "waist": (0.012, 0.018, 0.022, 0.3, 0.15),  # by which the walls of the body are hollow
+    "disc": (0.105, 0.070, 0.120, 0.10, 0.08),  # height
+    "concave": (0.28, 0.22, 0.34, 0.25, 0.15),  # part of the height lost from centre to rim
+    "canal": (0.30, 0.19, 0.185, 0.07, 0.03),
+    "reach": (0.27, 0.125, 0.135, 0.07, 0.03),  # half the canal's width
+    "cord": (0.165, 0.09, 0.12, 0.07, 0.03),
+    "fringe": (0.014, 0.020, 0.040, 0.35, 0.12),  # fat in front of the body
+    "epidural": (0.008, 0.016, 0.045, 0.3, 0.15),  # fat behind the cord
+    "vessel": (0.035, 0.075, 0.065, 0.15, 0.05),  # radius
+    "strands": (0.05, 0.05, 0.06, 0.25, 0.1),
+    "marrow": (0.36, 0.37, 0.39, 0.12, 0.03),
+    "mottle": (0.017, 0.015, 0.018, 0.3, 0.1),
+    "fat": (0.55, 0.53, 0.54, 0.06, 0.02),
+    "muscle": (0.25, 0.24, 0.24, 0.10, 0.03),
+    "fibre": (0.28, 0.27, 0.28, 0.08, 0.04),  # of the disc
+    "fluid": (0.15, 0.14, 0.15, 0.12, 0.04),
+    "neural": (0.29, 0.28, 0.23, 0.08, 0.03),
+    "plate": (0.013, 0.010, 0.012, 0.15, 0.08),  # thickness of an endplate
+    "gain": (1.0, 1.0, 1.0, 0.08, 0.01),
+}
+_SUMS = {
+    "centre": (0.46, 0.50, 0.51, 0.012, 0.008),
+    "height": (0.0, 0.0, 0.0, 0.008, 0.007),
+    "tilt": (0.10, 0.00, 0.04, 0.06, 0.04),
+    "wedge": (0.06, -0.02, 0.09, 0.03, 0.02),  # the disc's height gained per length towards the front
+    "lean": (-0.10, 0.04, -0.02, 0.06, 0.03),
+    "bow": (0.10, -0.08, 0.10, 0.10, 0.08),
+    "offset": (0.0, 0.0, 0.0, 0.35, 0.15),  # of the midline, in slices
+    "shift": (0.0, 0.0, 0.0, 0.25, 0.05),  # chemical shift: one endplate thickens, the other thins
+    "coil": (0.12, 0.15, 0.18, 0.10, 0.03),  # brightness gained towards the coil, behind the patient
+    "beside": (0.0, 0.16, 0.13, 0.02, 0.01),  # from the midline to the great vessel
+}
+# Of a scanner: gain, offset, noise, blur.
+_SCAN = {"trial_a": (1.0, 0.0, 0.018, 0.012), "trial_b": (1.25, 0.12, 0.032, 0.017)}
+
+
+def draw(
+    *, patients: int, image_size: int | tuple[int, int] = 64, rng: np.random.Generator,
+    scanner: str = "trial_a", test_scanner: str | None = None, units: Sequence[int] = (2, 5, 2),
+    splits: Sequence[float] = SPLITS,
+) -> Cohort:  # fmt: skip
+    """Draw the vertebral units of `patients` patients.
+
+    images: uint8 (N, 9, H, W); image_size: H = W, or (H, W). The native size is (112, 224); a square one
+    squeezes the width. Known for each: `id` patient; `region` and `dis` 0 cervical, 1 thoracic, 2 lumbar;
+    `site` 0 trial_a, 1 trial_b; `set`, disjoint by patient, in the proportions `splits` of train,
+    validation and test; `key`, patient and level. units: cervical, thoracic and lumbar units a patient, at
+    neighbouring levels. test_scanner: that of the patients of the test split, when it is another.
+    The same state of `rng` gives the same patients at every size and on every scanner: a smaller image is
+    what box-averaging a larger one leaves, and trial_b is trial_a with gain ×1.25, offset +0.12, more noise
+    and more blur.
+
+    Raises ValueError for no patient, fewer patients than splits, a size outside 16 to 256, an unknown
+    scanner, or units that a spine does not have.
+    """
+    size = tuple(np.broadcast_to(image_size, 2).tolist()) if np.size(image_size) in (1, 2) else ()
+    if not size or not all(isinstance(n, int) and SIZES[0] <= n <= SIZES[1] for n in size):
+        raise ValueError(f"image_size is {image_size}; give height and width from {SIZES[0]} to {SIZES[1]}")
+    for name in (scanner, test_scanner or scanner):
+        if name not in SCANNERS:
+            raise ValueError(f"unknown scanner {name!r}: choose one of {', '.join(SCANNERS)}")
+    most = tuple(len(levels) for levels in LEVELS)
+    whole = len(units) == 3 and all(n in range(m + 1) for n, m in zip(units, most, strict=True))
+    if not whole or not sum(units):
+        raise ValueError(f"units is {tuple(units)}; give three counts, at most {most}, not all zero")
+    if not isinstance(patients, (int, np.integer)):
+        raise ValueError(f"patients is {patients!r}; give a whole number")
+    split = split_codes(patients, splits, rng)
+    site = np.where(split == 2, SCANNERS.index(test_scanner or scanner), SCANNERS.index(scanner))
+    truth, level = _anatomy(patients, units, rng)
+    owner, region = truth["owner"], truth["region"]
+    scan = np.array([_SCAN[name] for name in SCANNERS])[site[owner]].T
+    truth |= dict(zip(("site_gain", "site_offset", "noise", "blur"), scan, strict=True))
+    return Cohort(
+        sagittal.render(truth, size), owner, region, split[owner], region=region, site=site[owner],
+        key=[f"patient{p}_{LEVELS[r][i]}" for p, r, i in zip(owner, region, level, strict=True)],
+        name="phantom_vertebra", modality="MR", labels=LABELS, licence="CC0-1.0 (drawn, no patient)",
+        source="drawn by lib.cohorts.phantoms.vertebra",
+    )  # fmt: skip
+
+
+def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
+    """Everything that is random except fields, one row a unit, and each unit's level within its region."""
+    normal, uniform = rng.standard_normal, rng.uniform
+    starts = [(len(levels) - k) // 2 for levels, k in zip(LEVELS, units, strict=True)]
+    region = np.tile(np.repeat(np.arange(3), units), patients)
+    level = np.tile(np.concatenate([s + np.arange(k) for s, k in zip(starts, units, strict=True)]), patients)
+    owner = np.repeat(np.arange(patients), sum(units))
+    n = len(owner)
+    truth = {"owner": owner, "region": region, "key": rng.integers(0, 2**63, n)}
+    for name, (*median, between, within) in (_FACTORS | _SUMS).items():
+        z = between * normal(patients)[owner] + within * normal(n)
+        truth[name] = np.array(median)[region] * np.exp(z) if name in _FACTORS else np.array(median)[region] + z
+    # The lumbar lordosis and the discs grow downwards; so do thoracic bodies.
+    down = level / (np.array([len(levels) for levels in LEVELS])[region] - 1) - 0.5
+    truth["wedge"] += np.where(region == 2, 0.10, 0.0) * down
+    truth["disc"] *= 1 + 0.15 * down
+    # Degeneration: a patient's tendency, and each disc's own fate.
+    worn = 1 / (1 + np.exp(1.4 - 1.2 * normal(patients)[owner] - 0.7 * normal(n)))
+    truth["disc"] *= 1 - 0.45 * worn
+    truth["fibre"] *= 1 - 0.25 * worn
+    truth["bulge"] = 0.008 + 0.02 * worn * uniform(0.3, 1, n)
+    truth["spur"] = (0.006 + 0.035 * worn * uniform(0, 1, n))[:, None] * uniform(0.3, 1, (n, 2))
+    inflamed = np.where(uniform(size=patients) < 0.35, uniform(0.3, 1, patients), 0)[owner]
+    # Corners: upper front, upper back, lower front, lower back; fat shines, oedema darkens.
+    lesion = (uniform(size=(n, 4)) < 0.15 + 0.5 * inflamed[:, None]) * uniform(0.05, 0.22, (n, 4))
+    truth["corner"] = lesion * np.where(uniform(size=(n, 4)) < 0.8, 1, -0.6) * (0.3 + inflamed[:, None])
+    truth["band"] = np.where(uniform(size=(n, 2)) < 0.5 * worn[:, None], uniform(-0.08, 0.12, (n, 2)), 0)
+    # Bones of the arch, right and left: shift in x and y, stretch in x and y. Spinous processes have no side.
+    arch = 0.8 * normal((patients, 2, spine.ARCHES, 4))[owner] + 0.6 * normal((n, 2, spine.ARCHES, 4))
+    arch[:, 1, : spine.SPINOUS] = arch[:, 0, : spine.SPINOUS]
+    truth["arch"] = np.concatenate([0.010 * arch[..., :2], np.exp(0.10 * arch[..., 2:])], -1)
+    # Schmorl's nodes: depth, place (x, z), width; above and below.
+    node = uniform(size=(n, 2)) < 0.03 + 0.12 * worn[:, None]
+    truth["node"] = node * uniform(0.015, 0.05, (n, 2))
+    truth["node_x"], truth["node_z"] = 0.06 * normal((n, 2)) + 0.02, 0.06 * normal((n, 2))
+    truth["node_wide"] = uniform(0.025, 0.06, (n, 2))
+    return truth, level

@@ -1,0 +1,120 @@
+"""What a public DenseNet-121 says of the 22,433 test films of NIH ChestX-ray14, beside NIH's labels. No image.
+
+Of github.com/jrzech/reproduce-chexnet: 14 probabilities a film; labels, patient and view come from NIH's table.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.cohorts.io import fetch
+from lib.cohorts.io import label_tables as tables
+from lib.cohorts.public import nih_cxr14
+from lib.core.files import atomic
+
+COHORTS = ("chexnet_predictions",)
+DIGESTS = {"chexnet_predictions": "c3a1585974efe51a9303eda3ed747c902d17b940f6887ebf135fe9ac0b6918b1"}
+COUNT = 22_433
+FINDINGS = nih_cxr14.FINDINGS
+LICENCE = "predictions BSD-3-Clause; labels NIH Clinical Center, free use with attribution"
+CITATION = "github.com/jrzech/reproduce-chexnet; Wang et al. 2017, CVPR, doi 10.1109/CVPR.2017.369"
+
+_TABLE = "preds.csv"
+_FOLDERS = (".", "pretrained", "reproduce_chexnet", "reproduce-chexnet/pretrained", "nih_cxr14_1000")
+_SCORES = tuple(f"prob_{finding}" for finding in FINDINGS)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Labels and scores of `film` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0, 1].
+
+    Columns are by FINDINGS.
+    """
+
+    film: np.ndarray
+    patient: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    name: str = COHORTS[0]
+
+    @classmethod
+    def open(cls, path: Path) -> "Predictions":
+        """Read a prepared table; ValueError for one that is damaged."""
+        columns = ("film", "patient", *FINDINGS, *_SCORES)
+        rows = [values for _, values in tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
+        film, patient, *values = zip(*rows, strict=True)
+        values = np.array(values, float).T
+        return cls(np.array(film), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of films, patients, labels and scores."""
+        sha = hashlib.sha256("\n".join(self.film.tolist()).encode())
+        for values in (self.patient, self.labels, self.scores):
+            sha.update(np.ascontiguousarray(values).tobytes())
+        return sha.hexdigest()
+
+    def __str__(self) -> str:
+        patients = len(np.unique(self.patient))
+        return f"{self.name}: 14 probabilities for {len(self.film):,} films of {patients:,} patients"
+
+
+def sources() -> list[fetch.Source]:
+    """The predictions, and NIH's label table."""
+    predictions = {f"pretrained/{_TABLE}": "303332d593f56dc3c8191f2a903f0904"}
+    labels = nih_cxr14.sources()[1]
+    return [fetch.Source("jrzech/reproduce-chexnet", "a011a9ab108cb03a533aeab52dc934b02a823ac8", predictions), labels]
+
+
+def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
+    """Write chexnet_predictions.csv.gz from preds.csv and NIH's label table, both at or near `folder`.
+
+    count: films expected. Raises ValueError, naming file and fix, where one of the two is missing, a film has no
+    label row or stands twice, a probability is none, or the count is another.
+    """
+    path, labels_path = find_files(Path(folder))
+    labels = nih_cxr14.read_table(labels_path)
+    lines, seen = [], set()
+    for where, (film, *scores) in tables.read_rows(path, ("Image Index", *_SCORES), expected=f"{_TABLE} of {CITATION}"):
+        if film not in labels:
+            raise ValueError(f"{where}: {film!r} has no row in {labels_path}; give NIH's whole table")
+        if film in seen:
+            raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
+        if not all(_is_probability(score) for score in scores):
+            raise ValueError(f"{where}: a probability of {film} is not a number from 0 to 1; fetch the table again")
+        seen.add(film)
+        lines.append((film, labels[film][0], *labels[film][1].tolist(), *scores))
+    if len(lines) != count:
+        raise ValueError(f"{path}: {len(lines):,} films where {count:,} were published; fetch the table again")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("film", "patient", *FINDINGS, *_SCORES), *lines])
+    out = Path(out_folder) / f"{COHORTS[0]}.csv.gz"
+    with atomic(out) as partial:
+        partial.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    return [out]
+
+
+def find_files(folder: Path) -> tuple[Path, Path]:
+    """preds.csv and NIH's label table at or near `folder`; ValueError that says which is missing."""
+    roots = [folder / name for name in _FOLDERS]
+    found = [root / _TABLE for root in roots if (root / _TABLE).is_file()]
+    if not found:
+        raise ValueError(f"{folder}: no {_TABLE} in it; give the folder of github.com/jrzech/reproduce-chexnet")
+    for root in roots:
+        try:
+            return found[0], nih_cxr14.find_table(root)
+        except ValueError:
+            continue
+    raise ValueError(f"{folder}: no label table; put NIH's Data_Entry_2017_v2020.csv (or .csv.gz) there")
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -1,0 +1,127 @@
+"""Frontal chest films of CheXpert (Stanford) with 14 observations, some of them uncertain, patient and view.
+
+The release is 224,316 films of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv (labels
+read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234 films,
+labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral films are left out.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lib.cohorts import splits
+from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.io import fetch
+from lib.cohorts.io import image_files as png
+from lib.cohorts.io import label_tables as tables
+
+COHORTS = ("chexpert",)
+DIGESTS = {}  # not known here: the release is given out on request
+SIZE = 256
+FINDINGS = (  # the order of the release's own columns
+    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
+    "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
+    "Support Devices",
+)  # fmt: skip
+# What an uncertain label (-1) counts as. Those not in ASSUMED were recovered from label vectors that users of the set
+# printed; of the others no uncertain row is visible, and 1 (the "U-Ones" of Irvin 2019) is an assumption.
+UNCERTAIN = dict.fromkeys(FINDINGS, 1) | {"Consolidation": 0}
+ASSUMED = (
+    "No Finding", "Enlarged Cardiomediastinum", "Lung Lesion", "Pneumonia", "Pleural Other", "Fracture",
+    "Support Devices",
+)  # fmt: skip
+VIEWS = ("PA", "AP", "LL", "RL")  # the last two: lying on a side, 17 films of the release
+LICENCE = "Stanford University Dataset Research Use Agreement: no redistribution"
+CITATION = "Irvin et al. 2019, AAAI, arXiv 1901.07031; stanfordmlgroup.github.io/competitions/chexpert"
+
+_PATH = re.compile(r"[^/]+/(?P<film>(?:train|valid)/patient(?P<patient>\d{5,})/study\d+/view\d+_(?P<side>\w+)\.jpg)")
+_VALUES = {"": 0, "0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": None, "-1.0": None}
+_COLUMNS = ("Path", "Frontal/Lateral", "AP/PA", *FINDINGS)
+_LAYOUT = (
+    "give --from the folder CheXpert-v1.0 or CheXpert-v1.0-small, with train.csv, valid.csv and "
+    "train|valid/patientNNNNN/studyN/viewN_frontal.jpg"
+)
+
+
+def sources() -> list[fetch.Source]:
+    """Nothing can be fetched: the release is given out on request."""
+    return []
+
+
+def prepare(folder: Path, out_folder: Path) -> list[Path]:
+    """Write chexpert.h5 from the release at `folder`, or one folder below; returns its path.
+
+    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a film, in the order of
+    the tables; `dis` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `id` is the release's patient
+    number; `view` is by VIEWS; `key` the path in the release. `set`: the films of valid.csv are test, one eighth of
+    the other patients, by a hash of their number, validation. Films of the tables that are not there are left out:
+    a part of the release can be prepared.
+    Raises ValueError, naming file and fix, for a wrong tree, a film without a row, a bad row, or a film that is
+    damaged, deeper than 8 bits or smaller than 256 pixels.
+    """
+    root = _find_release(Path(folder))
+    table = read_table(root / "train.csv") | read_table(root / "valid.csv")
+    films = {path.relative_to(root).as_posix() for path in root.glob("*/patient*/study*/view*_frontal.jpg")}
+    if not films:
+        raise ValueError(f"{root}: no film in it; {_LAYOUT}")
+    if films - set(table):
+        raise ValueError(f"{root / min(films - set(table))}: no row in train.csv or valid.csv; give their own tables")
+    rows = [film for film in table if film in films]
+    patients, dis, views = (np.array(column) for column in zip(*(table[film] for film in rows), strict=True))
+    cohort = Cohort(
+        png.Unread([root / film for film in rows], SIZE, png.read_squeezed), patients, dis,
+        [_split(film, patient) for film, patient in zip(rows, patients.tolist(), strict=True)], view=views,
+        key=rows, name=COHORTS[0], modality="CR", labels=FINDINGS, value_range=(0, 255), licence=LICENCE,
+        source=f"{CITATION}; {len(rows):,} of {len(table):,} frontal films of {root.name}",
+    )  # fmt: skip
+    return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
+
+
+def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
+    """The frontal films of train.csv or valid.csv, in its order: film → (patient, 14 labels as 0/1, view).
+
+    Blank and 0 become 0, 1 stays, and -1 becomes what UNCERTAIN says of the finding. Raises ValueError, naming the
+    line, for a missing column, an unknown label or view, a path of another form, or a repeated film.
+    """
+    table = {}
+    for where, (name, side, view, *values) in tables.read_rows(path, _COLUMNS, expected="a table of CheXpert-v1.0"):
+        match = _PATH.fullmatch(name)
+        if match is None or match["side"] != side.lower():
+            raise ValueError(f"{where}: {name!r} is not a {side or 'film'} of this release; fetch the table again")
+        if side != "Frontal":
+            continue
+        if match["film"] in table:
+            raise ValueError(f"{where}: {match['film']} stands in the table twice; remove one row")
+        if view not in VIEWS:
+            raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
+        table[match["film"]] = int(match["patient"]), _labels(values, where), VIEWS.index(view)
+    return table
+
+
+def _labels(values: list[str], where: str) -> np.ndarray:
+    for finding, value in zip(FINDINGS, values, strict=True):
+        if value not in _VALUES:
+            raise ValueError(f"{where}: {finding} is {value!r}; known labels are 1, 0, -1 and blank")
+    known = [_VALUES[value] for value in values]
+    pairs = zip(FINDINGS, known, strict=True)
+    return np.array([UNCERTAIN[finding] if value is None else value for finding, value in pairs], np.int64)
+
+
+def _split(film: str, patient: int) -> int:
+    if film.startswith("valid/"):
+        return SPLITS["test"]
+    return splits.hashed_split(f"chexpert/{patient}", held_out=False)
+
+
+def _find_release(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; {_LAYOUT}")
+    for root in (folder, *sorted(folder.glob("CheXpert-v1.0*"))):
+        present = [(root / name).is_file() for name in ("train.csv", "valid.csv")]
+        if all(present):
+            return root
+        if any(present):
+            absent = ("train.csv", "valid.csv")[present.index(False)]
+            raise ValueError(f"{root}: {absent} is missing beside the other table; {_LAYOUT}")
+    raise ValueError(f"{folder}: no train.csv in it; {_LAYOUT}")

@@ -1,0 +1,106 @@
+"""Synthetic vertebral units that Sun et al. 2021 (pGAN) published: 10,000 of nine sagittal T1 slices.
+
+One HDF5 file (Zenodo, doi 10.5281/zenodo.5031881): `images` float64 (N, 9, H, W) in -1 … 1, as a tanh leaves
+them, and `regions` float64 (N, 1), 0 cervical, 1 thoracic, 2 lumbar. Its checksum is not known to this
+project, so it is not fetched; the real images behind it were never published.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from lib.cohorts.cohort import Cohort, Rows
+from lib.cohorts.io import fetch
+
+COHORTS = ("pgan_release",)
+DIGESTS = {}  # not known here: the release was not at hand
+LABELS = ("cervical", "thoracic", "lumbar")
+SLICES = 9
+COUNT = 10_000
+DOI = "10.5281/zenodo.5031881"
+LICENCE = f"see doi {DOI}"
+CITATION = "Sun et al. 2021, arXiv 2106.13199"
+
+_LAYOUT = "expected is one HDF5 file with images (N, 9, H, W) and regions (N, 1)"
+_AGAIN = f"download it again from doi {DOI}"
+
+
+def sources() -> list[fetch.Source]:
+    """Nothing can be fetched: the file is downloaded by hand."""
+    return []
+
+
+def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
+    """Write pgan_release.h5 from the published file, or the folder that holds it; returns its path.
+
+    Pixels become float32 and are read in blocks, so memory stays bounded. count: images expected.
+    Raises ValueError, naming file and fix, for what `read` refuses, another count, or a pixel that is NaN
+    or outside -1 … 1; then nothing is written.
+    """
+    path = find_file(Path(folder))
+    cohort = read(path)
+    if len(cohort) != count:
+        raise ValueError(f"{path}: {len(cohort):,} images where {count:,} were published; {_AGAIN}")
+    return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
+
+
+def find_file(folder: Path) -> Path:
+    """The published file: `folder` itself, or the one HDF5 file in it; ValueError when there is none, or more."""
+    if folder.is_file():
+        return folder
+    found = sorted(path for path in folder.glob("*") if path.suffix in (".h5", ".hdf5") and path.name[0] != ".")
+    if not found:
+        raise ValueError(f"{folder}: no HDF5 file in it; download the one of doi {DOI} and give its folder to --from")
+    if len(found) > 1:
+        raise ValueError(f"{folder}: {len(found)} HDF5 files in it; give the path of the published one to --from")
+    return found[0]
+
+
+def read(path: Path) -> Cohort:
+    """The published file as a cohort whose pixels are read when asked for.
+
+    `images` float32; `region` and `dis` as published; `id` the row: each image is its own patient; all
+    are `set` 0. Raises ValueError, naming the file, when it is truncated or not HDF5, when `images` or
+    `regions` is missing or has another shape or type, or when a region is not 0, 1 or 2.
+    """
+    try:
+        with h5py.File(path) as file:
+            missing = [name for name in ("images", "regions") if not isinstance(file.get(name), h5py.Dataset)]
+            if missing:
+                raise ValueError(f"{path}: no data set {' or '.join(missing)}; {_LAYOUT}")
+            shape, kind = file["images"].shape, file["images"].dtype
+            if len(shape) != 4 or shape[1] != SLICES:
+                raise ValueError(f"{path}: images have shape {shape}; {_LAYOUT}")
+            if kind not in (np.float32, np.float64):
+                raise ValueError(f"{path}: images are {kind} where floats from -1 to 1 were published; {_AGAIN}")
+            if file["regions"].shape not in (shape[:1], (*shape[:1], 1)) or file["regions"].dtype.kind not in "fiu":
+                given = f"regions are {file['regions'].dtype} of shape {file['regions'].shape}"
+                raise ValueError(f"{path}: {given} for {shape[0]:,} images; {_LAYOUT}")
+            regions = file["regions"][:].reshape(-1)
+    except OSError as error:
+        raise ValueError(f"{path}: truncated, damaged or not HDF5; {_AGAIN}") from error
+    wrong = regions[~np.isin(regions, range(len(LABELS)))]  # NaN too
+    if len(wrong):
+        raise ValueError(f"{path}: region {wrong[0]:g} where 0, 1 and 2 were published; {_AGAIN}")
+    return Cohort(
+        _Tanh(path, "images"), np.arange(shape[0]), regions, np.zeros(shape[0]), region=regions.astype(np.int64),
+        name=COHORTS[0], modality="MR", labels=LABELS, value_range=(-1, 1), licence=LICENCE,
+        source=f"{CITATION}; doi {DOI}",
+    )  # fmt: skip
+
+
+class _Tanh(Rows):
+    """Rows that refuse a pixel outside -1 … 1."""
+
+    def select(self, which) -> Rows:
+        return _Tanh(self.path, self.key, self.index[which])
+
+    def __getitem__(self, which) -> np.ndarray:
+        try:
+            rows = super().__getitem__(which)
+        except OSError as error:
+            raise ValueError(f"{self.path}: damaged pixel data; {_AGAIN}") from error
+        if rows.size and np.abs(rows).max() > 1:
+            raise ValueError(f"{self.path}: a pixel of {np.abs(rows).max():g} where -1 to 1 was published; {_AGAIN}")
+        return rows

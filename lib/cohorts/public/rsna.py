@@ -1,0 +1,128 @@
+"""Frontal chest films of the RSNA Pneumonia Detection Challenge 2018, with or without an opacity.
+
+The release is stage_2_train_labels.csv (a row for each box, so several for a film) beside the 26,684 DICOM films of
+stage_2_train_images. Its films come from NIH ChestX-ray14, under other names: a patient of the one may be a patient
+of the other, and nothing in this release says which. Do not test on it what was trained on all of ChestX-ray14.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lib.cohorts import splits
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io import fetch
+from lib.cohorts.io import image_files as png
+from lib.cohorts.io import label_tables as tables
+
+COHORTS = ("rsna",)
+DIGESTS = {}  # not known here: the release was not at hand
+SIZE = 256
+LABELS = ("no opacity", "opacity")
+VIEWS = ("PA", "AP")
+TABLE, FILMS = "stage_2_train_labels.csv", "stage_2_train_images"
+LICENCE = "RSNA Pneumonia Detection Challenge terms of use: academic research and education"
+CITATION = "Shih et al. 2019, Radiol Artif Intell 1:e180041, doi 10.1148/ryai.2019180041"
+
+_COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
+_NAME = re.compile(r"[0-9a-f-]+")
+_LAYOUT = f"give --from the folder that holds {TABLE} beside {FILMS}/<patientId>.dcm"
+
+
+def sources() -> list[fetch.Source]:
+    """Nothing can be fetched: the release asks for an account."""
+    return []
+
+
+def prepare(folder: Path, out_folder: Path) -> list[Path]:
+    """Write rsna.h5 from the release at `folder`; returns its path. Needs pydicom.
+
+    `images` are 256×256 (see `read_film`), in order of name; `dis` is 1 where a radiologist marked an opacity that
+    may be pneumonia; each film is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of the
+    DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose film is not there
+    are left out: a part of the release can be prepared.
+    Raises ValueError, naming file and fix, for a wrong tree, a film without a row, a bad row or a bad film, and
+    ImportError, with the command, where pydicom is not installed.
+    """
+    folder = Path(folder)
+    for name, found in ((TABLE, (folder / TABLE).is_file()), (FILMS, (folder / FILMS).is_dir())):
+        if not found:
+            raise ValueError(f"{folder}: no {name} in it; {_LAYOUT}")
+    table = read_table(folder / TABLE)
+    films = sorted((folder / FILMS).glob("*.dcm"))
+    if not films:
+        raise ValueError(f"{folder / FILMS}: no film in it; {_LAYOUT}")
+    for film in films:
+        if film.stem not in table:
+            raise ValueError(f"{film}: no row in {TABLE}; give the label table of these films")
+    names = [film.stem for film in films]
+    cohort = Cohort(
+        png.Unread(films, SIZE, read_film), np.arange(len(films)), [table[name] for name in names],
+        [splits.hashed_split(f"rsna/{name}") for name in names], view=[_view(film) for film in films], key=names,
+        name=COHORTS[0], modality="CR", labels=LABELS, value_range=(0, 255), licence=LICENCE,
+        source=f"{CITATION}; {len(films):,} of {len(table):,} films of {TABLE}",
+    )  # fmt: skip
+    return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
+
+
+def read_table(path: Path) -> dict[str, int]:
+    """The label table: patientId → 0 or 1. The rows of a film, one a box, must agree.
+
+    Raises ValueError, naming the line, for a missing column, a Target other than 0 or 1, a Target that contradicts
+    another row or its box, or a patientId that cannot be a file name of the release.
+    """
+    table = {}
+    for where, (name, *box, target) in tables.read_rows(path, _COLUMNS, expected=f"the challenge's {TABLE}"):
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{where}: {name!r} is not a patientId of the release; fetch the table again")
+        if target not in ("0", "1"):
+            raise ValueError(f"{where}: Target is {target!r}; known are 0 and 1")
+        if table.setdefault(name, int(target)) != int(target):
+            raise ValueError(f"{where}: Target contradicts an earlier row of {name}; correct the table")
+        if all(box) != (target == "1"):
+            raise ValueError(f"{where}: a box belongs to Target 1, and to no other; correct the row")
+    return table
+
+
+def read_film(path: Path, size: int) -> np.ndarray:
+    """The pixels of a DICOM film of any shape, squeezed to `size` × `size` by area averages: (size, size) uint8.
+
+    Grey levels stay as stored, inverted where the header says MONOCHROME1. Raises ValueError that names the file if
+    it is damaged, in colour, of several frames, not of 8 bits, or smaller than `size` on a side.
+    """
+    header = _read(path)
+    kind = header.get("PhotometricInterpretation")
+    if kind not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ValueError(f"{path}: {kind} where a grey film is expected; convert the file")
+    bits = {header.get(name) for name in ("BitsAllocated", "BitsStored")}
+    if bits != {8} or header.get("PixelRepresentation"):
+        raise ValueError(f"{path}: not 8 unsigned bits a pixel, as are published; convert the file")
+    try:
+        film = header.pixel_array
+    except Exception as error:  # pydicom and its decoders raise what they like
+        raise ValueError(f"{path}: truncated or damaged DICOM; fetch the file again") from error
+    if film.ndim != 2:
+        raise ValueError(f"{path}: pixels of shape {film.shape} where one frame is expected; convert the file")
+    png.require_larger(path, film.shape, size)
+    film = np.asarray(png.squeezed(Image.fromarray(film), size))
+    return 255 - film if kind == "MONOCHROME1" else film
+
+
+def _view(path: Path) -> int:
+    view = _read(path, stop_before_pixels=True, specific_tags=["ViewPosition"]).get("ViewPosition")
+    if view not in VIEWS:
+        raise ValueError(f"{path}: unknown view {view!r}; known are {', '.join(VIEWS)}")
+    return VIEWS.index(view)
+
+
+def _read(path: Path, **options):
+    try:
+        import pydicom
+    except ImportError as error:
+        raise ImportError("DICOM films need pydicom: run `pip install -e '.[data]'` in the project's folder") from error
+    try:
+        return pydicom.dcmread(path, **options)
+    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: not a readable DICOM file; fetch the file again") from error

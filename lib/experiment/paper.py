@@ -1,0 +1,207 @@
+"""`paper.yaml`: the one screen that says what a paper is, what is run, and what must come out."""
+
+import hashlib
+import json
+import operator
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lib.core.paths import COHORTS, SCALES, root
+
+_BAR = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML was built with it
+_MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Item(_Strict):
+    """A figure or table that a notebook must regenerate.
+
+    `published` holds confirmed values only, None where there are none; `source` says where they stand. `cohorts`: those
+    at which it can be made.
+    """
+
+    notebook: str
+    shows: str
+    cohorts: list[Literal["phantom", "public"]] = list(COHORTS)
+    published: Any
+    source: str = ""
+
+    @model_validator(mode="after")
+    def _published_has_a_source(self):
+        if self.published is not None and not self.source:
+            raise ValueError("published values need a `source`")
+        return self
+
+
+class Claim(_Strict):
+    """A directional statement: `value` names the quantity, `bar` what it must reach.
+
+    `no_effect` is the value at which the claim would be empty; `published` the paper's value or None.
+    """
+
+    says: str
+    notebook: str
+    value: str
+    bar: str
+    no_effect: float = 0.0
+    published: Any = None
+
+    @model_validator(mode="after")
+    def _bar_is_readable(self):
+        if not _BAR.match(self.bar):
+            raise ValueError(f"bar {self.bar!r} is not of the form '>= 0.03'")
+        return self
+
+    def verdict(self, value: float, interval: tuple[float, float]) -> str:
+        """What the value and its interval say of the claim.
+
+        "reproduced": the bar is met and the interval excludes no effect. "direction only": the interval lies on the
+        right side of no effect, but the bar is missed. "contradicted": it lies on the wrong side. "inconclusive": it
+        covers no effect.
+        """
+        sign, limit = _BAR.match(self.bar).groups()
+        low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
+        no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
+        if high < no_effect:
+            return "contradicted"
+        if low <= no_effect:
+            return "inconclusive"
+        return "reproduced" if _MEETS[sign](value, float(limit)) else "direction only"
+
+
+class Deviation(_Strict):
+    """Where we leave the paper, what we do instead, and why.
+
+    `bears_on`: the notebooks (and with each those that need its files), items and claims that it touches; empty means
+    the whole paper.
+    """
+
+    where: str
+    what: str
+    why: str
+    bears_on: list[str] = Field(default_factory=list)
+
+
+class Paper(_Strict):
+    """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs.
+
+    `closing`: it reads what all other papers left, so its notebooks run last, however the others ended.
+    """
+
+    title: str
+    cite: str
+    cohorts: dict[Literal["phantom", "public"], str]
+    notebooks: dict[str, list[str]]
+    settings: dict[str, list[Any]] = Field(default_factory=dict)
+    items: dict[str, Item] = Field(default_factory=dict)
+    claims: dict[str, Claim] = Field(default_factory=dict)
+    deviations: list[Deviation] = Field(default_factory=list)
+    closing: bool = False
+
+    def column(self, scale: str) -> dict[str, Any]:
+        """The settings of one scale."""
+        return {knob: values[SCALES.index(scale)] for knob, values in self.settings.items()}
+
+    def settings_digest(self, scale: str, cohort: str) -> str:
+        """SHA-256, 16 characters of it, of one scale's settings and of the cohort's source."""
+        decisive = json.dumps([scale, cohort, self.cohorts.get(cohort), self.column(scale)], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()[:16]
+
+    def deviations_on(self, name: str) -> list[int]:
+        """The numbers, from 1, of the deviations that bear on the item, claim or notebook `name`."""
+        entry = self.items.get(name) or self.claims.get(name)
+        touched, behind = {name}, [entry.notebook if entry else name]
+        while behind:
+            notebook = behind.pop()
+            behind += [need for need in self.notebooks.get(notebook, ()) if need not in touched]
+            touched.add(notebook)
+        numbered = enumerate(self.deviations, 1)
+        return [number for number, of in numbered if not of.bears_on or touched & set(of.bears_on)]
+
+
+def load_paper(folder: Path) -> Paper:
+    """Read `folder`/paper.yaml. Raises ValueError that names file, line and key for anything unexpected."""
+    path = Path(folder) / "paper.yaml"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such paper; known are {', '.join(known_papers()) or 'none'}")
+    try:
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        tree = loader.get_single_node()
+        if not isinstance(tree, yaml.MappingNode):
+            raise ValueError(f"{path}: holds no keys; give title, cite, cohorts, notebooks")
+        _refuse_repeated_keys(tree, path)
+        content = loader.construct_document(tree)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{path}:{error.problem_mark.line + 1}: not YAML ({error.problem})") from error
+
+    def refuse(keys: tuple, problem: str):
+        raise ValueError(f"{path}:{_line(tree, keys)}: {'.'.join(map(str, keys))}: {problem}")
+
+    try:
+        paper = Paper.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+        refuse(first["loc"], what)
+    for knob, values in paper.settings.items():
+        if len(values) != len(SCALES):
+            refuse(("settings", knob), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
+    for section in ("items", "claims"):
+        for name, entry in getattr(paper, section).items():
+            if entry.notebook not in paper.notebooks:
+                refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    known = {*paper.notebooks, *paper.items, *paper.claims}
+    for place, deviation in enumerate(paper.deviations):
+        if unknown := set(deviation.bears_on) - known:
+            refuse(("deviations", place, "bears_on"), f"no notebook, item or claim {', '.join(sorted(unknown))}")
+    for notebook, needs in paper.notebooks.items():
+        for need in needs:
+            if need not in paper.notebooks:
+                refuse(("notebooks", notebook), f"needs the unknown notebook {need!r}")
+        if not (path.parent / f"{notebook}.ipynb").exists():
+            refuse(("notebooks", notebook), f"{notebook}.ipynb does not exist")
+    return paper
+
+
+def known_papers() -> list[str]:
+    """The folders of notebooks/ that hold a paper.yaml, in order."""
+    return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
+
+
+def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _refuse_repeated_keys(child, path)
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, child in node.value:
+            if key.value in seen:
+                raise ValueError(f"{path}:{key.start_mark.line + 1}: {key.value}: stands twice; keep one")
+            seen.add(key.value)
+            _refuse_repeated_keys(child, path)
+
+
+def _line(node: yaml.Node, keys: tuple) -> int:
+    """The line of the deepest part of `keys` that the file holds."""
+    line = node.start_mark.line
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(key)]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key]
+            line = node.start_mark.line
+        else:
+            break
+    return line + 1

@@ -1,0 +1,261 @@
+"""A run: one notebook of one paper at one scale, on one cohort, from one seed. Files are the only hand-over."""
+
+import functools
+import io
+import json
+import math
+import runpy
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import IPython.display
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from lib.core.files import atomic
+from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.experiment.paper import known_papers, load_paper
+from lib.experiment.tables import typeset_table
+
+_PAGE_ROWS = 40  # of a table on a page of a manuscript
+_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
+
+
+@functools.cache
+def revision() -> str:
+    """The short commit of the code, with a + when files differ from it; "unknown" outside git.
+
+    What runs make (figures) does not count as a difference.
+    """
+    git = ["git", "-C", str(Path(__file__).parents[2])]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!figures"]).returncode == 0
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("" if clean else "+")
+
+
+class _Settings(SimpleNamespace):
+    def __getattr__(self, knob):
+        raise AttributeError(f"no setting {knob!r} in paper.yaml; known are {', '.join(vars(self))}")
+
+
+class Run:
+    """Settings, paths and products of one notebook's run.
+
+    paper: folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: ≥ 0.
+    Attributes: `settings` (the scale's column of paper.yaml), `source` (the phantom or public set that
+    the cohort stands for), `is_smoke`. Raises ValueError for a name that is not known.
+    """
+
+    def __init__(self, paper: str, scale: str, cohort: str, seed: int):
+        for kind, value, known in (
+            ("paper", paper, known_papers()),
+            ("scale", scale, SCALES),
+            ("cohort", cohort, COHORTS),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(known)}")
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed {seed!r}: give a whole number from 0")
+        self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
+        self.paper = load_paper(root() / "notebooks" / paper)
+        self.tag = tag(scale, cohort, seed)
+        self.settings = _Settings(**self.paper.column(scale))
+        self.is_smoke = scale == "smoke"
+        if cohort not in self.paper.cohorts:
+            raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
+        self.source = self.paper.cohorts[cohort]
+        self._settings_digest = self.paper.settings_digest(scale, cohort)
+
+    def on_own_images(self, images: str) -> "Run":
+        """This run on images that a user brought, `images` their short digest: no product of the cohort is touched.
+
+        Files lie under own-SCALE-DIGEST, which git ignores and no page shows; stamps say whose images they are of.
+        """
+        own = Run(self.name, self.scale, self.cohort, self.seed)
+        own.tag, own.cohort, own.source = f"own-{self.scale}-{images}", "own", f"digest {images}"
+        own.tag += f"-seed{self.seed}" if self.seed else ""
+        return own
+
+    def path(self, name: str) -> Path:
+        """Where the file `name` ("01_train/gan") of this run lies; its folder is made."""
+        path = root() / "data" / "runs" / self.tag / self.name / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def need(self, name: str) -> Path:
+        """The file `name` that an earlier notebook left; FileNotFoundError names that notebook if it is absent."""
+        path = self.path(name)
+        if not path.exists():
+            maker = name.split("/")[0]
+            flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+            flag += f" --seed {self.seed}" if self.seed else ""
+            raise FileNotFoundError(
+                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, "
+                f"or ./run_all.sh {self.scale} {self.name}{flag}"
+            )
+        return path
+
+    def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
+        """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
+
+        `n` says how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers
+        and nothing of this run, and its stamp says so. In a notebook the PNG is shown, and the figure closed, so that
+        the kernel does not draw it again.
+        """
+        facts = self._facts(item, n)
+        stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
+        stamp += f" · {facts['revision']}"
+        if replot:
+            stamp = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
+        elif self.is_smoke:
+            stamp = "SMOKE RUN: these numbers mean nothing · " + stamp
+        note = figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
+        room = 0.985 * figure.bbox.width / note.get_window_extent().width
+        note.set_fontsize(4.5 * min(room, 1))
+        about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
+        with atomic(self._product(item, "png")) as path:
+            _save_png(figure, path, about | {"Description": json.dumps(facts)})
+        figure.set_layout_engine("none")  # laid out once: the PDF has the places of the PNG
+        with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
+        self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
+        plt.close(figure)
+        if IPython.get_ipython():
+            about = {"retina": True, "alt": self.paper.items[item].shows}
+            IPython.display.display(IPython.display.Image(filename=str(self._product(item, "png")), **about))
+
+    def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
+        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.
+
+        One that exceeds a page is a longtable.
+
+        Columns `x`, `x_low`, `x_high` are typeset as "x [low, high]", and `x`, `x_sd` as "x ± sd".
+        """
+        facts = self._facts(item, n)
+        typeset = typeset_table(frame, digits=digits)
+        comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
+        long = "longtable" if len(frame) > _PAGE_ROWS else None
+        comment += f"% needs \\usepackage{{booktabs{', longtable' * bool(long)}}}\n"
+        with atomic(self._product(item, "csv")) as path:
+            frame.to_csv(path, index=False)
+        with atomic(self._product(item, "tex")) as path:
+            styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+            columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
+            latex = styled.to_latex(hrules=True, column_format=columns, environment=long)
+            path.write_text(comment + latex, encoding="utf-8")
+        rows = json.loads(typeset.to_json(orient="split", index=False))
+        self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
+        return typeset
+
+    def check(self, says: str, holds: bool) -> None:
+        """An invariant that must hold at every scale; AssertionError with the sentence if it does not."""
+        if not bool(holds):
+            raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
+
+    def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
+        """Judge a declared claim by its bar, record value, interval and verdict, and return the verdict.
+
+        `n` says what the interval is over ("5 seeds"). At smoke scale no claim is testable.
+        """
+        if self.is_smoke:
+            return self.untestable(name, "a smoke run proves the wiring only")
+        if not (math.isfinite(value) and interval[0] <= value <= interval[1]):
+            raise ValueError(f"claim {name}: value {value} must be finite and lie inside its interval {interval}")
+        verdict = self._claim(name).verdict(value, interval)
+        self._judge(name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict})
+        return verdict
+
+    def verdicts(self, notebook: str, judged: Mapping[str, tuple], *, why: str) -> pd.Series:
+        """Judge all claims that `notebook` declares, and return the verdicts by claim.
+
+        judged: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded as
+        not testable, because `why`. ValueError for a claim that is not of this notebook.
+        """
+        declared = [name for name, claim in self.paper.claims.items() if claim.notebook == notebook]
+        if unknown := set(judged) - set(declared):
+            raise ValueError(f"{notebook} does not declare {', '.join(sorted(unknown))}; paper.yaml says: {declared}")
+        verdicts = {}
+        for name in declared:
+            if name in judged:
+                value, low, high, n = judged[name]
+                verdicts[name] = self.claim(name, value=value, interval=(low, high), n=n)
+            else:
+                verdicts[name] = self.untestable(name, why)
+        return pd.Series(verdicts, dtype=object)
+
+    def untestable(self, name: str, why: str) -> str:
+        """Record that a declared claim cannot be judged in this run, and why."""
+        self._claim(name)
+        self._judge(name, {"value": None, "interval": None, "n": "", "verdict": "not testable here", "why": why})
+        return "not testable here"
+
+    def _claim(self, name: str):
+        if name not in self.paper.claims:
+            raise ValueError(f"unknown claim {name!r}: paper.yaml declares {', '.join(self.paper.claims) or 'none'}")
+        return self.paper.claims[name]
+
+    def _judge(self, name: str, judged: dict) -> None:
+        claim = self._claim(name)
+        about = {"claim": name, "scale": self.scale, "cohort": self.cohort, "seed": self.seed, "revision": revision()}
+        about |= {"settings_sha256": self._settings_digest}
+        with atomic(self.path(f"claims/{name}.json")) as path:
+            path.write_text(json.dumps(about | claim.model_dump() | judged, indent=1), encoding="utf-8")
+
+    def _facts(self, item: str, n: str | int) -> dict:
+        if item not in self.paper.items:
+            raise ValueError(f"unknown item {item!r}: paper.yaml declares {', '.join(self.paper.items) or 'none'}")
+        n = f"{n:,}" if isinstance(n, int) else n
+        return {
+            "item": item, "paper": self.name, "scale": self.scale, "cohort": self.cohort, "source": self.source,
+            "seed": self.seed, "n": n, "revision": revision(), "settings_sha256": self._settings_digest,
+        }  # fmt: skip
+
+    def _product(self, item: str, suffix: str) -> Path:
+        return root() / "figures" / self.tag / self.name / f"{item}.{suffix}"
+
+    def _record(self, item: str, facts: dict) -> None:
+        with atomic(self._product(item, "json")) as path:
+            declared = self.paper.items[item].model_dump() | facts  # of a run `source` is whose images
+            path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+
+    def __repr__(self) -> str:
+        lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
+        return "\n".join(lines + [f"  {knob} = {value}" for knob, value in vars(self.settings).items()])
+
+    def _repr_html_(self) -> str:
+        settings = pd.DataFrame(
+            {"setting": vars(self.settings).keys(), self.scale: map(str, vars(self.settings).values())}
+        )
+        heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
+        return heading + settings.style.hide(axis="index").to_html()
+
+
+def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
+    """`figure` at 300 dpi in at most 256 colours where nobody can see it (PSNR from 40 dB, no pixel off by over 24 of
+    255 levels), which halves the file; in full colour otherwise."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # read back at once
+    full = Image.open(drawn).convert("RGB")
+    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    error = np.abs(np.asarray(few.convert("RGB"), np.float32) - np.asarray(full, np.float32))
+    chosen = few if np.square(error).mean() <= 255**2 / 1e4 and error.max() <= 24 else full
+    chunks = PngInfo()
+    for key, value in metadata.items():
+        chunks.add_text(key, value)
+    chosen.save(path, format="PNG", optimize=True, dpi=(300, 300), pnginfo=chunks)
+
+
+if (
+    __name__ == "__main__"
+):  # python -m lib.experiment.run NOTEBOOK -p scale paper, also under torchrun; by name: it imports us
+    runpy.run_module("lib.runner.torchrun", run_name="__main__")

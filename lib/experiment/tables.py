@@ -1,0 +1,38 @@
+"""To be said."""
+
+import math
+
+import pandas as pd
+
+
+def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """A table of strings as a reader sees it: intervals and deviations beside their value, empty for missing."""
+
+    def texts(column: str) -> list[str]:
+        values = frame[column].tolist()
+        numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
+        places = digits if any(v != int(v) for v in numbers) else 0
+        return [_cell(value, places) for value in values]
+
+    shown = {}
+    for column in frame.columns:
+        base = column.removesuffix("_low").removesuffix("_high").removesuffix("_sd")
+        if base != column and base in frame.columns:
+            continue
+        cells = texts(column)
+        for suffixes, form in ((("_low", "_high"), "{} [{}, {}]"), (("_sd",), "{} ± {}")):
+            if all(column + suffix in frame.columns for suffix in suffixes):
+                extra = zip(*(texts(column + suffix) for suffix in suffixes), strict=True)
+                cells = [form.format(c, *e) if c and all(e) else c for c, e in zip(cells, extra, strict=True)]
+        shown[column] = cells
+    return pd.DataFrame(shown)
+
+
+def _cell(value, places: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if 0 < abs(value) < 0.5 * 10**-places and places:
+            return f"{value:.1e}".replace("-", "−")
+        return f"{value:,.{places if abs(value) < 1000 else 0}f}".replace("-", "−")
+    return str(value)

@@ -1,0 +1,78 @@
+"""To be said."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from lib.metrics.fidelity.frechet import _features
+
+
+def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, block: int = 1024) -> float:
+    """Squared maximum mean discrepancy with the cubic kernel k(x, y) = (x·y / d + 1)³, unbiased.
+
+    The kernel distance (KID) of Bińkowski et al. 2018, as one U-statistic over all images rather than a mean over
+    subsets. `real` is (n₁, d), `synthetic` (n₂, d). Unbiased at any n, so it can be slightly negative. Memory is
+    bounded by `block` rows of similarities. Raises ValueError as `frechet_distance`.
+    """
+    real, synthetic = _features(real, synthetic)
+    return float(_discrepancy(real, synthetic, *(x.new_ones(1, len(x)) for x in (real, synthetic)), block))
+
+
+class KernelDistance(NamedTuple):
+    """Outcome of `kernel_distance_of_subsets`."""
+
+    value: float  # mean over the subsets
+    sd: float  # over the subsets, divisor `subsets`: they share images, so it is no standard error
+    size: int  # images of each set in a subset
+    subsets: int
+
+
+def kernel_distance_of_subsets(
+    *,
+    real: ArrayLike | torch.Tensor,
+    synthetic: ArrayLike | torch.Tensor,
+    size: int = 1000,
+    subsets: int = 100,
+    rng: np.random.Generator,
+    block: int = 1024,
+) -> KernelDistance:
+    """`kernel_distance` as it is published: mean and SD over random subsets, without replacement in each.
+
+    All subsets come from one pass over the similarities. Raises ValueError as `frechet_distance`, and when `size`
+    is not between 2 and the images of the smaller set.
+    """
+    real, synthetic = _features(real, synthetic)
+    few = min(len(real), len(synthetic))
+    if not 2 <= size <= few or subsets < 1:
+        raise ValueError(f"{subsets} subsets of {size} images: give one or more, of 2 to {few} images")
+    masks = []
+    for values in (real, synthetic):
+        rank = rng.random((subsets, len(values))).argsort(axis=1).argsort(axis=1)
+        masks.append(torch.as_tensor(rank < size, dtype=values.dtype, device=values.device))
+    found = _discrepancy(real, synthetic, *masks, block)
+    return KernelDistance(float(found.mean()), float(found.std(correction=0)), size, subsets)
+
+
+def kernel_of_subsets(*, real, synthetic, real_keep: np.ndarray, synthetic_keep: np.ndarray) -> np.ndarray:
+    """`kernel_distance` of many subsets, (draws,) float64; arguments as in `frechet_of_subsets`."""
+    real, synthetic = _features(real, synthetic)
+    masks = [torch.as_tensor(keep, device=real.device).to(real.dtype) for keep in (real_keep, synthetic_keep)]
+    return _discrepancy(real, synthetic, *masks, 1024).cpu().numpy()
+
+
+def _discrepancy(real, synthetic, real_mask, synthetic_mask, block: int) -> torch.Tensor:
+    """Unbiased squared discrepancy (draws,) of the rows in masks (draws, n) of 0 and 1."""
+
+    def total(first, second, mask_1, mask_2):
+        parts = zip(first.split(block), mask_1.split(block, dim=1), strict=True)
+        return sum(((mask @ (x @ second.T / second.shape[1] + 1).pow(3)) * mask_2).sum(dim=1) for x, mask in parts)
+
+    def within(values, mask):
+        count = mask.sum(dim=1)
+        itself = mask @ (values.square().sum(dim=1) / values.shape[1] + 1).pow(3)
+        return (total(values, values, mask, mask) - itself) / (count * (count - 1))
+
+    between = total(real, synthetic, real_mask, synthetic_mask) / (real_mask.sum(dim=1) * synthetic_mask.sum(dim=1))
+    return within(real, real_mask) + within(synthetic, synthetic_mask) - 2 * between

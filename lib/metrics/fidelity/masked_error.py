@@ -1,0 +1,21 @@
+"""To be said."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def masked_rmse(*, original: ArrayLike, redrawn: ArrayLike, mask: ArrayLike) -> np.ndarray:
+    """Root mean squared difference of grey images (n, h, w) inside `mask` (n, h, w) of 0 and 1: (n,), NaN where a
+    mask is empty.
+
+    In the unit of the images. ValueError for other shapes, or masks of other values, such as 0 and 255.
+    """
+    first, second = (np.asarray(part, dtype=np.float64) for part in (original, redrawn))
+    mask = np.asarray(mask)
+    if not first.shape == second.shape == mask.shape or first.ndim != 3:
+        raise ValueError(f"shapes are {first.shape}, {second.shape}, mask {mask.shape}: give three of one (n, h, w)")
+    if not np.isin(mask, (0, 1)).all():
+        raise ValueError(f"mask holds values up to {mask.max()}: give 0 outside and 1 inside (divide 0..255 by 255)")
+    inside = mask.sum(axis=(1, 2), dtype=np.float64)
+    total = (mask * (first - second) ** 2).sum(axis=(1, 2))
+    return np.sqrt(np.divide(total, inside, out=np.full(len(first), np.nan), where=inside > 0))

@@ -1,0 +1,270 @@
+"""Does a synthetic set hold copies of its training images? A test with a stated rate of false alarms.
+
+Every synthetic image is matched with the most similar real image, training and held-out together, whatever its
+mirroring, brightness or contrast. The ratio of its distance to that image over its distance to the nearest image of
+any *other* patient says how singular the match is: a bland image is near to many, a copy to one (the ratio of
+Lowe 2004, §7.1; its distribution among independent points, Facco et al. 2017). The ratio does not know which real
+image was trained on. So where nothing was copied, training images are no more frequent among the most singular
+matches than among all (`_count_test`, exact by permuting patients), and no match is more singular than those of
+images that cannot be copies (`_tail`). Neither needs a model of the images.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy.stats import chi2
+
+from lib.metrics.neighbours.distances import full_precision
+from lib.statistics import checks as samples
+
+_BAND = 8.0  # cycles per image; the filter peaks at 5.7, where anatomy differs and noise does not yet rule
+_FIRST = 5  # the smallest number of most singular matches that is looked at
+_TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
+_RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
+_FEW = 20  # with fewer innocent matches than this their tail is not fitted
+_CELLS = 2**24  # labels dealt out at a time
+
+
+class Matches(NamedTuple):
+    """What `match` found for each of s queries among n real images."""
+
+    nearest: np.ndarray  # (s,) int64, row of the most similar real image
+    similarity: np.ndarray  # (s,) correlation of the details with it, at most 1
+    mirror: np.ndarray  # (s,) 0 as it is, 1 left to right, 2 top to bottom, 3 both: how the query matches it best
+    ratio: np.ndarray  # (s,) distance to it over distance to the nearest image of another patient, in [0, 1]
+    reached: np.ndarray  # (n,) the best similarity of each real image to any query
+
+
+class CopyTest(NamedTuple):
+    """Outcome of `copy_test`."""
+
+    pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
+    count_pvalue: float  # are training images too frequent among the most singular matches?
+    tail_pvalue: float  # is a match with a training image more singular than an innocent one can be?
+    pair_pvalues: np.ndarray  # (s,) of each match by itself, corrected for all tests; 1 for those with held-out images
+    k: np.ndarray  # (K,) numbers of most singular matches looked at
+    share: np.ndarray  # (K,) of training images among them
+    low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
+    high: np.ndarray  # (K,)
+
+    @property
+    def is_by_tail(self) -> bool:
+        """Whether `pvalue` is that of the tail test, a fit, and not of the count test, which permutes."""
+        return self.pvalue < min(1, self.count_pvalue / (1 - _TAIL))
+
+
+@torch.no_grad()
+def detail(images: ArrayLike | torch.Tensor, name: str = "images") -> torch.Tensor:
+    """What tells an image from others: band-passed, limited, of mean 0 and length 1; (n, H, W) float32.
+
+    `images` (n, H, W) of any real dtype. The filter f·exp(−(f / 8)²), f in cycles per image, leaves out brightness,
+    most of the shading that all images share, and noise; tanh at one standard deviation keeps a bright border from
+    outweighing the rest. Two details correlate by their inner product, whatever brightness and contrast were.
+    Raises ValueError on NaN, another shape, fewer than 8 pixels a side, or a constant image.
+    """
+    images = samples.grey_images(images, name)
+    high, wide = images.shape[1:]
+    if min(high, wide) < 8:
+        raise ValueError(f"{name} have {high}×{wide} pixels: give 8 a side at least")
+    flat = images.flatten(1)
+    if bool((flat.amax(dim=1) == flat.amin(dim=1)).any()):
+        raise ValueError(f"{name} hold a constant image, which resembles none: leave it out")
+    f = torch.hypot(torch.fft.fftfreq(high)[:, None] * high, torch.fft.rfftfreq(wide) * wide).to(images.device)
+    weight = f * torch.exp(-((f / _BAND) ** 2))
+    parts = []
+    for part in images.split(4096):
+        band = torch.fft.irfft2(torch.fft.rfft2(part.float()) * weight, s=(high, wide)).flatten(1)
+        band = torch.tanh(band / band.std(dim=1, keepdim=True).clamp_min(1e-12))
+        band -= band.mean(dim=1, keepdim=True)
+        parts.append(band / torch.linalg.vector_norm(band, dim=1, keepdim=True).clamp_min(1e-12))
+    return torch.cat(parts).reshape(len(images), high, wide)
+
+
+@torch.no_grad()
+def match(
+    queries: torch.Tensor,
+    real: torch.Tensor,
+    *,
+    groups: ArrayLike,
+    own: ArrayLike | None = None,
+    memory: int = 2**27,
+) -> Matches:
+    """Match the `detail` of each query (s, H, W) with that of a real image (n, H, W), in the best of four mirrorings.
+
+    `groups` (n,) are the patients of the real images. `own` (s,): the patients of the queries, in the same
+    numbering, when these are real images as well; their own patient is then out of the question. Holds about
+    `memory` bytes beside its input. Raises ValueError on other shapes or fewer than three patients.
+    """
+    if queries.shape[1:] != real.shape[1:]:
+        raise ValueError(f"queries have {tuple(queries.shape[1:])} pixels and real images {tuple(real.shape[1:])}")
+    code = patient_codes(groups, len(real), 3)
+    asked = (
+        None
+        if own is None
+        else samples.codes(np.concatenate([np.asarray(groups), np.asarray(own)]), len(real) + len(queries))
+    )
+    code = code if asked is None else asked[: len(real)]
+    mirrored = torch.cat([real, real.flip(2), real.flip(1), real.flip(1, 2)]).flatten(1)
+    step, found = max(1, memory // (24 * len(real))), []
+    reached = np.full(len(real), -1.0, np.float32)
+    for start in range(0, len(queries), step):
+        with full_precision(real.device.type):
+            product = queries[start : start + step].flatten(1) @ mirrored.T
+        alike, mirror = product.view(len(product), 4, -1).max(dim=1)
+        alike, mirror = alike.cpu().numpy(), mirror.cpu().numpy()
+        apart = None if asked is None else asked[len(real) + start : len(real) + start + len(alike)]
+        nearest, similarity, ratio = singular_matches(alike, code, apart)
+        reached = np.maximum(reached, alike.max(axis=0))
+        found.append((nearest, similarity, mirror[np.arange(len(nearest)), nearest], ratio))
+    return Matches(*(np.concatenate(parts) for parts in zip(*found, strict=True)), reached)
+
+
+def singular_matches(alike: np.ndarray, code: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Nearest, similarity and ratio (q,), as in `Matches`, from similarities (q, n), which are overwritten.
+
+    `code` (n,) are the patients of the real images, `own` (q,) those of queries that are real as well.
+    """
+    if own is not None:
+        alike[own[:, None] == code] = -2
+    nearest = alike.argmax(axis=1)
+    similarity = np.minimum(alike[np.arange(len(alike)), nearest], 1)
+    others = np.where(code[nearest][:, None] == code, np.float32(-2), alike).max(axis=1)
+    # Rounding leaves 1e-7 of an identical pair.
+    distances = [np.sqrt(np.where(1 - s < 1e-6, 0, 1 - s)) for s in (similarity, others)]
+    ratio = np.divide(*distances, out=np.ones(len(alike)), where=distances[1] > 0)
+    return nearest, similarity.astype(float), ratio
+
+
+def copy_test(
+    matches: Matches,
+    *,
+    member: ArrayLike,
+    groups: ArrayLike,
+    innocent: ArrayLike,
+    permutations: int = 999,
+    rng: np.random.Generator,
+) -> CopyTest:
+    """Test whether synthetic images, matched with real ones by `match`, are copies of those that are `member` (n,).
+
+    `groups` (n,) are the patients. `innocent` (N,) are ratios of images that cannot be copies: each real image
+    matched with those of other patients. The p-value is the smaller of two, each over its part of the false alarms:
+
+    The count test looks at the k = 5, 10, 20, … most singular matches. Patients are dealt out anew as training or
+    held out, the smallest p-value over k is compared with the smallest of each permutation: an exact test if the
+    patients were split at random, however similar the images of one patient.
+
+    The tail test asks whether one match by itself is too singular. Among independent images −log ratio has an
+    exponential tail; its rate comes from the √N most singular innocent matches, at the careful end of its 95 %
+    interval, and again from the matches with held-out images, the larger p-value counting. It is corrected for the
+    number of matches.
+
+    Raises ValueError if shapes differ, a side is empty, a patient is on both, or innocent matches are fewer than 10.
+    """
+    member, innocent = np.asarray(member, bool), samples.scores(innocent, "innocent")
+    code = patient_codes(groups, len(member), 2)
+    inside = np.bincount(code, weights=member)
+    size = np.bincount(code)
+    if member.all() or not member.any():
+        raise ValueError("the real images are of one side only: give training and held-out images")
+    if np.any((inside > 0) & (inside < size)):
+        raise ValueError("a patient is both training and held out: leave the patient out on one side")
+    if len(innocent) < 10:
+        raise ValueError(f"{len(innocent)} innocent matches are too few: give ten at least")
+    k, share, low, high, count_p = _count_test(matches, inside > 0, code, permutations, rng)
+    accused = member[matches.nearest]
+    singular = _logarithm(matches.ratio)
+    pairs = _tail(singular, _logarithm(innocent))
+    if (~accused).sum() >= _FEW:
+        pairs = np.maximum(pairs, _tail(singular, singular[~accused]))
+    pairs = np.where(accused, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
+    tail_p = float(pairs.min())
+    pairs = np.minimum(pairs / _TAIL, 1)
+    return CopyTest(min(1.0, count_p / (1 - _TAIL), tail_p / _TAIL), count_p, tail_p, pairs, k, share, low, high)
+
+
+def population_pvalue(
+    nearest: ArrayLike,
+    *,
+    member: ArrayLike,
+    groups: ArrayLike,
+    permutations: int = 999,
+    rng: np.random.Generator,
+) -> float:
+    """Chance that training and held-out images of one population keep to their own side as much as these do.
+
+    `nearest` (n,) is, of each real image, the row of the most similar one of another patient (`match` with `own`).
+    The share of images whose neighbour is on their side is compared with that of permuted patients (nearest-neighbour
+    two-sample test, Schilling 1986). A small value says that the held-out images are no fair yardstick.
+    """
+    nearest, member = np.asarray(nearest), np.asarray(member, bool)
+    code = patient_codes(groups, len(member), 2)
+    members = np.bincount(code, weights=member) > 0
+    dealt = np.concatenate([members[None], rng.permuted(np.tile(members, (permutations, 1)), axis=1)])
+    same = (dealt[:, code] == dealt[:, code[nearest]]).sum(axis=1)
+    return float((same >= same[0]).mean())
+
+
+def suspicion(matches: Matches, member: ArrayLike) -> np.ndarray:
+    """Rows of the matches with training images, from the most suspicious to the least."""
+    rows = np.flatnonzero(np.asarray(member, bool)[matches.nearest])
+    return rows[np.lexsort((-matches.similarity[rows], matches.ratio[rows]))]
+
+
+def _count_test(matches, members, code, permutations: int, rng):
+    """The k looked at, the share of training images among them, its middle 95 %, and the p-value."""
+    total = len(matches.nearest)
+    order = np.argsort(matches.ratio, kind="stable")
+    patient = code[matches.nearest[order]]
+    grid = np.unique(np.minimum(_FIRST * 2 ** np.arange(math.ceil(math.log2(max(total / _FIRST, 1))) + 1), total))
+    starts, counts = np.concatenate([[0], grid[:-1]]), [members[patient]]
+    counts = [np.add.reduceat(members[patient][None].astype(np.int32), starts, axis=1)]
+    step = max(1, _CELLS // max(total, len(members)))
+    for start in range(0, permutations, step):
+        dealt = np.tile(members, (min(step, permutations - start), 1))
+        dealt = rng.permuted(dealt, axis=1, out=dealt)
+        counts.append(np.add.reduceat(dealt[:, patient], starts, axis=1, dtype=np.int32))
+    counts = np.concatenate(counts).cumsum(axis=1)
+    each = np.empty(counts.shape)
+    for column, values in enumerate(counts.T):
+        each[:, column] = len(counts) - np.searchsorted(np.sort(values), values, side="left")
+    smallest = each.min(axis=1)
+    pvalue = float((smallest <= smallest[0]).mean())
+    low, high = np.quantile(counts[1:], [0.025, 0.975], axis=0) / grid
+    return grid, counts[0] / grid, low, high, pvalue
+
+
+def _logarithm(ratio: np.ndarray) -> np.ndarray:
+    return -np.log(np.maximum(ratio, 1e-9))
+
+
+def _tail(singular: np.ndarray, innocent: np.ndarray) -> np.ndarray:
+    """Chance (s,) that an innocent match is as singular: counted, and beyond the √N-th by an exponential tail."""
+    innocent = np.sort(innocent)
+    n, top = len(innocent), max(4, round(len(innocent) ** 0.5))
+    limit = innocent[-top]
+    excess = max((innocent[-top:] - limit).sum(), 1e-9) * 2 / chi2.ppf(0.05, 2 * (top - 1))
+    counted = (1 + n - np.searchsorted(innocent, singular, side="left")) / (n + 1)
+    fitted = (top / n) * np.exp(-np.maximum(singular - limit, 0) / excess)
+    return np.where(singular > innocent[-1], fitted, np.maximum(counted, np.where(singular > limit, fitted, 0)))
+
+
+def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:
+    """One synthetic image (H, W) as it resembles its training image (H, W) most: mirrored back by `Matches.mirror`,
+    brightness and contrast fitted by least squares; float32."""
+    image, target = (np.asarray(x, np.float32) for x in (synthetic, train))
+    image = image[:, ::-1] if mirror & 1 else image
+    image = image[::-1] if mirror & 2 else image
+    apart = image - image.mean()
+    slope = max(float((apart * (target - target.mean())).sum() / max(float((apart**2).sum()), 1e-6)), 0)
+    return target.mean() + slope * apart
+
+
+def patient_codes(groups: ArrayLike, n: int, fewest: int) -> np.ndarray:
+    """Codes (n,) of the patients `groups`; ValueError for fewer than `fewest` of them."""
+    code = samples.codes(groups, n)
+    if code.max() + 1 < fewest:
+        raise ValueError(f"images of {fewest} patients at least are needed, and these are of {code.max() + 1}")
+    return code

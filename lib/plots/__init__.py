@@ -1,0 +1,18 @@
+"""Plots for manuscripts: arrays and an axes in, the axes out."""
+
+from lib.plots.charts import (  # noqa: F401
+    budget_curve,
+    confusion,
+    contours,
+    densities,
+    distributions,
+    image_grid,
+    intervals,
+    matrix,
+    power_spectra,
+    ranks,
+    roc,
+    verdict_bars,
+)
+from lib.plots.schematic import schematic  # noqa: F401
+from lib.plots.style import COLOURS, MARKERS, REAL, SYNTHETIC, WIDTHS, canvas  # noqa: F401

@@ -1,0 +1,255 @@
+"""Plots for manuscripts: arrays and an axes in, the axes out. One style, two widths, colour-blind safe."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+from numpy.typing import ArrayLike
+from pandas import DataFrame
+from scipy.stats import gaussian_kde
+from sklearn.metrics import roc_curve
+
+from lib.plots.style import _STYLE, COLOURS, MARKERS
+
+plt.rcParams.update(_STYLE)
+
+
+def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
+    """Images (n, H, W) in rows of `columns`, on one grey scale, a blank `gap` (share of a side) between them."""
+    images = np.asarray(images, np.float32)
+    if images.ndim != 3:
+        raise ValueError(f"images have shape {images.shape}: give (n, H, W)")
+    n, high, wide = images.shape
+    rows, gap = -(-n // columns), max(1, round(gap * wide))
+    sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan, np.float32)
+    for place, image in enumerate(images):
+        top, left = place // columns * (high + gap), place % columns * (wide + gap)
+        sheet[top : top + high, left : left + wide] = image
+    ax.imshow(sheet, vmin=value_range[0], vmax=value_range[1])
+    ax.set_axis_off()
+    return ax
+
+
+def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=()) -> Axes:
+    """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
+
+    scores: arm -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each seed a
+    faint dot. references: (label, seed values) pairs of arms without a budget, drawn as horizontal lines.
+    """
+    for place, (arm, by_epsilon) in enumerate(scores.items()):
+        epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
+        shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
+        mean, half = _mean_and_half_interval(values)
+        style = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
+        ax.errorbar(shift, mean, half, label=arm, **style)
+        dots = np.broadcast_to(shift[:, None], values.shape)
+        ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
+    for place, (label, values) in enumerate(references):
+        mean, half = _mean_and_half_interval(np.atleast_2d(values))
+        style = ("--", ":", "-.")[place % 3]
+        ax.axhline(mean[0], linestyle=style, color="0.35", linewidth=0.9, label=label)
+        ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
+    ax.set_xscale("log")
+    ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
+    ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
+    ax.minorticks_off()
+    low, high = ax.get_ylim()
+    if low < 0 or high > 1:  # otherwise the axes stay free to grow with those they share a scale with
+        ax.set_ylim(max(low, 0), min(high, 1))
+    ax.set_xlabel("privacy budget ε of the classifier")
+    ax.grid(axis="y")
+    return ax
+
+
+def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from lib.statistics.seeds import seed_interval
+
+    if values.shape[1] < 2:
+        return values.mean(axis=1), np.zeros(len(values))
+    spread = [seed_interval(row) for row in values]
+    return values.mean(axis=1), np.array([(interval.high - interval.low) / 2 for interval in spread])
+
+
+def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, colours=COLOURS) -> Axes:
+    """Step histograms (densities) of several groups of values on common bins, each with its median."""
+    edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), bins)
+    for (label, values), colour in zip(groups.items(), colours, strict=False):
+        ax.hist(np.ravel(values), edges, density=True, histtype="step", color=colour, linewidth=1.1, label=label)
+        ax.axvline(np.median(values), color=colour, linewidth=0.7, linestyle=":")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def densities(ax: Axes, groups: Mapping[str, ArrayLike], *, bandwidth: float = 0.25, bins: int = 29) -> Axes:
+    """Histograms (densities) of several groups of values on common bins, each under its Gaussian kernel estimate.
+
+    `bandwidth` is the kernel's width in standard deviations of the group. A group of one value has no curve.
+    """
+    pooled = np.concatenate([np.ravel(values) for values in groups.values()])
+    edges = np.histogram_bin_edges(pooled, bins)
+    x = np.linspace(edges[0], edges[-1], 400)
+    for (label, values), colour in zip(groups.items(), COLOURS, strict=False):
+        ax.hist(np.ravel(values), edges, density=True, color=colour, alpha=0.25)
+        curve = gaussian_kde(values, bandwidth)(x) if np.ptp(values) > 0 else np.full(len(x), np.nan)
+        ax.plot(x, curve, color=colour, label=label)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    return ax
+
+
+def ranks(ax: Axes, groups: Mapping[str, ArrayLike], *, colours=COLOURS) -> Axes:
+    """All values of several groups from the largest to the smallest, each a dot in the colour of its group."""
+    values = np.concatenate([np.ravel(group) for group in groups.values()])
+    owner = np.repeat(np.arange(len(groups)), [np.size(group) for group in groups.values()])
+    shuffled = np.random.default_rng(0).permutation(len(values))  # or groups would lie one behind another in a tie
+    order = shuffled[np.argsort(-values[shuffled], kind="stable")]
+    for number, (label, colour) in enumerate(zip(groups, colours, strict=False)):
+        places = np.flatnonzero(owner[order] == number)
+        ax.scatter(places + 1, values[order][places], 2, color=colour, linewidth=0, label=label)
+    ax.grid(axis="y")
+    return ax
+
+
+def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None, levels: int = 6) -> Axes:
+    """Contours of the Gaussian kernel density of `points` (n, 2), labelled for a legend.
+
+    `bandwidth` is in standard deviations of the points; None: Scott's rule, too wide for several clusters.
+    """
+    points = np.asarray(points, float)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.1 * (high - low)
+    x, y = (np.linspace(a, b, 120) for a, b in zip(low - margin, high + margin, strict=True))
+    where = np.stack([axis.ravel() for axis in np.meshgrid(x, y)])
+    density = gaussian_kde(points.T, bandwidth)(where).reshape(len(y), len(x))
+    heights = np.linspace(0, density.max(), levels + 2)[1:-1]  # not 0, where the density underflows
+    ax.contour(x, y, density, heights, colors=[colour], linewidths=0.7)
+    ax.plot([], [], color=colour, label=label)
+    return ax
+
+
+def matrix(ax: Axes, values: ArrayLike, labels: Sequence[str], *, limit: float = 1.0) -> Axes:
+    """A matrix (k, k) of correlations from −limit (blue) to limit (red), printed in the cells of up to eight labels."""
+    values = np.asarray(values, float)
+    ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if len(labels) <= 8:
+        for row, column in np.ndindex(*values.shape):
+            colour = "white" if abs(values[row, column]) > 0.7 * limit else "0.15"
+            ax.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=5.5)
+    ax.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.tick_params(length=0)
+    return ax
+
+
+def confusion(ax: Axes, matrix: ArrayLike, labels: Sequence[str]) -> Axes:
+    """A confusion matrix (k, k), true class by row: each cell's share of its row as shade, its value as text."""
+    matrix = np.asarray(matrix, float)
+    share = matrix / matrix.sum(axis=1, keepdims=True)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        dark = share[row, column] > 0.5
+        text = f"{matrix[row, column]:,.4g}\n{share[row, column]:.0%}"
+        ax.text(column, row, text, ha="center", va="center", color="white" if dark else "0.15", fontsize=6.5)
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), labels, rotation=90, va="center")
+    ax.tick_params(length=0)
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax
+
+
+def roc(ax: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, colours=COLOURS) -> Axes:
+    """ROC curves: name -> (labels (n,), True for positive; scores (n,), larger for positive)."""
+    for (name, (labels, scores)), colour in zip(curves.items(), colours, strict=False):
+        false, true, _ = roc_curve(labels, scores)
+        ax.plot(false, true, color=colour, label=name)
+    ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.7, linestyle="--")
+    ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
+    return ax
+
+
+def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
+    """Radially averaged power of each group of images (n, H, W), median over images, against cycles per pixel."""
+    for (label, images), colour in zip(groups.items(), COLOURS, strict=False):
+        images = np.asarray(images)
+        frequency = np.hypot(np.fft.fftfreq(images.shape[1])[:, None], np.fft.fftfreq(images.shape[2]))
+        ring = np.round(frequency * images.shape[1]).astype(int).ravel()
+        counts = np.bincount(ring)
+        radial = np.concatenate([_radial_power(images[i : i + 256], ring) for i in range(0, len(images), 256)]) / counts
+        reach = slice(1, images.shape[1] // 2 + 1)
+        ax.loglog(
+            np.arange(len(counts))[reach] / images.shape[1], np.median(radial, axis=0)[reach], color=colour, label=label
+        )
+    ax.set(xlabel="cycles per pixel", ylabel="power")
+    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if tick >= ax.get_xlim()[0]]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid()
+    return ax
+
+
+def _radial_power(images: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """Power of each image summed over each ring of frequencies: (n, rings)."""
+    images = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+    power = np.abs(np.fft.fft2(images)) ** 2
+    return np.stack([np.bincount(ring, each.ravel()) for each in power])
+
+
+def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:
+    """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`."""
+    labels, value, low, high = zip(*rows, strict=True)
+    y = np.arange(len(rows))[::-1]
+    value, low, high = (np.asarray(v, float) for v in (value, low, high))
+    ax.errorbar(
+        value, y, xerr=np.stack([value - low, high - value]), fmt="o", color=COLOURS[0], capsize=2, elinewidth=0.9
+    )
+    if reference is not None:
+        ax.axvline(reference, color="0.4", linewidth=0.8, linestyle="--")
+    ax.set_yticks(y, labels)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(axis="x")
+    return ax
+
+
+_VERDICT_LOOKS = {  # face, ink, hatch: symbol, number and place say the same as the colour
+    "reproduced": ("#0b5c9a", "white", ""),
+    "direction only": ("#f4c95d", "black", ""),
+    "contradicted": ("#a8320f", "white", ""),
+    "inconclusive": ("white", "black", ""),
+    "not testable here": ("0.93", "black", "...."),
+    "not run": ("white", "black", "////"),
+}
+
+
+def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> Axes:
+    """Counts of verdicts as stacked bars, one a row of `counts`; its columns are verdicts.
+
+    Every part holds the verdict's symbol and its count. Raises ValueError for a verdict that has no look.
+    """
+    if unknown := [verdict for verdict in counts if verdict not in _VERDICT_LOOKS]:
+        raise ValueError(f"unknown verdict {unknown[0]!r}: known are {', '.join(_VERDICT_LOOKS)}")
+    rows, left = np.arange(len(counts)), np.zeros(len(counts))
+    widest = max(1, counts.sum(axis=1).max()) if len(counts) else 1
+    for verdict in counts:
+        face, ink, hatch = _VERDICT_LOOKS[verdict]
+        label = f"{symbols[verdict]} {verdict}"
+        width = counts[verdict].to_numpy(float)
+        bars = ax.barh(rows, width, 0.62, left, color=face, edgecolor="0.25", linewidth=0.6, hatch=hatch, label=label)
+        for bar, count in zip(bars, counts[verdict], strict=True):
+            if count:
+                small = count / widest < 0.03  # no room for both
+                text, middle = symbols[verdict] if small else f"{symbols[verdict]} {count}", bar.get_x() + count / 2
+                under = {"facecolor": face, "edgecolor": "none", "pad": 0.8} if hatch else None
+                where = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": under}
+                ax.text(middle, bar.get_y() + 0.31, text, color=ink, **where)
+        left += width
+    ax.set_yticks(rows, counts.index)
+    ax.set_ylim(max(len(counts), 1) - 0.5, -0.5)
+    ax.set_xlim(0, widest * 1.01)
+    ax.set_xlabel("claims")
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.legend(ncols=len(counts.columns), loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2, columnspacing=1)
+    return ax

@@ -1,0 +1,128 @@
+"""The command line of the whole suite. Needs Python alone, so that a typo is answered before anything is installed."""
+
+import argparse
+import ast
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SCALES = ("smoke", "demo", "paper")  # those of lib.experiment.paper, which needs an installed environment
+COHORTS = ("phantom", "public")
+_ROOT = Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[2])
+_USAGE = """./run_all.sh [smoke|demo|paper] [PAPER…] [options]
+       ./run_all.sh test [PYTEST ARGUMENT…]"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is to be run. `papers`: folders of notebooks/, all of them where none was named.
+
+    `seeds`: each a run of its own. `jobs`: notebooks side by side, 0 for our choice. `executor`: Snakemake's, local or
+    a cluster's; `snakemake`: what stood behind `--`, handed to Snakemake as it is.
+    """
+
+    scale: str
+    papers: tuple[str, ...]
+    cohort: str
+    seeds: tuple[int, ...]
+    jobs: int
+    dry_run: bool
+    executor: str
+    snakemake: tuple[str, ...]
+    all_papers: bool
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(message)
+
+
+def _one_of(kind: str, known: tuple[str, ...]):
+    def check(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"unknown {kind} {text!r}: choose one of {', '.join(known)}")
+        return text
+
+    return check
+
+
+def _whole(kind: str, smallest: int):
+    def check(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"{kind} {text!r}: give a whole number from {smallest}")
+        return int(text)
+
+    return check
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """3, 0-4, or 0,2,5-7."""
+    seeds = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or dash and not last.isdecimal() or dash and int(last) < int(first):
+            raise argparse.ArgumentTypeError(f"seed {text!r}: give a whole number from 0, or several: 0-4, or 0,2,5")
+        seeds += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def value_of(text: str):
+    """A notebook's parameter as typed: a Python literal where `text` is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def known_papers() -> list[str]:
+    """The folders of notebooks/ that hold a paper.yaml, in order."""
+    return sorted(path.parent.name for path in (_ROOT / "notebooks").glob("*/paper.yaml"))
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Read the command line of run_all.sh. ValueError, one sentence, for anything that is not known."""
+    parser = _Parser(prog="./run_all.sh", usage=_USAGE, description=__doc__.split(".")[0], allow_abbrev=False)
+    parser.add_argument("what", nargs="*", metavar="SCALE | PAPER", help=", ".join([*SCALES, *known_papers()]))
+    parser.add_argument("--cohort", default="phantom", type=_one_of("cohort", COHORTS), help=" or ".join(COHORTS))
+    seeds = "root of every random stream, or several runs side by side: 0-4, or 0,2,5 (0)"
+    parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
+    parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run")
+    parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
+    own, snakemake = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    options = [word.split("=")[0] for word in own if word.startswith("-") and not word[1:].isdecimal()]
+    known = [option for action in parser._actions for option in action.option_strings]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"unknown option {option}: known are {', '.join(o for o in known if len(o) > 2)}")
+    found = parser.parse_intermixed_args(own)
+    scales = [word for word in found.what if word in SCALES]
+    if len(scales) > 1:
+        raise ValueError(f"two scales, {' and '.join(scales)}: give one")
+    papers = [word.rstrip("/").removeprefix("notebooks/") for word in found.what if word not in SCALES]
+    for word in papers:
+        if word not in known_papers():
+            raise ValueError(
+                f"unknown scale or paper {word!r}: scales are {', '.join(SCALES)}; "
+                f"papers are {', '.join(known_papers()) or 'none'}"
+            )
+    return Arguments(
+        scale=scales[0] if scales else "demo",
+        papers=tuple(dict.fromkeys(papers)) or tuple(known_papers()),
+        cohort=found.cohort,
+        seeds=found.seeds,
+        jobs=found.jobs,
+        dry_run=found.dry_run,
+        executor=found.executor,
+        snakemake=tuple(snakemake),
+        all_papers=not papers,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        parse(sys.argv[1:])
+    except ValueError as problem:
+        print(f"run_all.sh: {problem}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,153 @@
+"""Execute one notebook by papermill: its parameters checked, its time and memory measured, its end on record."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+import papermill
+import psutil
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from lib.core.files import atomic
+from lib.core.paths import root
+from lib.experiment.run import revision
+from lib.runner.fork_server.kernel import ForkedKernel, KernelManager
+from lib.runner.plan import Notebook, check_parameters, find
+
+_POLL = 0.1  # seconds between two looks at the kernel's memory
+_CHILDREN = 20  # of these looks go by between two at its children, which cost a walk through all processes
+
+
+def execute(
+    paper: str,
+    name: str,
+    *,
+    scale: str,
+    cohort: str,
+    seed: int,
+    extra: dict | None = None,
+    forked: ForkedKernel | None = None,
+) -> int:
+    """Execute notebook `name` of `paper` and return an exit code: 0 done, 1 failed, 2 not a thing to execute.
+
+    `extra`: parameters besides scale, cohort and seed. `forked`: a process to use as the kernel. Leaves
+    executed/PAPER/NAME.ipynb and done.json, the latter last; or NAME.failed.ipynb and failed.json. Problems
+    are printed, one sentence each.
+    """
+    try:
+        notebook = find(paper, name, scale=scale, cohort=cohort, seed=seed)
+        parameters = {"scale": scale, "cohort": cohort, "seed": seed} | (extra or {})
+        return _execute(notebook, parameters, forked)
+    except (ValueError, OSError) as problem:  # a typing error; a full disk
+        print(problem, file=sys.stderr)
+        return 2 if isinstance(problem, ValueError) else 1
+
+
+def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) -> int:
+    clock = time.perf_counter()
+    for old in (notebook.record("done"), notebook.record("failed"), notebook.executed("failed")):
+        old.unlink(missing_ok=True)
+    facts = {"notebook": notebook.name, "paper": notebook.paper, **parameters, "started_at": _now()}
+    facts |= {"revision": revision(), "forked": forked is not None}
+    facts |= {"threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)}
+    _write(notebook.record("running"), facts | {"pid": os.getpid()})
+    try:
+        check_parameters(notebook.source, parameters)
+        facts |= {"source_sha256": notebook.digest, "needs": notebook.finished_needs()}
+    except ValueError as problem:
+        _write(notebook.record("failed"), facts | {"error": str(problem), "finished_at": _now()})
+        notebook.record("running").unlink()
+        raise
+    partial = notebook.executed("running")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    error = None
+    with tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True) as folder:
+        manager = type("KernelManager", (KernelManager,), {"folder": folder, "forked": forked})
+        memory = _Memory(manager)
+        try:
+            with memory:
+                made = papermill.execute_notebook(
+                    str(notebook.source),
+                    str(partial),
+                    parameters,
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=False,
+                    cwd=str(notebook.source.parent),
+                    stdout_file=sys.stdout,
+                    stderr_file=sys.stdout,
+                    kernel_manager_class=manager,
+                )
+        except PapermillExecutionError as stopped:
+            says = str(stopped.evalue).strip().splitlines()
+            cell, error = stopped.exec_count, f"{stopped.ename}: {says[0]}" if says else stopped.ename
+        except DeadKernelError:
+            cell, error = None, "its kernel was killed, perhaps for want of memory"
+    if error is None and (absent := notebook.unmade()):
+        cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
+    facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}
+    if error is None:
+        os.replace(partial, notebook.executed())
+        in_cells = sum(c.metadata.papermill.get("duration") or 0 for c in made.cells if c.cell_type == "code")
+        _write(notebook.record("done"), facts | {"seconds_in_cells": round(in_cells, 3), "finished_at": _now()})
+    else:
+        os.replace(partial, notebook.executed("failed"))
+        where = "" if cell is None else f", cell [{cell}]"
+        says = f"{notebook}{where}: {error}"
+        kept = os.path.relpath(notebook.executed("failed"), root())
+        _write(notebook.record("failed"), facts | {"error": says, "executed": kept, "finished_at": _now()})
+        print(f"{says}\nIts executed copy up to there: {kept}", file=sys.stderr)
+    notebook.record("running").unlink(missing_ok=True)
+    return 0 if error is None else 1
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _write(path: Path, content: dict) -> None:
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+class _Memory:
+    """Inside `with`, follows the resident memory of the kernel and its children; `peak` is in bytes."""
+
+    def __init__(self, manager: type[KernelManager]):
+        self.manager, self.peak, self._ended = manager, 0, threading.Event()
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        look, children = 0, 0
+        while not self._ended.wait(_POLL):
+            if self.manager.pid:
+                with contextlib.suppress(psutil.Error):
+                    kernel = psutil.Process(self.manager.pid)
+                    if look % _CHILDREN == 0:
+                        children = sum(child.memory_info().rss for child in kernel.children(recursive=True))
+                    own = _highest(kernel.pid) or kernel.memory_info().rss
+                    self.peak, look = max(self.peak, own + children), look + 1
+
+
+def _highest(pid: int) -> int:
+    """The most a process has ever held, which Linux counts between two looks as well; 0 elsewhere."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as status:
+        return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM")), 0)
+    return 0

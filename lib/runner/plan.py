@@ -1,0 +1,218 @@
+"""The notebooks of a run: which need which, which are finished, and with how many threads each may compute.
+
+A notebook is finished while its done.json holds the digest of what it would be made from now: content, not
+times, so a fresh clone or a `touch` changes nothing.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.core.paths import root, tag
+from lib.experiment.paper import known_papers, load_paper
+
+CODE = Path(__file__).resolve().parents[2]
+_SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook of a run. `needs`: the notebooks of its paper whose files it reads.
+
+    `closing`: it reads the records of all other papers, runs after them, and is out of date when a record changed.
+    """
+
+    paper: str
+    name: str
+    scale: str
+    cohort: str
+    seed: int
+    needs: tuple["Notebook", ...] = ()
+    closing: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.paper}/{self.name}"
+
+    @property
+    def source(self) -> Path:
+        """The committed notebook, which is never written to."""
+        return root() / "notebooks" / self.paper / f"{self.name}.ipynb"
+
+    @property
+    def run_folder(self) -> Path:
+        """Where everything of this run lies."""
+        return root() / "data" / "runs" / tag(self.scale, self.cohort, self.seed)
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.run_folder / "log" / self.paper / f"{self.name}.log"
+
+    def executed(self, kind: str = "") -> Path:
+        """The executed copy; `kind` "failed" or "running" for a partial one."""
+        return self.run_folder / "executed" / self.paper / f"{self.name}{'.' if kind else ''}{kind}.ipynb"
+
+    def record(self, kind: str) -> Path:
+        """Its `running`, `done` or `failed` record; at most one of the three exists."""
+        return self.run_folder / self.paper / self.name / f"{kind}.json"
+
+    def read(self, kind: str) -> dict:
+        """The content of a record, empty if it is absent or damaged."""
+        try:
+            return json.loads(self.record(kind).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the result: cells, paper.yaml, lib, the prepared cohorts, and its needs; of a
+        closing notebook also the records it reads, which change while others run."""
+        if not self.closing:
+            return self._digest
+        return hashlib.sha256(f"{self._digest} {self._records_digest()}".encode()).hexdigest()
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        sha = hashlib.sha256()
+        for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
+            text = "".join(cell["source"])  # outputs and execution counts decide nothing
+            sha.update(repr((cell["cell_type"], text, cell["metadata"].get("tags", []))).encode())
+            if "lib.report" in text:  # which most notebooks do not use: the page may change without a rerun
+                sha.update(_report_digest())
+        sha.update(self.source.with_name("paper.yaml").read_bytes())
+        sha.update(_library_digest())
+        if self.cohort == "public":
+            sha.update(_cohorts_digest())
+        for need in self.needs:
+            sha.update(need.digest.encode())
+        return sha.hexdigest()
+
+    def _records_digest(self) -> str:
+        """Of what the other papers declare, of the records they left, and of which notebooks ended how.
+
+        Content alone: papers that run again and leave the same change nothing.
+        """
+        declared = sorted((root() / "notebooks").glob("*/paper.yaml"))
+        products = sorted((root() / "figures" / self.run_folder.name).glob("*/*.json"))
+        claims = sorted(self.run_folder.glob("*/claims/*.json"))
+        sha = hashlib.sha256()
+        for path in (path for path in declared + products + claims if self.paper not in path.parts):
+            sha.update(f"{path.relative_to(root())} ".encode() + path.read_bytes())
+        ends = [path for kind in ("done", "failed") for path in self.run_folder.glob(f"*/*/{kind}.json")]
+        sha.update(repr(sorted(str(path) for path in ends if self.paper not in path.parts)).encode())
+        return sha.hexdigest()
+
+    @property
+    def is_current(self) -> bool:
+        """Finished, from the present sources, after the present results of what it needs."""
+        done = self.read("done")
+        return (
+            done.get("source_sha256") == self.digest
+            and done.get("needs") == self.finished_needs()
+            and all(need.is_current for need in self.needs)
+            and self.executed().exists()
+            and not self.unmade()
+        )
+
+    def unmade(self) -> list[str]:
+        """The items and claims that paper.yaml declares for this notebook and that are not there."""
+        paper = load_paper(self.source.parent)
+        made = root() / "figures" / self.run_folder.name / self.paper
+        absent = []
+        for name in (n for n, i in paper.items.items() if i.notebook == self.name and self.cohort in i.cohorts):
+            kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
+            if not any(all((made / f"{name}.{suffix}").exists() for suffix in kind) for kind in kinds):
+                absent.append(name)
+        judged = (name for name, claim in paper.claims.items() if claim.notebook == self.name)
+        return absent + [name for name in judged if not (self.run_folder / self.paper / f"claims/{name}.json").exists()]
+
+    def finished_needs(self) -> dict[str, str]:
+        """When each notebook that this one needs was finished, by its own record."""
+        return {need.name: need.read("done").get("finished_at", "") for need in self.needs}
+
+
+def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list[Notebook]:
+    """The notebooks of `papers`, each after those it needs. ValueError for a paper.yaml that cannot be used.
+
+    A paper that does not know the cohort has none.
+    """
+    notebooks = []
+    for paper in papers:
+        loaded = load_paper(root() / "notebooks" / paper)
+        if cohort not in loaded.cohorts:
+            continue
+        made: dict[str, Notebook] = {}
+
+        def make(name: str, path: tuple[str, ...] = (), paper=paper, loaded=loaded, made=made) -> Notebook:
+            if name in path:
+                raise ValueError(f"{paper}/paper.yaml: notebooks need each other: {' → '.join([*path, name])}")
+            if name not in made:
+                needs = tuple(make(need, (*path, name)) for need in loaded.notebooks[name])
+                made[name] = Notebook(paper, name, scale, cohort, seed, needs, loaded.closing)
+            return made[name]
+
+        for name in loaded.notebooks:
+            make(name)
+        notebooks += made.values()
+    return notebooks
+
+
+def find(paper: str, name: str, *, scale: str, cohort: str, seed: int) -> Notebook:
+    """The notebook `name` of `paper`. ValueError, naming the known ones, if there is none."""
+    if paper not in known_papers():
+        raise ValueError(f"unknown paper {paper!r}: choose one of {', '.join(known_papers())}")
+    found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed)}
+    if not found:
+        raise ValueError(f"{paper} has no {cohort} cohort")
+    if name not in found:
+        raise ValueError(f"{paper} has no notebook {name!r}: choose one of {', '.join(found)}")
+    return found[name]
+
+
+def check_parameters(source: Path, parameters: dict) -> None:
+    """ValueError unless the cell tagged `parameters` sets every name of `parameters` (papermill only warns)."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{source}: needs one cell tagged 'parameters', and has {len(tagged)}")
+    targets = [t for node in ast.parse(tagged[0]).body for t in getattr(node, "targets", [getattr(node, "target", 0)])]
+    known = [target.id for target in targets if isinstance(target, ast.Name)]
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
+
+
+@functools.cache
+def _library_digest() -> bytes:
+    """Of every module of lib but those that only run notebooks or show what they made."""
+    sha = hashlib.sha256()
+    for path in sorted((CODE / "lib").rglob("*.py")):
+        name = path.relative_to(CODE / "lib").as_posix()
+        if not name.startswith(("runner/", "report/")):
+            sha.update(name.encode() + path.read_bytes())
+    return sha.digest()
+
+
+@functools.cache
+def _report_digest() -> bytes:
+    sha = hashlib.sha256()
+    for path in sorted((CODE / "lib" / "report").glob("*.py")):
+        sha.update(path.name.encode() + path.read_bytes())
+    return sha.digest()
+
+
+@functools.cache
+def _cohorts_digest() -> bytes:
+    """Of every prepared cohort: name, size, and blocks spread over the file."""
+    sha = hashlib.sha256()
+    for path in sorted((root() / "data" / "cohorts").glob("*.h5")):
+        size = path.stat().st_size
+        sha.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for block in range(_SAMPLES):
+                file.seek(max(0, size - _BLOCK) * block // (_SAMPLES - 1))
+                sha.update(file.read(_BLOCK))
+    return sha.digest()

@@ -1,0 +1,293 @@
+"""Run the suite: what is out of date, in the order of its needs, side by side, and say how each notebook ended."""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lib.core.paths import root
+from lib.runner.cli import Arguments, parse
+from lib.runner.plan import CODE, Notebook, plan, tag
+
+_LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
+_GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
+_NODES, _NODE_THREADS = 50, 4  # of a cluster: jobs at a time, and threads of each where the profile does not say
+
+
+def main(argv: list[str]) -> int:
+    """Exit code 0 when every notebook is finished, 1 when one is not, 2 for arguments that cannot be meant."""
+    try:
+        arguments = parse(argv)
+        which = {"scale": arguments.scale, "cohort": arguments.cohort}
+        notebooks = [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
+        _require_cohort(arguments, notebooks)
+        plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
+        if arguments.executor != "local" and importlib.util.find_spec(plugin) is None:
+            raise ValueError(
+                f"executor {arguments.executor!r} is not installed; slurm and kubernetes: pip install '.[cluster]'"
+            )
+    except (ValueError, OSError) as problem:
+        print(f"run_all.sh: {problem}", file=sys.stderr)
+        return 2
+    if arguments.dry_run:
+        return _Run(arguments, notebooks, argv).dry_run()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
+    with contextlib.ExitStack() as locks:
+        for folder in dict.fromkeys(notebook.run_folder for notebook in notebooks):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = locks.enter_context(open(folder / ".lock", "a+"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
+            except OSError:
+                lock.seek(0)
+                owner = lock.read().strip()
+                print(f"run_all.sh: {folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
+                return 1
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        try:
+            return _Run(arguments, notebooks, argv).execute()
+        except KeyboardInterrupt:
+            command = shlex.join(["./run_all.sh", *argv])
+            print(f"\nStopped. The same command goes on where it stopped: {command}", flush=True)
+            return 130
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def _cores() -> int:
+    """The cores that this process may use, by its affinity and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota is written as "max"
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
+    without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
+    if without and (not arguments.all_papers or not notebooks):
+        raise ValueError(f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort in its paper.yaml")
+
+
+# Of every notebook's process, unless set already. Waiting threads must not spin: on shared cores that made a training
+# step of two threads eight times slower. glibc must not give the memory of each large tensor back at once: to take it
+# again, page by page, cost a tenth of DP-SGD's time.
+_COMPUTING = {
+    "OMP_WAIT_POLICY": "passive",
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31),
+}
+
+
+class _Run:
+    def __init__(self, arguments: Arguments, notebooks: list[Notebook], argv: list[str]):
+        self.arguments, self.notebooks = arguments, notebooks
+        self.command = shlex.join(["./run_all.sh", *argv])
+        self.tags = [tag(arguments.scale, arguments.cohort, seed) for seed in arguments.seeds]
+        self.folder = root() / "data" / "runs" / self.tags[0]
+        self.log = self.folder / "log" / "snakemake.log"
+        self.is_local = arguments.executor == "local"
+        self.cores = _cores()
+        self.jobs = arguments.jobs or (max(1, min(4, self.cores, max(2, self.cores // 4))) if self.is_local else _NODES)
+        # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
+        self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
+        self.current = {notebook for notebook in notebooks if notebook.is_current}
+        self.left = [notebook for notebook in notebooks if notebook not in self.current]
+        self.closing = False  # whether the graph is that of the notebooks which read what all others left
+        self.started, self.ended = set(), {}
+        self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
+
+    def announce(self) -> None:
+        """Say what is about to run."""
+        finished = f", {len(self.current)} of them finished" if self.current else ""
+        papers = ", ".join(sorted({notebook.paper for notebook in self.notebooks}))
+        print(f"{', '.join(self.tags)}: {len(self.notebooks)} notebooks{finished} ({papers})")
+        if self.arguments.dry_run:
+            for notebook in self.notebooks:
+                last = ", last" if notebook.closing and notebook not in self.current else ""
+                print(f"  {'finished ' if notebook in self.current else 'would run'}  {self._name(notebook)}{last}")
+        elif self.left:
+            print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")
+        sys.stdout.flush()
+
+    def dry_run(self) -> int:
+        """Say what would run; on a cluster, have Snakemake plan all of it with the executor and its profile."""
+        self.announce()
+        codes = []
+        for last in () if self.is_local else (False, True):
+            self.closing = last
+            if any(notebook.closing == self.closing for notebook in self.left):
+                command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forceall"]
+                codes.append(subprocess.run(command, cwd=CODE, env=self._environment()).returncode)
+        return 1 if any(codes) else 0
+
+    def execute(self) -> int:
+        """Run what is left, closing notebooks after all others have ended; write the page; end with the table."""
+        self.announce()
+        self.log.unlink(missing_ok=True)
+        problem = ""
+        for self.closing in (False, True):
+            of = [notebook for notebook in self.notebooks if notebook.closing == self.closing]
+            self.left = [notebook for notebook in of if not notebook.is_current]
+            for notebook in self.left:
+                for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
+                    old.unlink(missing_ok=True)
+            problem = (self._run_graph() if self.left else "") or problem
+        pages = [self._write_page(tag) for tag in self.tags]
+        self._print_table()
+        if problem:
+            print(problem)
+        print("\n".join(pages))
+        return 1 if problem or any(not notebook.read("done") for notebook in self.notebooks) else 0
+
+    def _run_graph(self) -> str:
+        """Have Snakemake execute what is left, with a zygote beside it; what stopped it, or nothing."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = self._environment()
+        zygote = snakemake = None
+        with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "ab") as log:
+
+            def start(*command: str) -> subprocess.Popen:
+                # A session of its own: Ctrl-C reaches us alone, and we end everything.
+                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+                command = [sys.executable, "-m", *command]
+                return subprocess.Popen(command, cwd=CODE, env=environment, start_new_session=True, **streams)
+
+            try:
+                if self.is_local and sys.platform == "linux" and "SUITE_ZYGOTE" not in environment:
+                    environment["SUITE_ZYGOTE"] = os.path.join(folder, "zygote")
+                    zygote = start("lib.runner.fork_server.server", environment["SUITE_ZYGOTE"], str(os.getpid()))
+                snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
+                while snakemake.poll() is None:
+                    time.sleep(_LOOK)
+                    self._progress()
+            finally:
+                if snakemake and snakemake.poll() is None and not self.is_local:
+                    snakemake.send_signal(signal.SIGINT)  # it cancels what it has submitted
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        snakemake.wait(_GRACE)
+                for process in filter(None, (snakemake, zygote)):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        self._progress()
+        for notebook in self.left:
+            if notebook not in self.ended:
+                was_tried = notebook.log.exists() and snakemake.returncode >= 0
+                self._end(notebook, "killed" if notebook in self.started else "failed" if was_tried else "skipped")
+        if snakemake.returncode < 0:
+            return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
+        if snakemake.returncode and not self.started & set(self.left):
+            return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
+        return ""
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        return _COMPUTING | os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
+
+    def _snakemake(self) -> list[str]:
+        arguments = self.arguments
+        profile = CODE / "profiles" / arguments.executor
+        pods = arguments.executor == "kubernetes"
+        config = {
+            "papers": ",".join(sorted({n.paper for n in self.notebooks if n.closing == self.closing})),
+            "scale": arguments.scale,
+            "cohort": arguments.cohort,
+            "seeds": ",".join(map(str, arguments.seeds)),
+            "cores": self.cores,
+            "threads": self.threads,
+            "storage": int(pods),
+        }
+        return [
+            # A pod is sent the Snakefile, which must lie below the working folder; elsewhere each run has its own.
+            *("--snakefile", str(CODE / "Snakefile")),
+            *("--directory", str(CODE if pods else self.folder)),
+            *("--executor", arguments.executor),
+            *(("--cores", str(self.cores)) if self.is_local else ("--jobs", str(self.jobs))),
+            *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
+            *("--scheduler", "greedy", "--keep-going", "--nocolor"),
+            # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
+            *("--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "input"),
+            *("--config", *(f"{key}={value}" for key, value in config.items())),
+            *arguments.snakemake,
+        ]
+
+    def _progress(self) -> None:
+        """One line for each notebook that started or ended since the last look."""
+        for notebook in self.left:
+            if notebook in self.ended:
+                continue
+            kind = next((kind for kind in ("done", "failed") if notebook.record(kind).exists()), None)
+            if kind:
+                self.started.add(notebook)
+                self._end(notebook, kind)
+            elif notebook not in self.started and notebook.record("running").exists():
+                self.started.add(notebook)
+                self._say("started", notebook)
+
+    def _end(self, notebook: Notebook, how: str) -> None:
+        self.ended[notebook] = how
+        record = notebook.read(how) if how in ("done", "failed") else {}
+        unmet = [need.name for need in notebook.needs if not need.read("done")]
+        more = _cost(record)
+        if how == "skipped":
+            more = f"needs {', '.join(unmet)}" if unmet else "not started"
+        self._say(how, notebook, more)
+        error = record.get("error") or (_last_line(notebook.log) if how in ("failed", "killed") else "")
+        if error:
+            print(f"          {error}", flush=True)
+
+    def _name(self, notebook: Notebook) -> str:
+        """How a line calls it: with its seed where there are several."""
+        return f"{notebook} seed {notebook.seed}" if len(self.tags) > 1 else str(notebook)
+
+    def _say(self, what: str, notebook: Notebook, more: str = "") -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {what:8} {self._name(notebook):{self.width}} {more}".rstrip(), flush=True)
+
+    @staticmethod
+    def _write_page(tag: str) -> str:
+        if importlib.util.find_spec("lib.report") is None:
+            return ""
+        command = [sys.executable, "-m", "lib.report", tag]
+        made = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
+        return made.stdout.strip() if made.returncode == 0 else f"No page: {made.stderr.strip()}"
+
+    def _print_table(self) -> None:
+        print()
+        for notebook in self.notebooks:
+            how = self.ended.get(notebook, "finished before")
+            record = notebook.read("done") or notebook.read("failed")
+            print(f"{self._name(notebook):{self.width}} {_cost(record):24}  {how}")
+        for notebook, how in self.ended.items():
+            if how in ("failed", "killed"):
+                kept = notebook.read(how).get("executed")
+                executed = f"; executed up to the error: {kept}" if kept else ""
+                print(f"{how}: {self._name(notebook)}; log: {notebook.log}{executed}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else ""
+
+
+def _cost(record: dict) -> str:
+    """Time and memory of a notebook, empty if neither is known."""
+    return f"{record['seconds']:9.1f} s {record['peak_memory_mb']:9,.0f} MB" if "seconds" in record else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""Training a classifier of films that may show several findings at once, and its predictions.
+
+Han et al. 2019, §4.2 of the specification: binary cross-entropy, the mean over findings; SGD with momentum, and a
+learning rate that falls when the validation loss rises; or Adam for a fixed number of steps, as in the pilot (§8.2).
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.core import seeding
+from lib.training.classifier.model_selection import History
+from lib.training.loop.dataset import Examples
+from lib.training.loop.inference import changing, logits_of, training_mode
+from lib.training.loop.resume import Resumable, weights_digest
+
+OPTIMISERS = ("sgd", "adam")
+_JUDGED = 64  # validation images at a time
+
+
+def train_findings(
+    model: nn.Module, *, images, findings, validation: tuple | None, epochs: int | None = 100,
+    steps: int | None = None, batch: int = 16, learning_rate: float = 0.01, weight_decay: float = 1e-4,
+    optimiser: str = "sgd", patience: int | None = 3, mirror: bool = True, seed: int, checkpoint=None,
+    device: torch.device | None = None, precision: str = "float32", progress: Callable | None = None,
+) -> History:  # fmt: skip
+    """Train `model` in place; it ends with the weights of the epoch of least validation loss. Defaults: as published.
+
+    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); findings: (n, k) numbers
+    in [0, 1], 1 where the film shows the finding; validation: (images, findings), or None, which needs `patience`
+    None and keeps the last weights. model: images -> (n, k) logits. Every film is seen once an epoch; the last batch
+    may be smaller. Either epochs, or steps (then epochs=None): so many updates, however many epochs that takes.
+    patience: after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10 and
+    the optimiser made anew, so that its momentum is forgotten; after so many epochs without a new least loss the
+    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the films of each epoch
+    are mirrored left-right. precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder,
+    or None; a training finished there with the same settings, data and initial weights is returned, an unfinished one
+    continued. progress: called as progress(epochs done, loss=, validation_loss=).
+
+    The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
+    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for input that does not fit,
+    a finding that no training film shows or all show, or divergence.
+    """
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
+    if (epochs is None) == (steps is None):
+        raise ValueError("Give either epochs or steps (and epochs=None): one of them ends the training.")
+    if patience is not None and validation is None:
+        raise ValueError("Without validation images there is no validation loss to watch: give patience=None.")
+    device = device or seeding.device()
+    films = _Films(images, findings, device=device, mirror=mirror)
+    judged = None if validation is None else _Films(*validation, device=device, name="validation")
+    settings = {
+        "algorithm": "findings", "model": type(model).__name__, "epochs": epochs, "steps": steps, "batch": batch,
+        "learning_rate": learning_rate, "weight_decay": weight_decay, "optimiser": optimiser, "patience": patience,
+        "mirror": mirror, "precision": precision, "seed": seed, "data": films.digest,
+        "validation": judged and judged.digest, "weights": weights_digest(model),
+    }  # fmt: skip
+    model.to(device, memory_format=torch.channels_last)
+    _check_findings(model, films, judged)
+    saved = Resumable(checkpoint, settings)
+    found = saved.load(model)
+    history = History(**found["history"]) if found else History()
+    if saved.finished:
+        return history
+    best = {name: value.to(device) for name, value in found["best"].items()} if found else {}
+    per_epoch = math.ceil(len(films) / batch)
+    steps = epochs * per_epoch if steps is None else steps
+    epochs = math.ceil(steps / per_epoch)
+
+    def begin() -> torch.optim.Optimizer:
+        rate = learning_rate * (0.1 ** drops(history.validation_loss) if patience else 1)
+        options = {"lr": rate, "weight_decay": weight_decay, "fused": True}
+        if optimiser == "sgd":
+            return torch.optim.SGD(model.parameters(), momentum=0.9, **options)
+        return torch.optim.Adam(model.parameters(), **options)
+
+    updates = begin()
+    if found:
+        updates.load_state_dict(found["optimiser"])
+    while len(history.loss) < epochs and not (patience and epochs_since_best(history.validation_loss) >= patience):
+        epoch = len(history.loss)
+        history.loss.append(_epoch(model, films, updates, batch, steps - epoch * per_epoch, seed, epoch, precision))
+        values = {"loss": history.loss[-1]}
+        if judged:
+            values["validation_loss"] = _judge(model, judged)
+            before = drops(history.validation_loss)
+            history.validation_loss.append(values["validation_loss"])
+            if epochs_since_best(history.validation_loss) == 0:
+                history.selected = epoch + 1
+                best = {name: value.detach().clone() for name, value in changing(model).items()}
+            if patience and drops(history.validation_loss) > before:
+                updates = begin()
+        if not all(map(math.isfinite, values.values())):
+            raise ValueError(f"The training diverged in epoch {epoch + 1}: lower the learning rate.")
+        if progress:
+            progress(epoch + 1, **values)
+        state = {"history": asdict(history), "optimiser": updates.state_dict(), "best": best}
+        saved.save(model, epoch + 1, lambda state=state: state)
+    if judged:
+        model.load_state_dict(best, strict=False)
+    else:
+        history.selected = len(history.loss)
+    saved.finish(model, len(history.loss), {"history": asdict(history)})
+    model.eval()
+    return history
+
+
+def predict_findings(model: nn.Module, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
+    """The probability of each finding, (n, k) float32, of images as `train_findings` takes them; eval mode after."""
+    device = device or seeding.device()
+    examples = Examples(images, None, device=device, name="given")
+    return logits_of(model.to(device), examples, batch=batch).sigmoid().cpu().numpy()
+
+
+def drops(losses: list[float]) -> int:
+    """How many epochs' validation loss exceeded the least before it: so often the learning rate is divided by 10."""
+    return sum(after > min(losses[:epoch]) for epoch, after in enumerate(losses) if epoch)
+
+
+def epochs_since_best(losses: list[float]) -> int:
+    """Epochs after the (first) least validation loss."""
+    return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
+
+
+class _Films(Examples):
+    """Examples whose labels are (n, k) float32 findings, mirrored left-right only."""
+
+    def __init__(self, images, findings, *, device, mirror: bool = False, name: str = "training"):
+        super().__init__(images, None, device=device, name=name, augment="flips" if mirror else "none")
+        values = np.asarray(findings.cpu() if isinstance(findings, Tensor) else findings)
+        if values.ndim != 2 or len(values) != len(self) or values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"The {name} findings are {values.dtype} of shape {values.shape}: give ({len(self)}, k) numbers."
+            )
+        values = values.astype(np.float32)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"The {name} findings are not all in [0, 1]: decide what uncertain and blank labels mean.")
+        self.labels = torch.from_numpy(values).to(device)
+        self.digest = hashlib.sha256(f"{self.digest} {values.shape}".encode() + values.tobytes()).hexdigest()
+
+    def draw_flips(self, n: int, generator: torch.Generator) -> Tensor | None:
+        flips = super().draw_flips(n, generator)
+        return None if flips is None else flips & torch.tensor([True, False], device=flips.device)
+
+
+def _epoch(model, films, updates, batch, steps, seed, epoch, precision) -> float:
+    """One pass over the films, or `steps` updates of it if that is fewer; the mean loss."""
+    training_mode(model)
+    device = films.values.device
+    generator = seeding.torch_generator(seed, "findings", "epoch", epoch)
+    order = torch.randperm(len(films), generator=generator).to(device)
+    flips = films.draw_flips(len(films), generator)
+    total, seen = torch.zeros((), device=device), min(len(films), steps * batch)
+    with seeding.initialising(seed, "findings", "dropout", epoch):
+        for i in range(0, seen, batch):
+            rows = order[i : i + batch]
+            with seeding.autocast(device, precision):
+                logits = model(films.inputs(rows, None if flips is None else flips[i : i + batch]))
+            loss = F.binary_cross_entropy_with_logits(logits.float(), films.labels[rows])
+            updates.zero_grad()
+            loss.backward()
+            updates.step()
+            total += loss.detach() * len(rows)
+    return float(total) / seen
+
+
+def _judge(model: nn.Module, films: _Films) -> float:
+    return float(F.binary_cross_entropy_with_logits(logits_of(model, films, batch=_JUDGED), films.labels))
+
+
+@torch.no_grad()
+def _check_findings(model: nn.Module, films: _Films, judged: _Films | None) -> None:
+    outputs = model.eval()(films.inputs(slice(0, 1))).shape[1]
+    for part in (films, judged):
+        if part and part.labels.shape[1] != outputs:
+            found = part.labels.shape[1]
+            raise ValueError(f"The {part.name} findings are {found}, but the model has {outputs} outputs.")
+    for found, words in (
+        (films.labels.amax(0) == 0, "No training film shows"),
+        (films.labels.amin(0) == 1, "Every training film shows"),
+    ):
+        if found.any():
+            raise ValueError(f"{words} finding {found.nonzero().flatten().tolist()}: leave it out, or add films.")

@@ -1,0 +1,61 @@
+"""The perceptual distance by which nearness to a real image is judged: LPIPS, or the network that stands in for it.
+
+Whatever is optimised must not have seen it (§6 and §9 of the specification of Pennisi et al. 2023).
+"""
+
+import torch
+from torch import Tensor
+
+from lib.core.seeding import device, initialising
+from lib.models.pretrained.lpips import Lpips, RotationCNN, load_lpips, rotations
+from lib.training.classifier.single_label import train_classifier
+from lib.training.loop.dataset import Examples
+from lib.training.loop.trainer import finished_training
+
+NETWORKS = ("rotation", "lpips_alex", "lpips_vgg")
+
+
+def train_rotations(images, *, judged, path, seed: int, epochs: int = 6, batch: int = 32) -> RotationCNN:
+    """Train the substitute to tell the quarter turns of `images` (n, s, s) uint8, or fetch it from folder `path`.
+
+    `judged` (m, s, s): other images, on whose turns the epoch is chosen. The images should be none of those whose
+    distances are asked for. ValueError for images that do not fit.
+    """
+    with initialising(seed, "rotations"):
+        model = RotationCNN(Examples(images, None, device="cpu").values.shape[1])
+    parts = [rotations(Examples(part, None, device="cpu").values) for part in (images, judged)]
+    train_classifier(
+        model, images=parts[0][0], labels=parts[0][1], validation=parts[1], epochs=epochs, batch=batch,
+        learning_rate=2e-3, augment="none", select="balanced_accuracy", seed=seed, checkpoint=path,
+    )  # fmt: skip
+    return model.requires_grad_(False).eval()
+
+
+def load_perceptual(name: str, path) -> Lpips | RotationCNN:
+    """The network `name`, frozen: "rotation" as `train_rotations` left it in folder `path`, or LPIPS as published.
+
+    ValueError for another name, FileNotFoundError where its weights are absent.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown perceptual network {name!r}: choose one of {', '.join(NETWORKS)}")
+    if name != "rotation":
+        return load_lpips(name.removeprefix("lpips_")).to(device())
+    tensors: dict[str, Tensor] = finished_training(path, "perceptual network")[0]
+    with initialising(0):
+        model = RotationCNN(tensors["layers.0.weight"].shape[1])
+    model.load_state_dict(tensors)
+    return model.to(device()).requires_grad_(False).eval()
+
+
+@torch.inference_mode()
+def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, batch: int = 256) -> Tensor:
+    """What distances are taken of: `network.features` (n, d) of images (n, s, s) or (n, c, s, s), on its device.
+
+    images: uint8, or float32 in [-1, 1]. pooled: the last layer averaged over positions instead, float64, of few
+    enough numbers for a Fréchet distance. ValueError for images of another kind.
+    """
+    examples, parts = Examples(images, None, device=device(), name="described"), []
+    for start in range(0, len(examples), batch):
+        inputs = examples.inputs(slice(start, start + batch))
+        parts.append(network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs))
+    return torch.cat(parts)

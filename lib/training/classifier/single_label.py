@@ -1,0 +1,201 @@
+"""Training an image classifier without privacy, and its predictions.
+
+Osuala et al. 2024, §5 of the specification: AdamW, cross-entropy with label smoothing, horizontal and vertical flips,
+no schedule, no early stopping, the epoch chosen on validation images. Sun et al. 2021, §5: SGD with momentum, plain
+cross-entropy of three classes, no flips.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib.core import seeding
+from lib.training.classifier.model_selection import History, Selection
+from lib.training.loop import data_parallel as parallel
+from lib.training.loop.dataset import Examples, Features
+from lib.training.loop.images import flipped, network_input
+from lib.training.loop.inference import logits_of, training_mode
+from lib.training.loop.resume import Resumable, weights_digest
+from lib.training.loop.trainer import finished_training
+
+OPTIMISERS = ("adamw", "sgd")
+
+
+def train_classifier(
+    model: nn.Module, *, images, labels, validation: tuple, epochs: int, batch: int, learning_rate: float, seed: int,
+    weight_decay: float = 0.0, label_smoothing: float = 0.0, augment: str = "flips", select: str = "auprc",
+    optimiser: str = "adamw", batch_statistics: bool = False, checkpoint=None, device: torch.device | None = None,
+    precision: str = "float32", progress: Callable | None = None,
+) -> History:  # fmt: skip
+    """Train the parameters of `model` that require gradients, in place; it ends with the selected epoch's weights.
+
+    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); labels: (n,) integers
+    from 0; validation: (images, labels). model: images -> (n, classes) logits. Every image is seen once an epoch; the
+    last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or
+    "last" (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation judges validation images (see
+    `lib.training.loop.inference.logits_of`). optimiser: "adamw" or "sgd", with momentum 0.9. precision: see
+    `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training finished there with
+    the same settings, data and initial weights is returned, an unfinished one continued. progress: called as
+    progress(epochs done, loss=, auprc= or balanced_accuracy=).
+
+    The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
+    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
+    the features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
+    (lib.training.loop.data_parallel), and each judges all validation images. ValueError for input that does not fit, a
+    class without training images, a validation set of one class, or divergence.
+    """
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
+    device = device or seeding.device()
+    examples = Examples(images, labels, device=device, augment=augment)
+    judged = Examples(*validation, device=device, name="validation")
+    model.to(device, memory_format=torch.channels_last)
+    parallel.same_weights(model)
+    parallel.joined_statistics(model)
+    settings = {
+        "algorithm": "classifier", "model": type(model).__name__, "epochs": epochs, "batch": batch,
+        "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
+        "augment": augment, "select": select, "optimiser": optimiser, "batch_statistics": batch_statistics,
+        "precision": precision, "seed": seed, "data": examples.digest,
+        "validation": judged.digest, "weights": weights_digest(model),
+    }  # fmt: skip
+    check_classes(model, examples)
+    network, saved = trained_part(model), Resumable(checkpoint, settings)
+    found = saved.load(network)
+    history = History(**found["history"]) if found else History()
+    if saved.finished:
+        return history
+    examples, judged = taken_by(network, model, examples, judged, batch=batch)
+    selection = Selection(
+        select, judged, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
+    )
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    options = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+    if optimiser == "sgd":
+        updates = torch.optim.SGD(parameters, momentum=0.9, **options)
+    else:
+        updates = torch.optim.AdamW(parameters, **options)
+    if found:
+        updates.load_state_dict(found["optimiser"])
+        selection.weights = {name: value.to(device) for name, value in found["best"].items()}
+    for epoch in range(len(history.loss), epochs):
+        training_mode(network)
+        generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
+        order = torch.randperm(len(examples), generator=generator).to(device)
+        flips = examples.draw_flips(len(examples), generator)
+        total = torch.zeros((), device=device)
+        with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
+            for i in range(0, len(order), batch):
+                whole = order[i : i + batch]
+                own, share = parallel.portion(len(whole))
+                rows = whole[own]
+                with seeding.autocast(device, precision):
+                    logits = network(examples.inputs(rows, None if flips is None else flips[i : i + batch][own]))
+                loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
+                updates.zero_grad()
+                loss = parallel.backward(loss, parameters, share)
+                updates.step()
+                total += loss * len(whole)
+        history.loss.append(float(total) / len(examples))
+        selection.judge(network, history)
+        if progress:
+            progress(epoch + 1, loss=history.loss[-1], **{selection.measure: selection.scores(history)[-1]})
+        if epoch + 1 < epochs:
+            saved.save(network, len(history.loss), lambda: {
+                "history": asdict(history), "optimiser": updates.state_dict(), "best": selection.weights,
+            })  # fmt: skip
+    network.load_state_dict(selection.weights, strict=False)
+    saved.finish(network, epochs, {"history": asdict(history)})
+    network.eval()
+    return history
+
+
+def predict(
+    model: nn.Module, images, *, batch: int = 256, batch_statistics: bool = False, device: torch.device | None = None
+) -> np.ndarray:
+    """Class probabilities (n, classes) float32 of images as `train_classifier` takes them; `model` ends in eval mode.
+
+    batch_statistics: see `lib.training.loop.inference.logits_of`; the result then depends on `batch` and on the order of
+    the images. ValueError for images that do not fit.
+    """
+    device = device or seeding.device()
+    examples = Examples(images, None, device=device, name="given")
+    logits = logits_of(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
+    return logits.softmax(1).cpu().numpy()
+
+
+def load_classifier(model: nn.Module, path, *, device: torch.device | None = None) -> nn.Module:
+    """`model` with the weights of the finished training of it in folder `path`, whatever its settings; in eval mode.
+
+    For a network of which every weight was trained. FileNotFoundError when nothing is there; ValueError when the
+    training is unfinished, a file is damaged, or the weights are those of another network.
+    """
+    tensors, _ = finished_training(path, "classifier")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights in {path} are not those of this {type(model).__name__}: give its sizes."
+        ) from error
+    return model.to(device or seeding.device()).eval()
+
+
+@torch.no_grad()
+def frozen_features(model: nn.Module, examples: Examples, *, batch: int) -> Tensor:
+    """What `model.head` receives: (4, n, d) float32 under no, left-right, upside-down and both flips, or (1, n, d).
+
+    Exact, since the frozen part of the model, in eval mode, maps an image to the same features in every epoch.
+    ValueError unless the model's output is its head's output.
+    """
+    model.eval()
+    caught = []
+    hook = model.head.register_forward_hook(lambda _, args, output: caught.append((args[0], output)))
+    variants = [(False, False), (True, False), (False, True), (True, True)]
+    features = []
+    try:
+        for across, down in variants if examples.augment == "flips" else variants[:1]:
+            parts = []
+            for i in range(0, len(examples), batch):
+                images = examples.values[i : i + batch]
+                flips = torch.tensor([[across, down]], device=images.device).expand(len(images), 2)
+                logits = model(network_input(flipped(images, flips)))
+                received, output = caught.pop()
+                if caught or output is not logits:
+                    raise ValueError("The model does more than its head after its features: unfreeze it or move that.")
+                parts.append(received)
+            features.append(torch.cat(parts))
+    finally:
+        hook.remove()
+    return torch.stack(features).float()
+
+
+def trained_part(model: nn.Module) -> nn.Module:
+    """`model.head` where all else is frozen, or `model`. ValueError when nothing is trainable."""
+    trainable = {p for p in model.parameters() if p.requires_grad}
+    if not trainable:
+        raise ValueError("The model has no trainable parameter: set requires_grad on the part to train.")
+    head = getattr(model, "head", None)
+    return head if isinstance(head, nn.Module) and trainable <= set(head.parameters()) else model
+
+
+def taken_by(network: nn.Module, model: nn.Module, *parts: Examples | None, batch: int) -> list[Examples | None]:
+    """`parts` as `trained_part(model)` takes them: cached features where that is the head, or the images."""
+    if network is model:
+        return list(parts)
+    return [part and Features(frozen_features(model, part, batch=batch), part) for part in parts]
+
+
+@torch.no_grad()
+def check_classes(model: nn.Module, examples: Examples) -> None:
+    """ValueError unless every output of `model` is the class of some example, and every label an output."""
+    classes = model.eval()(examples.inputs(slice(0, 1))).shape[1]
+    counts = torch.bincount(examples.labels, minlength=classes)
+    if len(counts) > classes:
+        raise ValueError(f"The labels reach {len(counts) - 1}, but the model has {classes} outputs, counted from 0.")
+    if (counts == 0).any():
+        empty = counts.eq(0).nonzero().flatten().tolist()
+        raise ValueError(f"No training image is of class {empty}: every class of the model must occur.")
