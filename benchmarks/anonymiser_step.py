@@ -1,12 +1,12 @@
-"""One training step of redrawing (critic updates, then VAE updates): ours against plain PyTorch transcriptions.
+"""One training step of anonymisation (critic updates, then VAE updates): ours against plain PyTorch transcriptions.
 
     python benchmarks/anonymiser_step.py [--size 32 --kernel 4 --width 32 --latent 32 --people 12 --batch 32
         --critic-steps 5 --generator-steps 2 --privacy distance --rounds 7 --threads 1]
 
 The plain steps are the same arithmetic (Montenegro et al. 2021, §5.1 and §5.4 of the specification) as it reads, with
-torch's own layers and second derivatives. "textbook": redrawn images anew for each critic update, a pass each for
-real, redrawn and mixed ones, one pass of the embedding for each person's anchor, originals judged in every step, the
-critic's gradients computed and dropped in the VAE's update, Adam not fused. "tuned": real and redrawn in one pass, all
+torch's own layers and second derivatives. "textbook": anonymised images anew for each critic update, a pass each for
+real, anonymised and mixed ones, one pass of the embedding for each person's anchor, originals evaluated in every step, the
+critic's gradients computed and dropped in the VAE's update, Adam not fused. "tuned": real and anonymised in one pass, all
 anchors in one pass, a frozen critic, fused Adam. Both contiguous and channels last. All take turns in one process; the
 bar is ours <= 0.9 of the fastest plain one.
 """
@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.anonymise.vaegan.guidance import Guides
+from lib.anonymise.vaegan.guidance import AuxiliaryLosses
 from lib.anonymise.vaegan.masked_images import checked_cases
 from lib.anonymise.vaegan.pp_vaegan import Adversaries, Weights
 from lib.core import seeding
-from lib.models.classifiers.identity import Embedding, Recogniser, paired_distances
+from lib.models.classifiers.identity import ConvClassifier, Embedding, paired_distances
 from lib.models.gan.vaegan import VAE, Critic
 
 BAR = 0.9
@@ -48,13 +48,13 @@ def main():
     people = np.repeat(np.arange(args.people), 28)
     with seeding.initialising(0):
         distance = args.privacy == "distance"
-        identity = Embedding(16, 64) if distance else Recogniser(args.size, args.people, 16)
-        recognisers = {"finding": Recogniser(args.size, 2, 16).to(device), "identity": identity.to(device)}
-    steps = {"ours": ours(args, device, images, masks, people, recognisers)}
+        identity = Embedding(16, 64) if distance else ConvClassifier(args.size, args.people, 16)
+        classifiers = {"finding": ConvClassifier(args.size, 2, 16).to(device), "identity": identity.to(device)}
+    steps = {"ours": ours(args, device, images, masks, people, classifiers)}
     for layout in (torch.contiguous_format, torch.channels_last):
         for tuned in (False, True):
             name = f"plain {'tuned' if tuned else 'textbook'}, {str(layout).removeprefix('torch.')}"
-            steps[name] = plain(args, device, images, masks, people, recognisers, layout, tuned)
+            steps[name] = plain(args, device, images, masks, people, classifiers, layout, tuned)
     seconds = {name: [] for name in steps}
     for turn in range(args.rounds + 1):
         for name in sorted(steps, reverse=turn % 2 == 1):
@@ -84,26 +84,26 @@ def timed(step, device, repeats=3) -> float:
     return (clock() - start) / repeats
 
 
-def ours(args, device, images, masks, people, recognisers):
+def ours(args, device, images, masks, people, classifiers):
     examples, regions = checked_cases(images, masks, people, device=device)
-    guides = Guides(args.privacy, examples=examples, noisy_targets=False, **recognisers)
+    auxiliary = AuxiliaryLosses(args.privacy, examples=examples, noisy_targets=False, **classifiers)
     settings = {
         "image_size": args.size, "kernel": args.kernel, "width": args.width, "latent": args.latent, "dropout": 0.2,
         "privacy": args.privacy, "weights": WEIGHTS._asdict(), "critic_steps": args.critic_steps, "penalty": 10.0,
         "generator_steps": args.generator_steps, "learning_rate": 1e-3, "decay": 0.0, "betas": (0.5, 0.9),
         "as_published": [], "steps": 1000, "batch": args.batch, "precision": "float32", "seed": 0,
     }  # fmt: skip
-    adversaries = Adversaries(examples, regions, guides, None, settings, device)
+    adversaries = Adversaries(examples, regions, auxiliary, None, settings, device)
     numbers = iter(range(1000))
     return lambda: adversaries.step(next(numbers))
 
 
-def plain(args, device, images, masks, people, recognisers, layout, tuned):
+def plain(args, device, images, masks, people, classifiers, layout, tuned):
     shape = args.size, args.kernel, args.width
     vae = as_torch_has_it(VAE(*shape, args.latent)).to(device).to(memory_format=layout)
     critic = as_torch_has_it(Critic(*shape)).to(device).to(memory_format=layout)
     finding, identity = (
-        copy.deepcopy(recognisers[name]).eval().requires_grad_(False).to(memory_format=layout)
+        copy.deepcopy(classifiers[name]).eval().requires_grad_(False).to(memory_format=layout)
         for name in ("finding", "identity")
     )
     options = {"lr": 1e-3, "betas": (0.5, 0.9), "fused": tuned}

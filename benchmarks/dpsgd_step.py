@@ -26,7 +26,7 @@ from lib.core import seeding
 from lib.models.classifiers.small_cnn import SmallCNN
 from lib.training.dp.classifier import Mechanism, PrivateHistory
 from lib.training.dp.per_sample_gradients import FlatParameters
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 BAR, SIGMA, CLIP, SMOOTHING = 1.05, 1.24, 1.0, 0.1
 
@@ -83,7 +83,7 @@ def timed(step, device) -> float:
 
 def ours(model, args, rate, device):
     pixels = torch.randint(0, 256, (args.images, 1, args.size, args.size), dtype=torch.uint8)
-    examples = Examples(pixels, torch.arange(args.images) % 2, device=device, augment="flips")
+    examples = DeviceDataset(pixels, torch.arange(args.images) % 2, device=device, augment="flips")
     flat = FlatParameters(copy.deepcopy(model).to(device, memory_format=torch.channels_last))
     history = PrivateHistory(noise_multiplier=SIGMA, sample_rate=rate, max_grad_norm=CLIP)
     mechanism = Mechanism(

@@ -97,7 +97,7 @@ def plain(args, device, precision, layout, tuned):
     labels = torch.randint(0, 2, (n,), device=device)
     ones, zeros = torch.ones(n, device=device), torch.zeros(n, device=device)
 
-    def judged(images, classes, target):
+    def evaluated(images, classes, target):
         with seeding.autocast(device, precision):
             logits = discriminator(images, classes)
         return F.binary_cross_entropy_with_logits(logits.float(), target, reduction="sum") / n
@@ -111,15 +111,15 @@ def plain(args, device, precision, layout, tuned):
         if tuned:
             discriminator.requires_grad_(True)
             images, both = torch.cat([real, fake.detach()]), torch.cat([labels, classes])
-            judged(images, both, torch.cat([target, zeros])).backward()
+            evaluated(images, both, torch.cat([target, zeros])).backward()
         else:
-            judged(real, labels, target).backward()
-            judged(fake.detach(), classes, zeros).backward()
+            evaluated(real, labels, target).backward()
+            evaluated(fake.detach(), classes, zeros).backward()
         adam_d.step()
         if tuned:
             discriminator.requires_grad_(False)
         adam_g.zero_grad()
-        judged(fake, classes, ones).backward()
+        evaluated(fake, classes, ones).backward()
         adam_g.step()
 
     return step

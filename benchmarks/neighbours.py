@@ -102,7 +102,7 @@ def against_product(args, queries, references):
 
 
 def verdict(args, met: bool) -> str:
-    return "not judged at this size" if args.quick else "met" if met else "MISSED"
+    return "not evaluated at this size" if args.quick else "met" if met else "MISSED"
 
 
 def taken(methods, args, queries, references) -> tuple[dict, dict]:

@@ -4,9 +4,9 @@
                                       --threads 1 --levels]
 
 The plain step is the same arithmetic (§4.1 of Han et al. 2019) written down as it reads: nearest up-sampling and 3 x 3
-convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed films,
-torch's own second derivatives. "tuned" judges real and generated films in one pass and computes no gradient of D in the
-step of G. Both with fused Adam, contiguous and channels last, on ready-made float films without a schedule. All take
+convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed radiographs,
+torch's own second derivatives. "tuned" evaluates real and generated radiographs in one pass and computes no gradient of D in the
+step of G. Both with fused Adam, contiguous and channels last, on ready-made float radiographs without a schedule. All take
 turns in one process; the fastest plain one is the reference; the bar is ours <= 0.9 of it at the last level.
 """
 
@@ -108,13 +108,13 @@ def plain(args, size, device, layout, tuned):
         adam_d.zero_grad()
         if tuned:
             discriminator.requires_grad_(True)
-            scores, logits = judged(discriminator, torch.cat([real, fake]), layout)
+            scores, logits = evaluated(discriminator, torch.cat([real, fake]), layout)
             (real_scores, fake_scores), real_logits = scores.chunk(2), logits.chunk(2)[0]
         else:
-            real_scores, real_logits = judged(discriminator, real, layout)
-            fake_scores, _ = judged(discriminator, fake, layout)
+            real_scores, real_logits = evaluated(discriminator, real, layout)
+            fake_scores, _ = evaluated(discriminator, fake, layout)
         mixed = torch.lerp(real, fake, torch.rand(n, 1, 1, 1, device=device)).requires_grad_()
-        scores, _ = judged(discriminator, mixed, layout)
+        scores, _ = evaluated(discriminator, mixed, layout)
         (gradient,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
         penalty = (gradient.square().sum(dim=(1, 2, 3)).sqrt() - 1).square()
         loss = (fake_scores - real_scores + 10 * penalty + 1e-3 * real_scores.square()).mean()
@@ -125,7 +125,7 @@ def plain(args, size, device, layout, tuned):
         adam_g.zero_grad()
         labels = table[torch.randint(256, (n,))]
         fake = generated(generator, torch.randn(n, args.latent, device=device), labels, layout)
-        scores, logits = judged(discriminator, fake, layout)
+        scores, logits = evaluated(discriminator, fake, layout)
         loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / n - scores.mean()
         loss.backward()
         adam_g.step()
@@ -151,7 +151,7 @@ def generated(network, noise, labels, layout=torch.contiguous_format):
     return F.conv2d(x, (grey.weight * grey.scale)[:, :, None, None], grey.bias)
 
 
-def judged(network, images, layout=torch.contiguous_format):
+def evaluated(network, images, layout=torch.contiguous_format):
     """What the discriminator gives at full size, written as §4.1 reads."""
     grey = network.from_grey[-1]
     x = F.leaky_relu(F.conv2d(images, (grey.weight * grey.scale)[:, :, None, None], grey.bias), 0.2)

@@ -45,7 +45,7 @@ def main():
         off = f"{(values[name] - exact).abs().max():.1e} off" if "pytorch-msssim" in methods else ""
         print(f"{name:15s} {wall:7.3f} s {cpu:7.3f} CPU-s   {off}")
     if len(methods) < 3:
-        print("not judged: install MONAI and pytorch-msssim")
+        print("not evaluated: install MONAI and pytorch-msssim")
         return
     ratios = [min(b, c) / a for (a, _), (b, _), (c, _) in zip(*(spent[name][1:] for name in methods), strict=True)]
     ratio, apart = statistics.median(ratios), float((values["ours"] - exact).abs().max())

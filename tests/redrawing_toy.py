@@ -1,10 +1,10 @@
-"""Sixteen pixels in which a person is a bright row and a finding a bright middle, and recognisers that know it."""
+"""Sixteen pixels in which a person is a bright row and a finding a bright middle, and classifiers that know it."""
 
 import numpy as np
 import torch
 from torch import nn
 
-from lib.anonymise.vaegan.pp_vaegan import train_redrawing
+from lib.anonymise.vaegan.pp_vaegan import train_pp_vaegan
 
 CPU = torch.device("cpu")
 PEOPLE = 4
@@ -47,4 +47,4 @@ def train(path, privacy="posterior", data=None, **options):
     images, masks, people, _ = data or toy()
     identity = None if privacy == "none" else Stripes()
     given = {"finding": Disc(), "identity": identity, "privacy": privacy, "path": path, "progress": silent}
-    return train_redrawing(images, masks, people, **(TINY | given | options))
+    return train_pp_vaegan(images, masks, people, **(TINY | given | options))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.latent_walk.compared import drawn, load_arms, walk_arms
+from lib.anonymise.latent_walk.compared import drawn, load_conditions, walk_conditions
 from lib.anonymise.latent_walk.plan import step_energy
 from lib.core.seeding import initialising
 from lib.models.classifiers.small_cnn import SmallCNN
@@ -18,33 +18,33 @@ def networks():
         return {"generator": Generator(16, 1, 1, 8, (8, 64)), "identity": SmallCNN(5), "diagnosis": SmallCNN(2)}
 
 
-def test_arms_share_their_ends_and_are_computed_once(networks, tmp_path):
+def test_conditions_share_their_ends_and_are_computed_once(networks, tmp_path):
     generator, nets = networks["generator"], {key: networks[key] for key in ("identity", "diagnosis")}
     first, last = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 8))).float()
     options = {"first": first, "last": last, "labels": [0, 1, 0], "path": tmp_path / "x", "seed": 0}
-    found = walk_arms(generator, **nets, **options, points=6, steps=4)
+    found = walk_conditions(generator, **nets, **options, points=6, steps=4)
     for walk in (found.linear, found.plan, found.detour):
         assert torch.equal(walk[:, [0, -1]], torch.stack([first, last], dim=1))
     torch.testing.assert_close(step_energy(found.detour), step_energy(found.plan), rtol=1e-3, atol=1e-4)
-    again = load_arms(tmp_path / "x")
+    again = load_conditions(tmp_path / "x")
     assert torch.equal(again.plan, found.plan)
     np.testing.assert_array_equal(again.labels, [0, 1, 0])
-    longer = walk_arms(generator, **nets, **options, points=6, steps=5)  # other settings: walked anew
+    longer = walk_conditions(generator, **nets, **options, points=6, steps=5)  # other settings: walked anew
     assert not torch.equal(longer.plan, found.plan)
-    other = walk_arms(generator, **nets | {"identity": SmallCNN(5)}, **options, points=6, steps=5)
+    other = walk_conditions(generator, **nets | {"identity": SmallCNN(5)}, **options, points=6, steps=5)
     assert not torch.equal(other.plan, longer.plan)
     images = list(drawn(generator, found.plan))
     assert [tuple(x.shape) for x in images] == 3 * [(6, 1, 16, 16)]
     assert max(float(x.abs().max()) for x in images) <= 1
     with pytest.raises(ValueError, match="SmallCNN has no mapping and no synthesis, so it has no latent space W"):
-        walk_arms(SmallCNN(), **nets, **options, points=6, steps=4)
+        walk_conditions(SmallCNN(), **nets, **options, points=6, steps=4)
 
 
 def test_perceptual_network_learns_turns_and_is_found_again(tmp_path):
     rng = np.random.default_rng(0)
     images = np.uint8(255 * rng.random((40, 16, 16)))
     images[:, :8] //= 4  # what is up is dark
-    found = train_rotations(images[:30], judged=images[30:], path=tmp_path / "p", seed=0, epochs=3)
+    found = train_rotations(images[:30], evaluated=images[30:], path=tmp_path / "p", seed=0, epochs=3)
     again = load_perceptual("rotation", tmp_path / "p")
     inputs = torch.from_numpy(images[:4])[:, None] / 127.5 - 1
     torch.testing.assert_close(again.features(inputs), found.features(inputs))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from redrawing_toy import CPU, Disc, silent, toy, train
+from anonymiser_toy import CPU, Disc, silent, toy, train
 
 from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
-from lib.anonymise.vaegan.pp_vaegan import Weights, redraw
+from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise
 
 TINY = {"seed": 4, "steps": 4, "batch": 8, "learning_rate": 1e-3, "finding": Disc(), "progress": silent, "device": CPU}
 
@@ -28,7 +28,7 @@ def test_it_flips_the_finding_and_keeps_the_surroundings(tmp_path, factual):
         decoder = train_counterfactual(
             factual, images, masks, path=tmp_path / str(weight), surroundings_weight=weight, **options
         )
-        pair = [redraw(factual, images, masks, seed=1, decoder=other, device=CPU) for other in (None, decoder)]
+        pair = [anonymise(factual, images, masks, seed=1, decoder=other, device=CPU) for other in (None, decoder)]
         found = [Disc()(torch.from_numpy(part)[:, None] / 127.5 - 1).argmax(dim=1).numpy() for part in pair]
         assert (found[0] != found[1]).mean() > 0.95
         apart = (pair[0].astype(float) - pair[1]) ** 2
@@ -67,4 +67,4 @@ def test_bad_input_is_one_clear_sentence(tmp_path, factual):
     with pytest.raises(FileNotFoundError, match="no trained counterfactual"):
         load_counterfactual(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="give the model's 16 px"):
-        redraw(factual, np.zeros((1, 32, 32), np.uint8), np.zeros((1, 32, 32)), seed=0, device=CPU)
+        anonymise(factual, np.zeros((1, 32, 32), np.uint8), np.zeros((1, 32, 32)), seed=0, device=CPU)

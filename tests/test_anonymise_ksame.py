@@ -138,10 +138,10 @@ def test_alignment_resembles_the_group_more_than_its_average(networks, memory):
     aligned = k_salsa(**networks, latents=latents, group=group, memory_images=memory, **options)
     for number in range(3):
         members = latents[group == number]
-        judged = _Resemblance(**networks, members=members[None], grid=4)
+        evaluated = _Resemblance(**networks, members=members[None], grid=4)
         with torch.no_grad():
             before, after = (
-                judged.losses(w[None])[:, 0] @ torch.tensor([1.0, 0.1]) for w in (members.mean(0), aligned[number])
+                evaluated.losses(w[None])[:, 0] @ torch.tensor([1.0, 0.1]) for w in (members.mean(0), aligned[number])
             )
         assert after < before
     whole = k_salsa(**networks, latents=latents, group=group, **options)

@@ -1,11 +1,11 @@
-"""PLAN at the published weights, on drawn films and a generator that holds a near-duplicate of each."""
+"""PLAN at the published weights, on drawn radiographs and a generator that holds a near-duplicate of each."""
 
 import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.latent_walk.endpoints import planted_ends
-from lib.anonymise.latent_walk.plan import judge, linear, path_losses, plan
+from lib.anonymise.latent_walk.endpoints import injected_endpoints
+from lib.anonymise.latent_walk.plan import evaluate, linear, path_losses, plan
 from lib.cohorts.phantoms import chest
 from lib.core.seeding import initialising, torch_generator
 from lib.metrics.privacy.reidentification.nearest_real import compare_walks, nearest_real
@@ -19,12 +19,12 @@ PATIENTS, PAIRS = 24, 8
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """Networks, classes, films, and straight and PLAN walks with a patient planted in the middle of each."""
-    options = {"findings": ["Effusion"], "prevalence": {"Effusion": 0.5}, "films": 1.0, "splits": (1, 0, 0)}
-    films = chest.draw(patients=PATIENTS, image_size=16, rng=np.random.default_rng(0), **options)
-    images, classes, who = films.images[:], films.dis[:, 0].astype(int), np.arange(PATIENTS)
+    """Networks, classes, radiographs, and straight and PLAN walks with a patient injected in the middle of each."""
+    options = {"findings": ["Effusion"], "prevalence": {"Effusion": 0.5}, "radiographs": 1.0, "splits": (1, 0, 0)}
+    radiographs = chest.draw(patients=PATIENTS, image_size=16, rng=np.random.default_rng(0), **options)
+    images, classes, who = radiographs.images[:], radiographs.dis[:, 0].astype(int), np.arange(PATIENTS)
     known = train_autodecoder(
-        images, path=tmp_path_factory.mktemp("memoriser"), seed=0, steps=800, batch=8, latent=12, maps=(16, 256),
+        images, path=tmp_path_factory.mktemp("memorising generator"), seed=0, steps=800, batch=8, latent=12, maps=(16, 256),
         learning_rate=2e-2,
     )  # fmt: skip
     inputs, random = torch.from_numpy(images)[:, None] / 127.5 - 1, torch_generator(0, "x")
@@ -32,13 +32,13 @@ def walked(tmp_path_factory):
     with initialising(0):
         networks = {"identity": SmallCNN(PATIENTS), "diagnosis": SmallCNN(2)}
     given = {"identity": (copies, np.tile(who, 4), who), "diagnosis": (inputs, classes, classes)}
-    for name, (seen, labels, judged) in given.items():
+    for name, (seen, labels, evaluated) in given.items():
         train_classifier(
-            networks[name], images=seen, labels=labels, validation=(images, judged), epochs=40, batch=16,
+            networks[name], images=seen, labels=labels, validation=(images, evaluated), epochs=40, batch=16,
             learning_rate=3e-3, seed=0, augment="none", select="last",
         )  # fmt: skip
     networks["synthesis"] = known.generator.synthesis
-    first, last = planted_ends(known.latents, rows=who[:PAIRS], rng=np.random.default_rng(0))
+    first, last = injected_endpoints(known.latents, rows=who[:PAIRS], rng=np.random.default_rng(0))
     bent = plan(**networks, first=first, last=last, labels=classes[:PAIRS], points=18, steps=60).latents
     return networks, classes[:PAIRS], inputs, linear(first, last, points=18), bent
 
@@ -51,7 +51,7 @@ def test_every_pair_gets_cheaper(walked):
     assert (cost[1] <= 0.7 * cost[0]).all()
 
 
-def test_planted_patients_are_avoided(walked):
+def test_injected_patients_are_avoided(walked):
     """B6, B9: on all pairs but one the closest point is 1.5 times as far; the class stays."""
     networks, labels, real, straight, bent = walked
     with torch.no_grad():
@@ -65,5 +65,5 @@ def test_planted_patients_are_avoided(walked):
     assert (closest.ratios >= 1.5).sum() >= PAIRS - 1
     assert closest.higher == PAIRS
     assert closest.ratio >= 1.5
-    kept = [judge(walks, labels, **networks).correct.double().mean() for walks in (bent, straight)]
+    kept = [evaluate(walks, labels, **networks).correct.double().mean() for walks in (bent, straight)]
     assert kept[0] >= max(0.88, kept[1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.latent_walk.endpoints import class_draws, planted_ends, released, same_class_pairs
+from lib.anonymise.latent_walk.endpoints import class_draws, injected_endpoints, released, same_class_pairs
 from lib.anonymise.latent_walk.plan import linear
 
 LABELS = np.array([0, 1, 0, 1, 1, 0, 0])
@@ -34,15 +34,15 @@ def test_classes_without_pairs_are_refused(labels, per_class, message):
         same_class_pairs(labels, per_class=per_class, rng=np.random.default_rng(0))
 
 
-def test_planted_ends_have_the_patient_in_the_middle():
+def test_injected_ends_have_the_patient_in_the_middle():
     latents = torch.randn(9, 2, 6, generator=torch.Generator().manual_seed(0))
-    first, last = planted_ends(latents, rows=[4, 7], rng=np.random.default_rng(0))
+    first, last = injected_endpoints(latents, rows=[4, 7], rng=np.random.default_rng(0))
     torch.testing.assert_close(linear(first, last, points=5)[:, 2], latents[[4, 7]])
     apart = torch.cdist(latents.flatten(1), latents.flatten(1))
     mean = apart[~torch.eye(9, dtype=torch.bool)].mean()
     torch.testing.assert_close((last - first).flatten(1).norm(dim=1), mean.expand(2))
     with pytest.raises(ValueError, match="rows"):
-        planted_ends(latents, rows=[9], rng=np.random.default_rng(0))
+        injected_endpoints(latents, rows=[9], rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("ends", [False, True])

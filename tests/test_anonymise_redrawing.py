@@ -1,4 +1,4 @@
-"""Redrawing: it hides people on a toy, resumes exactly, keeps published defects behind names, refuses bad input."""
+"""Anonymisation: it hides people on a toy, resumes exactly, keeps published defects behind names, refuses bad input."""
 
 import copy
 import math
@@ -6,18 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from redrawing_toy import CPU, PEOPLE, Disc, Stripes, toy, train
+from anonymiser_toy import CPU, PEOPLE, Disc, Stripes, toy, train
 from torch import nn
 
-from lib.anonymise.vaegan.guidance import Guide, Guides
-from lib.anonymise.vaegan.losses import soft_cross_entropy, too_near
+from lib.anonymise.vaegan.guidance import AuxiliaryLosses, Guide
+from lib.anonymise.vaegan.losses import margin_loss, soft_cross_entropy
 from lib.anonymise.vaegan.masked_images import checked_cases
-from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Adversaries, Weights, load_redrawing, redraw, redrawing_curves
+from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Adversaries, Weights, anonymise, anonymiser_curves, load_pp_vaegan
 from lib.core import seeding
-from lib.models.classifiers.identity import Recogniser, distances, paired_distances
+from lib.models.classifiers.identity import ConvClassifier, distances, paired_distances
 from lib.models.gan.vaegan import VAE
 from lib.training.loop.checkpoint import Checkpoint
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 
 def entropy(images):
@@ -33,7 +33,7 @@ def test_the_person_goes_and_the_finding_stays(tmp_path, privacy):
         tmp_path, privacy, steps=60, batch=24, width=16, learning_rate=3e-3, critic_steps=1, generator_steps=4,
         betas=(0.5, 0.9), weights=Weights(privacy=3, source=3, evidence=50),
     )  # fmt: skip
-    drawn = redraw(model, images, masks, seed=1, device=CPU)
+    drawn = anonymise(model, images, masks, seed=1, device=CPU)
     assert drawn.shape == images.shape
     assert drawn.dtype == np.uint8
     assert entropy(images) < 0.3
@@ -55,19 +55,19 @@ def weights_of(folder):
     "options",
     [
         {"privacy": "posterior"},
-        {"privacy": "distance", "as_published": DEFECTS, "judged": True},
-        {"privacy": "none", "weights": Weights(realism=0), "judged": True},
+        {"privacy": "distance", "as_published": DEFECTS, "evaluated": True},
+        {"privacy": "none", "weights": Weights(realism=0), "evaluated": True},
     ],
     ids=["posterior", "distance, as published", "no critic"],
 )
 def test_resumed_equals_uninterrupted(tmp_path, options):
     data = toy(5)
-    if options.pop("judged", False):
-        options |= {"validation": toy(2, seed=1)[:2], "judge_every": 1, "judged_from": 1}
+    if options.pop("evaluated", False):
+        options |= {"validation": toy(2, seed=1)[:2], "validate_every": 1, "validate_from": 1}
     options |= {"data": data}
-    if "as_published" in options:  # batch statistics and dropout of the recognisers
+    if "as_published" in options:  # batch statistics and dropout of the classifiers
         with seeding.initialising(0):
-            options |= {"finding": Recogniser(16, 2, width=4), "identity": Recogniser(16, PEOPLE, width=4)}
+            options |= {"finding": ConvClassifier(16, 2, width=4), "identity": ConvClassifier(16, PEOPLE, width=4)}
 
     def kill(done, **losses):
         if done == 2:
@@ -89,7 +89,7 @@ def test_resumed_equals_uninterrupted(tmp_path, options):
 
 def test_same_seed_same_weights_and_a_finished_training_is_fetched(tmp_path):
     first = train(tmp_path / "a").state_dict()
-    for model in (train(tmp_path / "b"), load_redrawing(tmp_path / "a", device=CPU)):
+    for model in (train(tmp_path / "b"), load_pp_vaegan(tmp_path / "a", device=CPU)):
         assert all(torch.equal(value, model.state_dict()[name]) for name, value in first.items())
     other = train(tmp_path / "c", seed=3).state_dict()
     assert not torch.equal(first["decoder.layers.0.weight"], other["decoder.layers.0.weight"])
@@ -100,29 +100,29 @@ def test_same_seed_same_weights_and_a_finished_training_is_fetched(tmp_path):
     train(tmp_path / "a", progress=never)
     with pytest.raises(AssertionError, match="trained again"):
         train(tmp_path / "a", progress=never, as_published=["critic"])
-    curves = redrawing_curves(tmp_path / "a")
+    curves = anonymiser_curves(tmp_path / "a")
     assert curves.names == ("critic", "realism", "divergence", "evidence", "finding", "privacy")
     assert curves.values.shape == (4, 6)
-    with pytest.raises(FileNotFoundError, match="no trained redrawing"):
-        load_redrawing(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no trained anonymisation"):
+        load_pp_vaegan(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("defect", sorted(set(DEFECTS) - {"masks", "inert"}))
 def test_each_published_defect_changes_the_training(tmp_path, defect):
-    recognisers = {}
-    if defect == "recognisers":
+    classifiers = {}
+    if defect == "classifiers":
         with seeding.initialising(0):
-            recognisers = {"finding": Recogniser(16, 2, width=4), "identity": Recogniser(16, PEOPLE, width=4)}
+            classifiers = {"finding": ConvClassifier(16, 2, width=4), "identity": ConvClassifier(16, PEOPLE, width=4)}
     steps = {"steps": 1, "data": toy(3)}
-    plain = train(tmp_path / "plain", **steps, **recognisers).state_dict()
-    published = train(tmp_path / "published", as_published=[defect], **steps, **recognisers).state_dict()
+    plain = train(tmp_path / "plain", **steps, **classifiers).state_dict()
+    published = train(tmp_path / "published", as_published=[defect], **steps, **classifiers).state_dict()
     assert any(not torch.equal(value, published[name]) for name, value in plain.items())
 
 
 def test_masks_to_255_reach_the_encoder_of_test_images_only(tmp_path):
     images, masks, *_ = data = toy(3)
     model = train(tmp_path, data=data)
-    plain, wide = (redraw(model, images, masks, seed=1, as_published=p, device=CPU) for p in ((), ("masks",)))
+    plain, wide = (anonymise(model, images, masks, seed=1, as_published=p, device=CPU) for p in ((), ("masks",)))
     assert not np.array_equal(plain, wide)
     with torch.no_grad():
         noise = torch.randn(len(images), 4, generator=seeding.torch_generator(1, "redraw"))
@@ -131,9 +131,9 @@ def test_masks_to_255_reach_the_encoder_of_test_images_only(tmp_path):
 
 
 def test_the_best_validation_score_is_handed_over(tmp_path):
-    """With a learning rate that ruins the network, the weights judged first are better than the last."""
+    """With a learning rate that ruins the network, the weights evaluated first are better than the last."""
     data = toy(5)
-    options = {"data": data, "validation": toy(2, seed=1)[:2], "judge_every": 2, "learning_rate": 0.5, "steps": 6}
+    options = {"data": data, "validation": toy(2, seed=1)[:2], "validate_every": 2, "learning_rate": 0.5, "steps": 6}
     model = train(tmp_path, **options)
     kept = weights_of(tmp_path)
     assert torch.isfinite(kept["best.score"])
@@ -144,15 +144,15 @@ def test_the_best_validation_score_is_handed_over(tmp_path):
 
 
 def test_a_step_equals_the_literal_one(tmp_path):
-    """Joint passes and all redrawn images at once against torch's own layers, one image set after the other."""
+    """Joint passes and all anonymised images at once against torch's own layers, one image set after the other."""
     train(tmp_path, steps=1, dropout=0.0, noisy_targets=False)
     stored = Checkpoint(tmp_path, None)
     stored.load()
     settings = stored.settings
     images, masks, people, _ = toy()
     examples, regions = checked_cases(images, masks, people, device=CPU)
-    guides = Guides("posterior", finding=Disc(), identity=Stripes(), examples=examples, noisy_targets=False)
-    ours = Adversaries(examples, regions, guides, None, settings, CPU)
+    auxiliary = AuxiliaryLosses("posterior", finding=Disc(), identity=Stripes(), examples=examples, noisy_targets=False)
+    ours = Adversaries(examples, regions, auxiliary, None, settings, CPU)
     for module in ours.critic.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -209,49 +209,53 @@ def test_rates_fall_as_published(tmp_path):
     assert rates == {"critic": 1e-3 / (1 + 0.1 * 2 * 5), "vae": 1e-3 / (1 + 0.1 * 2 * 2)}
 
 
-def test_redrawing_does_not_depend_on_the_batch():
+def test_anonymiser_does_not_depend_on_the_batch():
     images, masks, *_ = toy(3)
     with seeding.initialising(0):
         model = VAE(16, 4, 8, 4)
-    whole, parts = (redraw(model, images, masks, seed=5, batch=batch, device=CPU) for batch in (256, 5))
+    whole, parts = (anonymise(model, images, masks, seed=5, batch=batch, device=CPU) for batch in (256, 5))
     assert np.abs(whole.astype(int) - parts).max() <= 1
-    few = redraw(model, images[:4], masks[:4], seed=5, device=CPU)
+    few = anonymise(model, images[:4], masks[:4], seed=5, device=CPU)
     assert np.abs(whole[:4].astype(int) - few).max() <= 1
 
 
 def test_terms_equal_the_literal_loop_over_anchors():
     """All anchors at once from points computed beforehand, against one pass for each person."""
     images, _, people, _ = toy(3)
-    examples = Examples(images, people, device=CPU)
-    guides = Guides("distance", finding=Disc(), identity=Stripes(), examples=examples, margin=3.0)
+    examples = DeviceDataset(images, people, device=CPU)
+    auxiliary = AuxiliaryLosses("distance", finding=Disc(), identity=Stripes(), examples=examples, margin=3.0)
     drawn, rows = torch.rand(5, 1, 16, 16) * 2 - 1, torch.tensor([0, 4, 7, 9, 11])
     with torch.random.fork_rng(devices=[]):
-        anchors = guides._anchors()
+        anchors = auxiliary._anchors()
         torch.manual_seed(3)
-        anchors = guides._anchors()
+        anchors = auxiliary._anchors()
         torch.manual_seed(3)
-        terms = guides.terms(drawn, rows)
+        terms = auxiliary.terms(drawn, rows)
     assert people[anchors].tolist() == list(range(PEOPLE))
     original, x = examples.inputs(rows), Stripes()(drawn)
-    losses = [too_near(distances(x, Stripes()(examples.inputs(anchors[i : i + 1]))), margin=3.0) for i in range(PEOPLE)]
+    losses = [
+        margin_loss(distances(x, Stripes()(examples.inputs(anchors[i : i + 1]))), margin=3.0) for i in range(PEOPLE)
+    ]
     torch.testing.assert_close(terms["privacy"], torch.stack(losses).mean())
-    torch.testing.assert_close(terms["source"], too_near(paired_distances(x, Stripes()(original)), margin=3.0))
+    torch.testing.assert_close(terms["source"], margin_loss(paired_distances(x, Stripes()(original)), margin=3.0))
     finding = soft_cross_entropy(Disc()(original).softmax(dim=1), Disc()(drawn))
     torch.testing.assert_close(terms["finding"], finding)
 
 
 def test_the_inert_term_is_zero():
     images, _, people, _ = toy(3)
-    examples = Examples(images, people, device=CPU)
-    guides = Guides("distance", finding=Disc(), identity=Stripes(), examples=examples, margin=50.0, inert=True)
-    assert float(guides.terms(torch.rand(5, 1, 16, 16), torch.arange(5))["privacy"]) == 0
+    examples = DeviceDataset(images, people, device=CPU)
+    auxiliary = AuxiliaryLosses(
+        "distance", finding=Disc(), identity=Stripes(), examples=examples, margin=50.0, inert=True
+    )
+    assert float(auxiliary.terms(torch.rand(5, 1, 16, 16), torch.arange(5))["privacy"]) == 0
 
 
 def test_a_guide_is_a_frozen_copy():
     images, _, people, _ = toy(3)
     with seeding.initialising(0):
-        network = Recogniser(16, PEOPLE, width=4).train()
-    examples = Examples(images, people, device=CPU)
+        network = ConvClassifier(16, PEOPLE, width=4).train()
+    examples = DeviceDataset(images, people, device=CPU)
     guide = Guide(network, examples)
     before = {name: value.clone() for name, value in guide.network.state_dict().items()}
     x = torch.rand(4, 1, 16, 16, requires_grad=True)
@@ -268,11 +272,11 @@ def test_a_guide_is_a_frozen_copy():
         ({"data": (np.zeros((8, 3, 16, 16), np.uint8), np.zeros((8, 16, 16)), np.arange(8) % 4, None)}, "3 channels"),
         ({"data": (*(part[:8] if i != 1 else part[:7] for i, part in enumerate(toy())),)}, "masks of these images"),
         ({"data": (toy()[0], 255 * toy()[1], *toy()[2:])}, "divide 0..255 by 255"),
-        ({"data": (*toy()[:2], toy()[2] + 1, None)}, "recogniser knows 4"),
+        ({"data": (*toy()[:2], toy()[2] + 1, None)}, "classifier knows 4"),
         ({"privacy": "distance", "data": (*toy()[:2], np.where(toy()[2] == 1, 2, toy()[2]), None)}, r"\[1\] have no"),
         ({"privacy": "nobody"}, "unknown privacy"),
-        ({"identity": None}, "needs a recogniser"),
-        ({"privacy": "none", "identity": Stripes()}, "takes no recogniser"),
+        ({"identity": None}, "needs a classifier"),
+        ({"privacy": "none", "identity": Stripes()}, "takes no classifier"),
         ({"as_published": ["maks"]}, "unknown .'maks'. in as_published"),
         ({"batch": 49}, "batch is 49 of 48"),
         ({"width": 9}, "multiple of 2"),

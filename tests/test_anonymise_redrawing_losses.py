@@ -1,4 +1,4 @@
-"""Every loss of redrawing against the formula written out in NumPy, and the facts that the published code turns on."""
+"""Every loss of anonymisation against the formula written out in NumPy, and the facts that the published code turns on."""
 
 import math
 
@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from lib.anonymise.vaegan.losses import (
+    background_mse,
     critic_loss,
-    divergence_from_normal,
-    evidence_error,
+    kl_to_standard_normal,
+    margin_loss,
+    masked_mse,
     opposite_finding,
     soft_cross_entropy,
-    surroundings_error,
-    too_near,
     uniform_targets,
     weight_of_mean,
 )
@@ -30,21 +30,21 @@ def tensor(*shape):
 def test_divergence_by_its_formula_and_zero_only_at_the_normal_law():
     mean, s = tensor(5, 3), tensor(5, 3)
     literal = [math.exp(s[i, j]) + mean[i, j] ** 2 - 1 - s[i, j] for i in range(5) for j in range(3)]
-    assert float(divergence_from_normal(mean, s)) == pytest.approx(float(sum(literal)) / 2 / 5)
+    assert float(kl_to_standard_normal(mean, s)) == pytest.approx(float(sum(literal)) / 2 / 5)
     zero = torch.zeros(1, 3, dtype=torch.float64)
-    assert float(divergence_from_normal(zero, zero)) == 0
+    assert float(kl_to_standard_normal(zero, zero)) == 0
     for place in range(3):
         moved = zero.clone()
         moved[0, place] = 0.01
-        assert float(divergence_from_normal(moved, zero)) > 0
-        assert float(divergence_from_normal(zero, moved)) > 0
-        assert float(divergence_from_normal(zero, -moved)) > 0
+        assert float(kl_to_standard_normal(moved, zero)) > 0
+        assert float(kl_to_standard_normal(zero, moved)) > 0
+        assert float(kl_to_standard_normal(zero, -moved)) > 0
 
 
 def test_divergence_is_that_of_the_standard_variance_not_of_the_published():
     """Against Monte Carlo of log q/p: right for σ = exp(s/2), wrong for the σ = exp(s²/2) that is sampled (D13)."""
     mean, s = torch.tensor([[0.4]]), torch.tensor([[0.8]])
-    said = float(divergence_from_normal(mean, s))
+    said = float(kl_to_standard_normal(mean, s))
     for sigma, right in ((math.exp(0.4), True), (math.exp(0.32), False)):
         exact = math.log(1 / sigma) + (sigma**2 + 0.16 - 1) / 2
         assert (said == pytest.approx(exact, rel=1e-5)) == right
@@ -73,9 +73,9 @@ def test_noisy_targets_by_their_formula_where_none_is_negative():
 
 def test_hinge_by_its_formula_and_silent_beyond_the_margin():
     apart = torch.tensor([[0.0, 0.5], [1.0, 7.0]])
-    assert float(too_near(apart, margin=1.0)) == pytest.approx((1 + 0.25) / 4)
-    assert float(too_near(apart + 1)) == 0
-    assert float(too_near(apart, margin=10.0)) == pytest.approx((100 + 9.5**2 + 81 + 9) / 4)
+    assert float(margin_loss(apart, margin=1.0)) == pytest.approx((1 + 0.25) / 4)
+    assert float(margin_loss(apart + 1)) == 0
+    assert float(margin_loss(apart, margin=10.0)) == pytest.approx((100 + 9.5**2 + 81 + 9) / 4)
 
 
 def test_cross_entropy_to_targets_of_zero_is_zero_whatever_is_drawn():
@@ -92,10 +92,10 @@ def test_errors_inside_and_outside_a_mask():
     masks = torch.from_numpy(RNG.integers(0, 2, (3, 1, 4, 4)).astype(float))
     inside = masks.bool().numpy()
     squares = ((x - y) ** 2).numpy()
-    assert float(evidence_error(x, y, masks)) == pytest.approx(squares[inside].mean())
-    assert float(evidence_error(x, y, masks, summed=True)) == pytest.approx(squares[inside].sum())
-    assert float(surroundings_error(x, y, masks)) == pytest.approx(squares[~inside].mean())
-    assert float(evidence_error(x, y, 0 * masks)) == 0
+    assert float(masked_mse(x, y, masks)) == pytest.approx(squares[inside].mean())
+    assert float(masked_mse(x, y, masks, summed=True)) == pytest.approx(squares[inside].sum())
+    assert float(background_mse(x, y, masks)) == pytest.approx(squares[~inside].mean())
+    assert float(masked_mse(x, y, 0 * masks)) == 0
 
 
 @pytest.mark.parametrize("summed", [False, True])
@@ -103,15 +103,15 @@ def test_masks_to_255_multiply_the_error_by_65025(summed):
     x, y = tensor(2, 1, 4, 4), tensor(2, 1, 4, 4)
     masks = torch.ones(2, 1, 4, 4, dtype=torch.float64)
     masks[:, :, :2] = 0
-    ratio = evidence_error(x, y, 255 * masks, summed=summed) / evidence_error(x, y, masks, summed=summed)
+    ratio = masked_mse(x, y, 255 * masks, summed=summed) / masked_mse(x, y, masks, summed=summed)
     assert float(ratio) == pytest.approx(65_025, rel=1e-12)
 
 
 def test_a_weight_of_a_sum_and_of_a_mean_agree():
     x, y, masks = tensor(4, 1, 8, 8), tensor(4, 1, 8, 8), torch.zeros(4, 1, 8, 8)
     masks[:, :, 2:6, 2:6] = 1
-    of_mean = weight_of_mean(0.002, batch=4, pixels=16) * evidence_error(x, y, masks)
-    assert float(of_mean) == pytest.approx(0.002 * float(evidence_error(x, y, masks, summed=True)))
+    of_mean = weight_of_mean(0.002, batch=4, pixels=16) * masked_mse(x, y, masks)
+    assert float(of_mean) == pytest.approx(0.002 * float(masked_mse(x, y, masks, summed=True)))
     assert weight_of_mean(0.002, batch=64, pixels=901) == pytest.approx(115, abs=0.5)
 
 

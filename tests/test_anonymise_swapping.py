@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from redrawing_toy import CPU, PEOPLE, Stripes, silent, toy
+from anonymiser_toy import CPU, PEOPLE, Stripes, silent, toy
 
 from lib.anonymise.vaegan.pprl_vgan import load_swapping, swap, train_swapping
 

@@ -1,4 +1,4 @@
-"""Walks: closed forms, the released code's losses and loop, planted collisions, refusal of what cannot be walked."""
+"""Walks: closed forms, the released code's losses and loop, injected collisions, refusal of what cannot be walked."""
 
 import importlib.util
 import json
@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.anonymise.latent_walk.endpoints import planted_ends
+from lib.anonymise.latent_walk.endpoints import injected_endpoints
 from lib.anonymise.latent_walk.plan import (
     detour,
+    evaluate,
     group_weights,
-    judge,
     linear,
     path_losses,
     plan,
@@ -49,7 +49,7 @@ class Toy(nn.Module):
         return self.dropout(w @ self.rows).view(-1, 1, SIDE, SIDE)
 
 
-class Recogniser(nn.Module):
+class ConvClassifier(nn.Module):
     """The likelier a patient, the nearer the image to hers."""
 
     def __init__(self, images, width=0.2):
@@ -82,7 +82,7 @@ def toy():
         images = generator.synthesis(latents)
     labels = (latents[:, 0] > 0).long()
     networks = {
-        "synthesis": generator.synthesis, "identity": Recogniser(images), "diagnosis": Sides(plane),
+        "synthesis": generator.synthesis, "identity": ConvClassifier(images), "diagnosis": Sides(plane),
     }  # fmt: skip
     return generator, latents, labels, images, networks
 
@@ -201,14 +201,14 @@ def test_gradient_passes_the_clamp_unless_as_published(toy):
     assert moved[0].ne(0).sum() >= moved[1].ne(0).sum()
 
 
-def test_planted_collisions_are_avoided(toy):
+def test_injected_collisions_are_avoided(toy):
     """B1, B5, B6, B13: the straight walk runs through a patient; PLAN goes round her and stays in the class.
 
-    Here with KL(q‖U); with KL(U‖q), as published, in test_anonymise_memoriser.py.
+    Here with KL(q‖U); with KL(U‖q), as published, in test_anonymise_memorising_generator.py.
     """
     generator, latents, labels, images, networks = toy
     rows = np.arange(12)
-    first, last = planted_ends(latents, rows=rows, rng=np.random.default_rng(0))
+    first, last = injected_endpoints(latents, rows=rows, rng=np.random.default_rng(0))
     direction, weight = "to_uniform", 0.3
     options = {"first": first, "last": last, "labels": labels[rows], "points": 26, "steps": 100}
     found = plan(**networks, **options, direction=direction, lambda_identity=weight)
@@ -236,7 +236,7 @@ def test_planted_collisions_are_avoided(toy):
     assert mean.higher >= 11
     np.testing.assert_allclose(near[0][:, [0, -1]], near[1][:, [0, -1]], atol=1e-9)
     assert (near[0].mean(axis=0) >= near[1].mean(axis=0))[1:-1].mean() >= 0.8
-    seen = [judge(walks, labels[rows], **networks) for walks in (found.latents, straight)]
+    seen = [evaluate(walks, labels[rows], **networks) for walks in (found.latents, straight)]
     assert seen[0].correct.double().mean() >= max(0.88, seen[1].correct.double().mean())
     assert seen[0].entropy.mean() > seen[1].entropy.mean()
 
@@ -245,7 +245,7 @@ def test_judgement_is_that_of_single_images(toy):
     _, _, _, _, networks = toy
     first, last = _ends(2)
     walks = linear(first, last, points=5)
-    found = judge(walks, [0, 1], memory_images=3, **networks)
+    found = evaluate(walks, [0, 1], memory_images=3, **networks)
     for pair in range(2):
         for step in range(5):
             image = networks["synthesis"](walks[pair, step][None]).clamp(-1, 1)

@@ -1,4 +1,4 @@
-"""Published case files with masks apart, cohorts of ours, and chest films as cases."""
+"""Published case files with masks apart, cohorts of ours, and chest radiographs as cases."""
 
 import h5py
 import numpy as np
@@ -104,27 +104,29 @@ def test_a_missing_file_and_an_unknown_code_are_named(published, tmp_path):
 
 
 @pytest.fixture
-def films():
-    """Patients 50, 40, 30, 20 with 6, 4, 2 and 1 films; Pneumonia on every other."""
+def radiographs():
+    """Patients 50, 40, 30, 20 with 6, 4, 2 and 1 radiographs; Pneumonia on every other."""
     patients = np.repeat([50, 40, 30, 20], [6, 4, 2, 1])
     dis = np.zeros((13, len(FINDINGS)), np.int64)
     dis[::2, FINDINGS.index("Pneumonia")] = 1
     images = np.random.default_rng(0).integers(0, 256, (13, 128, 128), dtype=np.uint8)
     facts = {"name": "nih_cxr14_1000", "labels": FINDINGS, "licence": "NIH", "source": "here"}
-    return Cohort(images, patients, dis, np.zeros(13), view=dis[:, 0], key=[f"film{i}" for i in range(13)], **facts)
+    return Cohort(
+        images, patients, dis, np.zeros(13), view=dis[:, 0], key=[f"radiograph{i}" for i in range(13)], **facts
+    )
 
 
-def test_films_of_patients_with_several_are_cases(films):
-    cases = nih_cases.cases(films)
+def test_radiographs_of_patients_with_several_are_cases(radiographs):
+    cases = nih_cases.cases(radiographs)
     assert cases.images.shape == cases.masks.shape == (10, 64, 64)
     np.testing.assert_array_equal(cases.id, [1] * 6 + [0] * 4)
     np.testing.assert_array_equal(cases.dis, np.tile([1, 0], 5))
-    np.testing.assert_array_equal(cases.key, films.key[:10])
-    np.testing.assert_array_equal(cases.images, films[:10].resized(64).images)
+    np.testing.assert_array_equal(cases.key, radiographs.key[:10])
+    np.testing.assert_array_equal(cases.images, radiographs[:10].resized(64).images)
     assert (cases.labels, cases.licence, cases.closed_set) == (("no Pneumonia", "Pneumonia"), "NIH", True)
     for patient in (0, 1):
         assert set(cases.set[cases.id == patient]) == {0, 1, 2}
-    assert set(nih_cases.cases(films, fewest=5).id) == {0}
+    assert set(nih_cases.cases(radiographs, fewest=5).id) == {0}
 
 
 def test_lung_fields_are_two_and_alike_at_every_size():
@@ -139,13 +141,13 @@ def test_lung_fields_are_two_and_alike_at_every_size():
     ("wrong", "sentence"),
     [
         ({"finding": "pneumonia"}, "unknown finding 'pneumonia': choose one of Atelectasis"),
-        ({"fewest": 2}, "fewest is 2; three splits need at least 3 films of each patient"),
-        ({"fewest": 7}, "no patient has 7 films, the most is 6; lower fewest"),
-        ({"finding": "Mass"}, "all films kept are alike in Mass; choose another finding"),
+        ({"fewest": 2}, "fewest is 2; three splits need at least 3 radiographs of each patient"),
+        ({"fewest": 7}, "no patient has 7 radiographs, the most is 6; lower fewest"),
+        ({"finding": "Mass"}, "all radiographs kept are alike in Mass; choose another finding"),
         ({"image_size": 60}, "cannot be box-averaged to 60"),
     ],
 )
-def test_bad_arguments_of_cases_are_refused(films, wrong, sentence):
+def test_bad_arguments_of_cases_are_refused(radiographs, wrong, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
-        nih_cases.cases(films, **wrong)
+        nih_cases.cases(radiographs, **wrong)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Public predictions for real films: joined with the label table, verified, refused when they do not fit."""
+"""Public predictions for real radiographs: joined with the label table, verified, refused when they do not fit."""
 
 import csv
 import gzip
@@ -13,15 +13,15 @@ from lib.cohorts.public import chexnet_predictions, nih_cxr14
 from lib.cohorts.public.chexnet_predictions import FINDINGS, Predictions
 
 LABELS = "Image Index,Finding Labels,Patient ID,View Position\n"
-FILMS = {"00000001_000.png": "Hernia|Edema", "00000001_001.png": "No Finding", "00000002_000.png": "Mass"}
+RADIOGRAPHS = {"00000001_000.png": "Hernia|Edema", "00000001_001.png": "No Finding", "00000002_000.png": "Mass"}
 HEADER = ["Image Index", *(f"prob_{finding}" for finding in FINDINGS)]
 
 
-def write(folder, films=tuple(FILMS), score="0.25", header=HEADER, place="pretrained"):
+def write(folder, radiographs=tuple(RADIOGRAPHS), score="0.25", header=HEADER, place="pretrained"):
     (folder / place).mkdir(parents=True, exist_ok=True)
     with open(folder / place / "preds.csv", "w", newline="") as file:
-        csv.writer(file).writerows([header, *([film, score, *["0.5"] * 13] for film in films)])
-    rows = [f"{film},{findings},{int(film[:8])},PA" for film, findings in FILMS.items()]
+        csv.writer(file).writerows([header, *([radiograph, score, *["0.5"] * 13] for radiograph in radiographs)])
+    rows = [f"{radiograph},{findings},{int(radiograph[:8])},PA" for radiograph, findings in RADIOGRAPHS.items()]
     table = folder / "torchxrayvision" / "data" / "Data_Entry_2017_v2020.csv.gz"
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_bytes(gzip.compress((LABELS + "\n".join(rows)).encode()))
@@ -33,19 +33,22 @@ def test_scores_stand_beside_their_labels(tmp_path, place):
     folder = write(tmp_path / "in", ("00000002_000.png", "00000001_000.png"), place=place)
     [path] = chexnet_predictions.prepare(folder, tmp_path, count=2)
     read = Predictions.open(path)
-    assert list(read.film) == ["00000002_000.png", "00000001_000.png"]
+    assert list(read.radiograph) == ["00000002_000.png", "00000001_000.png"]
     np.testing.assert_array_equal(read.patient, [2, 1])
     np.testing.assert_array_equal(read.scores, [[0.25, *[0.5] * 13]] * 2)
     assert [[FINDINGS[k] for k in np.flatnonzero(row)] for row in read.labels] == [["Mass"], ["Edema", "Hernia"]]
-    assert str(read) == "chexnet_predictions: 14 probabilities for 2 films of 2 patients"
+    assert str(read) == "chexnet_predictions: 14 probabilities for 2 radiographs of 2 patients"
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"films": ["00000009_000.png"]}, "line 2: '00000009_000.png' has no row in .*v2020.csv.gz; give NIH's whole"),
-        ({"films": list(FILMS)[:1] * 2}, "line 3: 00000001_000.png stands in the table twice"),
-        ({"films": list(FILMS)[:2]}, "preds.csv: 2 films where 3 were published"),
+        (
+            {"radiographs": ["00000009_000.png"]},
+            "line 2: '00000009_000.png' has no row in .*v2020.csv.gz; give NIH's whole",
+        ),
+        ({"radiographs": list(RADIOGRAPHS)[:1] * 2}, "line 3: 00000001_000.png stands in the table twice"),
+        ({"radiographs": list(RADIOGRAPHS)[:2]}, "preds.csv: 2 radiographs where 3 were published"),
         ({"score": "1.5"}, "line 2: a probability of 00000001_000.png is not a number from 0 to 1"),
         ({"score": "nan"}, "line 2: a probability of 00000001_000.png is not a number"),
         ({"score": ""}, "line 2: a probability of 00000001_000.png is not a number"),
@@ -76,9 +79,9 @@ def test_the_command_prepares_and_lists_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(chexnet_predictions.prepare, "__kwdefaults__", {"count": 3})
     assert main(["prepare", "chexnet_predictions", "--from", str(write(tmp_path / "in"))]) == 0
     assert "differs from what was published" in capsys.readouterr().err
-    assert len(datasets.open_public("chexnet_predictions").film) == 3
+    assert len(datasets.open_public("chexnet_predictions").radiograph) == 3
     assert main(["list"]) == 0
-    assert "14 probabilities for 3 films of 2 patients" in capsys.readouterr().out
+    assert "14 probabilities for 3 radiographs of 2 patients" in capsys.readouterr().out
 
 
 def test_the_sources_are_pinned():

@@ -35,13 +35,13 @@ def write_table(path, rows):
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        for film, view, labels in rows:
-            side = "Lateral" if "lateral" in film else "Frontal"
-            row = [f"{NAME}/{film}", "Female", 68, side, view]
+        for radiograph, view, labels in rows:
+            side = "Lateral" if "lateral" in radiograph else "Frontal"
+            row = [f"{NAME}/{radiograph}", "Female", 68, side, view]
             writer.writerow(row + [labels.get(finding, "") for finding in chexpert.FINDINGS])
 
 
-def film(path, shape=(300, 390), low=20, high=220):
+def radiograph(path, shape=(300, 390), low=20, high=220):
     """A JPEG of `shape` that brightens from left to right."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ramp = np.broadcast_to(np.linspace(low, high, shape[1]), shape).astype(np.uint8)
@@ -53,7 +53,7 @@ def film(path, shape=(300, 390), low=20, high=220):
 def release(tmp_path):
     root = tmp_path / "download" / NAME
     for number, (name, *_) in enumerate(ROWS + TEST):
-        film(root / name, (300 + 20 * number, 390))
+        radiograph(root / name, (300 + 20 * number, 390))
     write_table(root / "train.csv", ROWS)
     write_table(root / "valid.csv", TEST)
     return root
@@ -62,16 +62,16 @@ def release(tmp_path):
 @pytest.mark.parametrize("given", [".", ".."])
 def test_the_official_layout(release, tmp_path, given):
     [path] = chexpert.prepare(release / given, tmp_path / "out")
-    films = Cohort.open(path)
+    radiographs = Cohort.open(path)
     assert path.name == "chexpert.h5"
-    assert list(films.key) == [ROWS[0][0], ROWS[1][0], ROWS[3][0], TEST[0][0]]
-    np.testing.assert_array_equal(films.id, [1, 1, 2, 64541])
-    np.testing.assert_array_equal(films.view, [1, 0, 2, 1])
-    assert films.set[3] == 2
-    assert set(films.set[:3]) <= {0, 1}
-    assert "4 of 4 frontal films" in films.source
-    assert "no redistribution" in films.licence
-    assert [[chexpert.FINDINGS[k] for k in np.flatnonzero(row)] for row in films.dis] == [
+    assert list(radiographs.key) == [ROWS[0][0], ROWS[1][0], ROWS[3][0], TEST[0][0]]
+    np.testing.assert_array_equal(radiographs.id, [1, 1, 2, 64541])
+    np.testing.assert_array_equal(radiographs.view, [1, 0, 2, 1])
+    assert radiographs.set[3] == 2
+    assert set(radiographs.set[:3]) <= {0, 1}
+    assert "4 of 4 frontal radiographs" in radiographs.source
+    assert "no redistribution" in radiographs.licence
+    assert [[chexpert.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.dis] == [
         ["No Finding", "Support Devices"],
         ["Edema"],
         ["Lung Opacity", "Pneumonia"],
@@ -79,7 +79,7 @@ def test_the_official_layout(release, tmp_path, given):
     ]
 
 
-def test_films_of_any_shape_are_squeezed_and_stretched(release, tmp_path):
+def test_radiographs_of_any_shape_are_squeezed_and_stretched(release, tmp_path):
     [path] = chexpert.prepare(release, tmp_path / "out")
     images = Cohort.open(path).images[:]
     assert (images.shape, images.dtype) == ((4, 256, 256), np.uint8)
@@ -92,7 +92,7 @@ def test_films_of_any_shape_are_squeezed_and_stretched(release, tmp_path):
 def test_a_part_of_the_release_can_be_prepared(release, tmp_path):
     (release / ROWS[0][0]).unlink()
     [path] = chexpert.prepare(release, tmp_path / "out")
-    assert "3 of 4 frontal films" in Cohort.open(path).source
+    assert "3 of 4 frontal radiographs" in Cohort.open(path).source
 
 
 def test_the_policy_for_uncertain_labels():
@@ -117,9 +117,12 @@ def change(release, finding="Edema", value="1.0", view="AP", name=ROWS[0][0], ta
         (lambda r: (r / "train.csv").write_text("Path,Edema\n"), "no column Frontal/Lateral, AP/PA, No Finding"),
         (lambda r: (r / "train.csv").write_bytes(b"\xff\xfe\x00"), "train.csv: not a readable table"),
         (lambda r: (r / "valid.csv").unlink(), r"valid\.csv is missing beside the other table; give --from"),
-        (lambda r: [shutil.rmtree(r / part) for part in ("train", "valid")], "no film in it; give --from the folder"),
+        (
+            lambda r: [shutil.rmtree(r / part) for part in ("train", "valid")],
+            "no radiograph in it; give --from the folder",
+        ),
         (lambda r: shutil.rmtree(r), "no train.csv in it; give --from the folder CheXpert"),
-        (lambda r: film(r / ROWS[0][0], (300, 200)), r"200×300 pixels are fewer than 256×256"),
+        (lambda r: radiograph(r / ROWS[0][0], (300, 200)), r"200×300 pixels are fewer than 256×256"),
         (
             lambda r: Image.new("I;16", (300, 300)).save(r / ROWS[0][0], format="PNG"),
             "mode I;16 is not 8-bit grey or colour",
@@ -139,8 +142,8 @@ def test_a_spoilt_release_is_refused_in_one_sentence(release, tmp_path, spoil, s
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_a_film_of_one_grey_level_is_black(tmp_path):
-    assert not png.read_squeezed(film(tmp_path / "flat.jpg", low=90, high=90), 256).any()
+def test_a_radiograph_of_one_grey_level_is_black(tmp_path):
+    assert not png.read_squeezed(radiograph(tmp_path / "flat.jpg", low=90, high=90), 256).any()
 
 
 def test_it_is_prepared_by_hand_only(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ def make(n=12, size=8, **overrides):
         "set": np.repeat(np.arange(3), n // 3),
         "site": np.arange(n) % 3,
         "masks": rng.integers(0, 2, (n, size, size), dtype=np.uint8),
-        "key": [f"film {i}" for i in range(n)],
+        "key": [f"radiograph {i}" for i in range(n)],
         "name": "made",
         "labels": ("malignant", "benign"),
     }
@@ -52,7 +52,7 @@ def test_selection_and_split_keep_rows_together(tmp_path):
     chosen = Cohort.open(cohort.save(tmp_path / "a.h5"))[[7, 2, 5]]
     np.testing.assert_array_equal(chosen.images[:], cohort.images[[7, 2, 5]])
     np.testing.assert_array_equal(chosen.masks[:], cohort.masks[[7, 2, 5]])
-    assert list(chosen.key) == ["film 7", "film 2", "film 5"]
+    assert list(chosen.key) == ["radiograph 7", "radiograph 2", "radiograph 5"]
     for name, code in SPLITS.items():
         assert set(cohort.split(name).set) == {code}
     with pytest.raises(ValueError, match="unknown split 'held-out'"):

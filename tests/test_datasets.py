@@ -160,7 +160,7 @@ def test_the_published_counts_are_asked_for_by_default(tree, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA", "P"])
-def test_a_grey_film_in_colour_keeps_its_values(tmp_path, mode):
+def test_a_grey_radiograph_in_colour_keeps_its_values(tmp_path, mode):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
     np.testing.assert_array_equal(png.read_reduced(tmp_path / "a.png", 16), grey)
@@ -179,7 +179,7 @@ def test_reduction_is_the_mean_of_each_block_to_one_grey_level(tmp_path):
 
 
 @pytest.mark.parametrize(("size", "mode", "sentence"), [(24, "L", "24×24 pixels cannot"), (32, "I;16", "mode I;16")])
-def test_a_film_of_another_kind_is_refused(tmp_path, size, mode, sentence):
+def test_a_radiograph_of_another_kind_is_refused(tmp_path, size, mode, sentence):
     with pytest.raises(ValueError, match=rf"a\.png: {sentence}"):
         png.read_reduced(paint(tmp_path / "a.png", size, mode), 16)
 
@@ -202,38 +202,38 @@ ROWS = [
     "00000002_000.png,Pneumonia,0,2,80,F,AP",
     "00000003_000.png,No Finding,0,3,81,F,PA",
 ]
-FILMS = [row.split(",")[0] for row in ROWS]
+RADIOGRAPHS = [row.split(",")[0] for row in ROWS]
 
 
 def release(folder, layout="images_001/images/{}", rows=ROWS, lists=True):
-    """The official layout with four films of three patients."""
-    for number, film in enumerate(FILMS):
-        paint(folder / layout.format(film), 512, mode=("L", "RGBA")[number % 2], value=40 * number)
+    """The official layout with four radiographs of three patients."""
+    for number, radiograph in enumerate(RADIOGRAPHS):
+        paint(folder / layout.format(radiograph), 512, mode=("L", "RGBA")[number % 2], value=40 * number)
     (folder / "Data_Entry_2017_v2020.csv").write_text(HEADER + "\n".join(rows) + "\n")
     if lists:
-        (folder / "train_val_list.txt").write_text("\n".join(FILMS[:3]) + "\n")
-        (folder / "test_list.txt").write_text(FILMS[3] + "\n")
+        (folder / "train_val_list.txt").write_text("\n".join(RADIOGRAPHS[:3]) + "\n")
+        (folder / "test_list.txt").write_text(RADIOGRAPHS[3] + "\n")
     return folder
 
 
 @pytest.mark.parametrize("layout", ["images_001/images/{}", "images_001/{}", "images/{}", "{}"])
 def test_the_official_release(tmp_path, layout):
     [path] = nih_cxr14.prepare(release(tmp_path / "nih", layout), tmp_path / "out")
-    films = Cohort.open(path)
+    radiographs = Cohort.open(path)
     assert path.name == "nih_cxr14.h5"
-    assert list(films.key) == FILMS
-    np.testing.assert_array_equal(films.images[:][:, 7, 9], [0, 40, 80, 120])
-    np.testing.assert_array_equal(films.id, [1, 1, 2, 3])
-    np.testing.assert_array_equal(films.view, [0, 1, 1, 0])
-    assert [[nih_cxr14.FINDINGS[k] for k in np.flatnonzero(row)] for row in films.dis] == [
+    assert list(radiographs.key) == RADIOGRAPHS
+    np.testing.assert_array_equal(radiographs.images[:][:, 7, 9], [0, 40, 80, 120])
+    np.testing.assert_array_equal(radiographs.id, [1, 1, 2, 3])
+    np.testing.assert_array_equal(radiographs.view, [0, 1, 1, 0])
+    assert [[nih_cxr14.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.dis] == [
         ["Atelectasis", "Hernia"],
         [],
         ["Pneumonia"],
         [],
     ]
-    assert (films.images.shape, films.dis.shape, films.set[3]) == ((4, 256, 256), (4, 14), 2)
-    assert set(films.set[:3]) <= {0, 1}
-    assert "4 of 4 films" in films.source
+    assert (radiographs.images.shape, radiographs.dis.shape, radiographs.set[3]) == ((4, 256, 256), (4, 14), 2)
+    assert set(radiographs.set[:3]) <= {0, 1}
+    assert "4 of 4 radiographs" in radiographs.source
 
 
 def test_hashed_splits_keep_their_shares_and_agree():
@@ -271,12 +271,12 @@ def add_row(folder, row):
         ),
         (
             lambda nih: add_row(nih, "00000004_000.png,Mass,0,5,1,F,PA"),
-            "line 6: patient '5' does not fit film",
+            "line 6: patient '5' does not fit radiograph",
         ),
         (lambda nih: add_row(nih, ROWS[0]), "line 6: 00000001_000.png stands in the table twice"),
         (lambda nih: add_row(nih, "00000004_000.png"), "line 6: unknown view ''"),
         (
-            lambda nih: (nih / "Data_Entry_2017_v2020.csv").write_text("film,label\n"),
+            lambda nih: (nih / "Data_Entry_2017_v2020.csv").write_text("radiograph,label\n"),
             "no column Image Index, Finding",
         ),
         (
@@ -293,20 +293,20 @@ def add_row(folder, row):
             "00000003_000.png: in neither of train_val_list.txt",
         ),
         (
-            lambda nih: (nih / "train_val_list.txt").write_text("\n".join(FILMS)),
+            lambda nih: (nih / "train_val_list.txt").write_text("\n".join(RADIOGRAPHS)),
             "00000003_000.png: in both of",
         ),
         (
-            lambda nih: (nih / "test_list.txt").write_text("\n".join(FILMS[1:])),
+            lambda nih: (nih / "test_list.txt").write_text("\n".join(RADIOGRAPHS[1:])),
             "00000001_001.png: in both of",
         ),
-        (lambda nih: cut(nih / "images_001/images" / FILMS[0]), "00000001_000.png: truncated or damaged PNG"),
+        (lambda nih: cut(nih / "images_001/images" / RADIOGRAPHS[0]), "00000001_000.png: truncated or damaged PNG"),
         (
-            lambda nih: paint(nih / "images_001/images" / FILMS[0], 300),
+            lambda nih: paint(nih / "images_001/images" / RADIOGRAPHS[0], 300),
             "300×300 pixels cannot be box-averaged",
         ),
-        (lambda nih: paint(nih / "images" / FILMS[0], 256), "the same film is also"),
-        (lambda nih: shutil.rmtree(nih / "images_001"), "no film in it; expected are films"),
+        (lambda nih: paint(nih / "images" / RADIOGRAPHS[0], 256), "the same radiograph is also"),
+        (lambda nih: shutil.rmtree(nih / "images_001"), "no radiograph in it; expected are radiographs"),
     ],
 )
 def test_a_spoilt_release_is_refused_in_one_sentence(tmp_path, spoil, sentence):
@@ -319,8 +319,12 @@ def test_a_spoilt_release_is_refused_in_one_sentence(tmp_path, spoil, sentence):
 
 
 def subset(folder):
-    for film, name in ((FILMS[1], "No_findings"), (FILMS[3], "No_findings"), (FILMS[2], "Pneumonia")):
-        paint(folder / nih_cxr14.SUBSET / name / film, 256)
+    for radiograph, name in (
+        (RADIOGRAPHS[1], "No_findings"),
+        (RADIOGRAPHS[3], "No_findings"),
+        (RADIOGRAPHS[2], "Pneumonia"),
+    ):
+        paint(folder / nih_cxr14.SUBSET / name / radiograph, 256)
     table = folder / "torchxrayvision" / "data" / "Data_Entry_2017_v2020.csv.gz"
     table.parent.mkdir(parents=True)
     table.write_bytes(gzip.compress((HEADER + "\n".join(ROWS)).encode()))
@@ -332,13 +336,13 @@ def test_the_subset_beside_its_table(tmp_path):
     counts = {"No_findings": 2, "Pneumonia": 1}
     for given in (folder, tmp_path, folder / nih_cxr14.SUBSET):
         [path] = nih_cxr14.prepare(given, tmp_path / "out", counts=counts)
-    films = Cohort.open(path)
-    assert (films.name, list(films.key)) == ("nih_cxr14_1000", FILMS[1:])
-    assert list(films.set) == [nih_cxr14.split_of(patient) for patient in films.id]
-    with pytest.raises(ValueError, match="No_findings: 2 films where 500 were published, missing"):
+    radiographs = Cohort.open(path)
+    assert (radiographs.name, list(radiographs.key)) == ("nih_cxr14_1000", RADIOGRAPHS[1:])
+    assert list(radiographs.set) == [nih_cxr14.split_of(patient) for patient in radiographs.id]
+    with pytest.raises(ValueError, match="No_findings: 2 radiographs where 500 were published, missing"):
         nih_cxr14.prepare(folder, tmp_path / "out")
-    (folder / nih_cxr14.SUBSET / "Pneumonia" / FILMS[2]).unlink()
-    paint(folder / nih_cxr14.SUBSET / "Pneumonia" / FILMS[0], 256)
+    (folder / nih_cxr14.SUBSET / "Pneumonia" / RADIOGRAPHS[2]).unlink()
+    paint(folder / nih_cxr14.SUBSET / "Pneumonia" / RADIOGRAPHS[0], 256)
     with pytest.raises(ValueError, match="00000001_000.png: the label table contradicts its folder Pneumonia"):
         nih_cxr14.prepare(folder, tmp_path / "out", counts=counts)
 
@@ -522,9 +526,9 @@ def test_both_sets_can_be_fetched_whole():
     """The manifests name exactly the published number of files."""
     [masses] = cbis_ddsm.sources()
     assert len(masses.manifest) == sum(map(sum, cbis_ddsm.COUNTS.values())) == 5804
-    films, table = nih_cxr14.sources()
-    assert (len(films.manifest), len(table.manifest)) == (1000, 1)
-    marks = {mark for source in (masses, films, table) for mark in source.manifest.values()}
+    radiographs, table = nih_cxr14.sources()
+    assert (len(radiographs.manifest), len(table.manifest)) == (1000, 1)
+    marks = {mark for source in (masses, radiographs, table) for mark in source.manifest.values()}
     assert all(len(mark) == 32 and set(mark) <= set("0123456789abcdef") for mark in marks)
 
 
@@ -558,10 +562,12 @@ def test_an_unknown_set_lists_the_known():
 
 def test_prepare_from_a_download_then_open_and_list(suite, capsys):
     assert main(["prepare", "nih_cxr14", "--from", str(release(suite / "nih"))]) == 0
-    films = datasets.open_public("nih_cxr14")
+    radiographs = datasets.open_public("nih_cxr14")
     printed = capsys.readouterr().out
     assert f"{suite / 'data' / 'cohorts' / 'nih_cxr14.h5'}\n" in printed
-    assert f"4 CR images 256×256 of 3 patients (train 3, validation 0, test 1)\n  digest {films.digest}" in printed
+    assert (
+        f"4 CR images 256×256 of 3 patients (train 3, validation 0, test 1)\n  digest {radiographs.digest}" in printed
+    )
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
     assert "nih_cxr14: 4 CR images" in listed
@@ -573,11 +579,11 @@ def test_prepare_without_a_download_fetches_first(suite, serve, monkeypatch, cap
     manifests = [{}, {}]
     for name in files:
         path = suite / "nih_cxr14_1000" / name
-        mark = nih_cxr14.film_fingerprint if name.endswith("png") else fetch.file_fingerprint
+        mark = nih_cxr14.radiograph_fingerprint if name.endswith("png") else fetch.file_fingerprint
         manifests[name.endswith("gz")][name] = mark(path)
-    films, table = nih_cxr14.sources()
+    radiographs, table = nih_cxr14.sources()
     sources = [
-        fetch.Source(films.repository, films.commit, manifests[0], nih_cxr14.film_fingerprint),
+        fetch.Source(radiographs.repository, radiographs.commit, manifests[0], nih_cxr14.radiograph_fingerprint),
         fetch.Source(table.repository, table.commit, manifests[1]),
     ]
     monkeypatch.setattr(nih_cxr14, "sources", lambda: sources)
@@ -618,7 +624,7 @@ def masses(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def thousand(tmp_path_factory):
-    [path] = nih_cxr14.prepare(real("nih_cxr14_1000"), tmp_path_factory.mktemp("films"))
+    [path] = nih_cxr14.prepare(real("nih_cxr14_1000"), tmp_path_factory.mktemp("radiographs"))
     return Cohort.open(path)
 
 
@@ -670,12 +676,12 @@ def test_real_files_satisfy_the_manifests():
     assert all(table.holds(name, real("nih_cxr14_1000") / name) for name in table.manifest)
 
 
-def test_real_films_have_the_known_numbers(thousand):
-    """Counts of the data's README; the patients with two films or more are 164, with 482 films."""
+def test_real_radiographs_have_the_known_numbers(thousand):
+    """Counts of the data's README; the patients with two radiographs or more are 164, with 482 radiographs."""
     assert thousand.images.shape == (1000, 256, 256)
     assert thousand.digest == nih_cxr14.DIGESTS["nih_cxr14_1000"]
-    _, films = np.unique(thousand.id, return_counts=True)
-    assert (len(films), (films > 1).sum(), films[films > 1].sum()) == (682, 164, 482)
+    _, radiographs = np.unique(thousand.id, return_counts=True)
+    assert (len(radiographs), (radiographs > 1).sum(), radiographs[radiographs > 1].sum()) == (682, 164, 482)
     assert tuple(np.bincount(thousand.view)) == (433, 567)
     counts = dict(zip(nih_cxr14.FINDINGS, thousand.dis.sum(0), strict=True))
     assert (~thousand.dis.any(1)).sum() == counts["Pneumonia"] == 500
@@ -687,16 +693,16 @@ def test_real_films_have_the_known_numbers(thousand):
     ]
 
 
-def test_real_films_reduce_to_the_copies_exactly(thousand):
+def test_real_radiographs_reduce_to_the_copies_exactly(thousand):
     """The 1024-pixel originals, through our preparation, equal the 256-pixel copies and their manifest."""
     originals = sorted((real("nih_cxr14_1000") / "raw_1024_sample").glob("*.png"))
     assert len(originals) == 12
-    films, _ = nih_cxr14.sources()
-    marks = {Path(name).name: mark for name, mark in films.manifest.items()}
+    radiographs, _ = nih_cxr14.sources()
+    marks = {Path(name).name: mark for name, mark in radiographs.manifest.items()}
     for path in originals:
         reduced = png.read_reduced(path, 256)
         [row] = np.flatnonzero(thousand.key == path.name)
         np.testing.assert_array_equal(reduced, thousand.images[row])
-        assert nih_cxr14.film_fingerprint(path) == marks[path.name]
+        assert nih_cxr14.radiograph_fingerprint(path) == marks[path.name]
         mean = np.asarray(Image.open(path)).reshape(256, 4, 256, 4).mean((1, 3))
         assert np.abs(reduced - mean).max() <= 1

@@ -52,11 +52,11 @@ class Suite:
     A paper whose name ends in "_last" is closing.
     """
 
-    def __init__(self, root: Path, papers: dict, zygote: str | None, code: Path = ROOT):
+    def __init__(self, root: Path, papers: dict, fork_server: str | None, code: Path = ROOT):
         self.root, self.folder, self.code = root, root / "data" / "runs" / "smoke-phantom-seed3", code
         self.env = os.environ | {"SUITE_ROOT": str(root), "PYTHON": sys.executable}
-        self.env.pop("SUITE_ZYGOTE", None)
-        self.env |= {"SUITE_ZYGOTE": zygote} if zygote else {}
+        self.env.pop("SUITE_FORK_SERVER", None)
+        self.env |= {"SUITE_FORK_SERVER": fork_server} if fork_server else {}
         for paper, notebooks in papers.items():
             folder = root / "notebooks" / paper
             folder.mkdir(parents=True)
@@ -100,9 +100,9 @@ def code(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def zygote(tmp_path_factory):
-    """One zygote for the tests, without torch, so that a notebook costs no import."""
-    path = str(tmp_path_factory.mktemp("zygote") / "s")
+def fork_server(tmp_path_factory):
+    """One fork server for the tests, without torch, so that a notebook costs no import."""
+    path = str(tmp_path_factory.mktemp("fork server") / "s")
     code = "import sys; from lib.runner.fork_server import server as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:-1], ())"
     with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
         while not os.path.exists(path):
@@ -113,7 +113,7 @@ def zygote(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, zygote, code):
+def finished(tmp_path_factory, fork_server, code):
     """A suite that was run once: two that depend, a paper in which one fails, one that reads the others."""
     model = "from pathlib import Path; model = Path('../../data/runs/smoke-phantom-seed3/01_good/01_train/model')\n"
     made, read = model + "model.write_text('42')", model + "print(model.read_text(), scale, seed)"
@@ -122,7 +122,7 @@ def finished(tmp_path_factory, zygote, code):
     seen = "from pathlib import Path; runs = Path('../../data/runs/smoke-phantom-seed3')\n"
     seen += "print(*sorted(f'{p.parts[-3]}/{p.parts[-2]} {p.stem}' for p in runs.glob('*/*/*.json')), sep='\\n')"
     papers = {"00_last": {"01_read": ((), seen)}, "01_good": good, "02_bad": bad}
-    suite = Suite(tmp_path_factory.mktemp("suite"), papers, zygote, code)
+    suite = Suite(tmp_path_factory.mktemp("suite"), papers, fork_server, code)
     before = suite.source("01_good/02_fidelity").read_bytes()
     suite.exit_code, suite.output = suite.run()
     assert suite.source("01_good/02_fidelity").read_bytes() == before
@@ -199,10 +199,10 @@ class TestARun:
         assert finished.record("01_good/02_fidelity")["finished_at"] > before[1]["finished_at"]
 
 
-def test_several_seeds_side_by_side(tmp_path, zygote, code):
+def test_several_seeds_side_by_side(tmp_path, fork_server, code):
     """Each seed has a run of its own; a failure in one is that seed's alone."""
     source = "print('seed', seed)\nassert seed != 2, 'an unlucky seed'"
-    suite = Suite(tmp_path, {"01_p": {"01_train": ((), source), "02_fidelity": (("01_train",), "")}}, zygote, code)
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), source), "02_fidelity": (("01_train",), "")}}, fork_server, code)
     exit_code, output = suite.run("--seeds", "1-2", seeded=False)
     assert exit_code == 1
     rows = {line[:40].strip(): line for line in output.split("\n\n")[-1].splitlines()}
@@ -342,14 +342,14 @@ def processes_of(suite: Suite) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("killed", ["suite", "snakemake", "job", "interrupt"])
-def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, zygote, code, killed):
+def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server, code, killed):
     notebooks = {"01_train": ((), "1"), "02_fidelity": (("01_train",), SLEEP)}
-    own_zygote = killed == "suite"
-    suite = Suite(tmp_path, {"01_p": notebooks}, None if own_zygote else zygote, code)
+    own_fork_server = killed == "suite"
+    suite = Suite(tmp_path, {"01_p": notebooks}, None if own_fork_server else fork_server, code)
     process = suite.start()
     wait_for((tmp_path / "pids").exists)
     running = processes_of(suite)
-    assert len(running) == 6 if own_zygote else 5  # suite, snakemake, job, papermill, kernel; zygote
+    assert len(running) == 6 if own_fork_server else 5  # suite, snakemake, job, papermill, kernel; fork server
     if killed == "interrupt":
         process.send_signal(signal.SIGINT)
     else:
@@ -363,9 +363,9 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, zygote, cod
     assert says.get(killed, "") in output
     assert suite.record("01_p/02_fidelity") is None
     assert not (suite.folder / "executed/01_p/02_fidelity.ipynb").exists()
-    if own_zygote:
+    if own_fork_server:
         (tmp_path / "go").touch()
-        suite.env["SUITE_ZYGOTE"] = zygote
+        suite.env["SUITE_FORK_SERVER"] = fork_server
         before = suite.record("01_p/01_train")
         code, output = suite.run()
         assert code == 0, output
@@ -393,11 +393,11 @@ class TestOneNotebook:
         made = subprocess.run(command, cwd=ROOT, env=suite.env | environment, capture_output=True, text=True)
         return made.returncode, made.stdout, made.stderr
 
-    def test_without_a_zygote(self, tmp_path):
+    def test_without_a_fork_server(self, tmp_path):
         gone = str(tmp_path / "none")
-        code, output, errors = self.execute(tmp_path, "01_train", "--scale", "smoke", SUITE_ZYGOTE=gone)
+        code, output, errors = self.execute(tmp_path, "01_train", "--scale", "smoke", SUITE_FORK_SERVER=gone)
         assert code == 1
-        assert "no zygote here" in output
+        assert "no fork server here" in output
         assert "done smoke" in output
         assert "01_p/01_train, cell [3]: KeyError: 'no\\nmore'" in errors
 
@@ -409,8 +409,8 @@ class TestOneNotebook:
             (["01_train", "--cohort", "public"], "01_p has no public cohort"),
         ],
     )
-    def test_refuses_what_is_not_known(self, tmp_path, zygote, words, says):
-        code, _, errors = self.execute(tmp_path, *words, SUITE_ZYGOTE=zygote)
+    def test_refuses_what_is_not_known(self, tmp_path, fork_server, words, says):
+        code, _, errors = self.execute(tmp_path, *words, SUITE_FORK_SERVER=fork_server)
         assert code == 2
         assert says in errors
         assert len(errors.strip().splitlines()) == 1

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from lib.metrics.privacy.attacks import distance as attacks
 from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
-from lib.metrics.privacy.controls.planted import controls
+from lib.metrics.privacy.controls.contamination import controls
 from lib.metrics.privacy.membership import membership_attack
 from lib.statistics import roc
 
@@ -145,10 +145,10 @@ def test_scores_and_their_auroc_are_those_of_a_direct_computation():
         np.testing.assert_allclose(found.scores, scores, rtol=1e-6)
         area = roc.auroc(labels, found.scores)
         assert area == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-        judged = membership_attack(
+        evaluated = membership_attack(
             member=found.scores[:140], nonmember=found.scores[140:], rng=np.random.default_rng(0), draws=50
         )
-        assert judged.auroc.value == pytest.approx(area, abs=1e-12)
+        assert evaluated.auroc.value == pytest.approx(area, abs=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +164,14 @@ def leaks():
     train, heldout, generated, independent = (images(n) for n in (400, 400, 400, 400))
     sets = controls(generated, train=train, independent=independent, rng=rng)
     noisy = np.concatenate([train, train]) + 0.02 * rng.normal(size=(800, 16, 16))
-    return train, heldout, {name: planted.images for name, planted in sets.items()} | {"noisy memoriser": noisy}
+    return (
+        train,
+        heldout,
+        {name: injected.images for name, injected in sets.items()} | {"noisy memorising generator": noisy},
+    )
 
 
-def judged(leaks, name, **options):
+def evaluated(leaks, name, **options):
     """AUROC of the pairwise attack, or of the density attack where it is given a quantile."""
     train, heldout, sets = leaks
     attack = density_attack if options else pairwise_attack
@@ -175,20 +179,22 @@ def judged(leaks, name, **options):
     return roc.auroc(np.arange(len(scores)) < len(train), scores)
 
 
-@pytest.mark.parametrize("name", ["memoriser", "noisy memoriser"])
-def test_a_memoriser_is_found_unless_the_radius_is_the_published_one(leaks, name):
+@pytest.mark.parametrize("name", ["memorising generator", "noisy memorising generator"])
+def test_a_memorising_generator_is_found_unless_the_radius_is_the_published_one(leaks, name):
     train, heldout, sets = leaks
     copies = len(sets[name])
     pairs = (len(train) + len(heldout)) * copies
-    assert judged(leaks, name) >= 0.99
-    assert judged(leaks, name, quantile=copies / pairs) >= 0.95
-    assert judged(leaks, name, quantile=0.01) < 0.75
+    assert evaluated(leaks, name) >= 0.99
+    assert evaluated(leaks, name, quantile=copies / pairs) >= 0.95
+    assert evaluated(leaks, name, quantile=0.01) < 0.75
 
 
 def test_the_dose_response_rises(leaks):
-    names = ("independent", "leak_5", "leak_10", "leak_30", "memoriser")
-    pairwise = [judged(leaks, name) for name in names]
-    density = [judged(leaks, name, quantile=n / 320_000) for name, n in zip(names, (20, 20, 40, 120, 400), strict=True)]
+    names = ("independent", "leak_5", "leak_10", "leak_30", "memorising generator")
+    pairwise = [evaluated(leaks, name) for name in names]
+    density = [
+        evaluated(leaks, name, quantile=n / 320_000) for name, n in zip(names, (20, 20, 40, 120, 400), strict=True)
+    ]
     for found in (pairwise, density):
         assert (np.diff(found) > 0).all()
         assert found[0] == pytest.approx(0.5, abs=0.08)

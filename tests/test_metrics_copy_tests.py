@@ -57,7 +57,7 @@ def test_one_cell_is_the_mann_whitney_test():
     assert interval.value == pytest.approx(found.value)
 
 
-def test_a_draw_that_leaves_a_cell_empty_is_judged_by_the_others():
+def test_a_draw_that_leaves_a_cell_empty_is_evaluated_by_the_others():
     found = DataCopying(
         train=normal(0, 90), heldout=normal(1, 60), synthetic=normal(2, 60), rng=np.random.default_rng(0)
     )
@@ -85,8 +85,8 @@ def test_people_are_linked_by_their_other_images():
     assert np.allclose(found.posterior.sum(axis=1), 1)
     assert (found.people[found.posterior.argmax(axis=1)] == who[released]).mean() > 0.9
     assert auroc(found.people < 15, found.scores) > 0.95
-    strangers = link(faces(9, 30, 1)[0], known=images[known], people=who[known])
-    assert 0.2 < auroc(strangers.people < 15, strangers.scores) < 0.8
+    disjoint_patients = link(faces(9, 30, 1)[0], known=images[known], people=who[known])
+    assert 0.2 < auroc(disjoint_patients.people < 15, disjoint_patients.scores) < 0.8
 
 
 def test_linkage_does_not_depend_on_scale_and_refuses_single_images():

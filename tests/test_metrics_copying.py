@@ -1,4 +1,4 @@
-"""The audit's copy test: planted truth, false alarms, invariances, and the slow literal."""
+"""The audit's copy test: injected truth, false alarms, invariances, and the slow literal."""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,13 @@ import torch
 from lib.audit.copies import GIVEN, OFFERED, PAIR_COLUMNS, audit, control_rows, disguise_rows, pair_pictures, pair_rows
 from lib.cohorts.phantoms import mass
 from lib.metrics.privacy.controls.near_copies import KINDS, altered
-from lib.metrics.privacy.copying.copy_test import aligned, copy_test, detail, match, population_pvalue, suspicion
+from lib.metrics.privacy.copying.copy_test import aligned, band_pass, copy_test, match, population_pvalue, rank_by_ratio
 from lib.metrics.privacy.copying.copy_test_power import (
     false_alarms,
-    innocent_splits,
-    planted_as,
-    planted_matches,
-    planting_power,
+    injected_as,
+    injected_matches,
+    injection_power,
+    null_splits,
     pvalue_interval,
     smallest_seen,
 )
@@ -25,7 +25,7 @@ SIDE = 16
 
 @pytest.fixture(scope="module")
 def world():
-    """Drawn masses of 90 patients, and of as many others as an innocent synthetic set."""
+    """Drawn masses of 90 patients, and of as many others as an null synthetic set."""
     real, other = (mass.draw(patients=90, image_size=32, rng=np.random.default_rng(seed)) for seed in (0, 1))
     real, other = real.resized(SIDE), other.resized(SIDE)
     order = np.argsort(real.set > 0, kind="stable")
@@ -36,10 +36,10 @@ def world():
 @pytest.fixture(scope="module")
 def matched(world):
     images, groups, member, synthetic = world
-    real = detail(images)
+    real = band_pass(images)
     test = {"member": member, "groups": groups, "permutations": 199}
-    test["innocent"] = match(real, real, groups=groups, own=groups).ratio
-    return real, match(detail(synthetic), real, groups=groups), test
+    test["null"] = match(real, real, groups=groups, own=groups).ratio
+    return real, match(band_pass(synthetic), real, groups=groups), test
 
 
 def rng(seed=0):
@@ -48,7 +48,7 @@ def rng(seed=0):
 
 def test_match_is_the_literal_search(world):
     images, groups, _, synthetic = world
-    real, asked = detail(images).numpy(), detail(synthetic[:7]).numpy()
+    real, asked = band_pass(images).numpy(), band_pass(synthetic[:7]).numpy()
     found = match(torch.tensor(asked), torch.tensor(real), groups=groups, memory=2**16)
     for i, query in enumerate(asked):
         alike = [[float((query * way).sum()) for way in (r, r[:, ::-1], r[::-1], r[::-1, ::-1])] for r in real]
@@ -62,7 +62,7 @@ def test_match_is_the_literal_search(world):
 
 def test_own_patients_are_out_of_the_question(world):
     images, groups, *_ = world
-    real = detail(images)
+    real = band_pass(images)
     found = match(real, real, groups=groups, own=groups)
     assert (groups[found.nearest] != groups).all()
     assert found.similarity.max() < 0.9999
@@ -70,9 +70,9 @@ def test_own_patients_are_out_of_the_question(world):
 
 def test_detail_ignores_brightness_and_contrast_and_follows_mirrors(world):
     images = world[0][:20].astype(np.float32)
-    plain = detail(images)
-    assert torch.allclose(detail(0.3 * images + 50), plain, atol=1e-4)
-    assert torch.allclose(detail(images[:, :, ::-1].copy()), plain.flip(2), atol=1e-4)
+    plain = band_pass(images)
+    assert torch.allclose(band_pass(0.3 * images + 50), plain, atol=1e-4)
+    assert torch.allclose(band_pass(images[:, :, ::-1].copy()), plain.flip(2), atol=1e-4)
     assert torch.allclose(plain.flatten(1).norm(dim=1), torch.ones(20), atol=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_detail_ignores_brightness_and_contrast_and_follows_mirrors(world):
 def test_such_copies_are_named_and_mirrored_back(world, kind):
     images, groups, *_ = world
     copies = altered(images[:30], kind, rng=rng())
-    found = match(detail(copies), detail(images), groups=groups)
+    found = match(band_pass(copies), band_pass(images), groups=groups)
     np.testing.assert_array_equal(found.nearest, np.arange(30))
     assert np.median(found.ratio) < 0.25
     back = np.stack([aligned(*pair) for pair in zip(copies, images, found.mirror, strict=False)])
@@ -88,49 +88,49 @@ def test_such_copies_are_named_and_mirrored_back(world, kind):
         np.testing.assert_allclose(back, images[:30], atol=0.51)
 
 
-def test_planted_copies_are_flagged_and_ranked_first(matched, world):
+def test_injected_copies_are_flagged_and_ranked_first(matched, world):
     real, base, test = matched
     images, groups, member, _ = world
     source = np.flatnonzero(member)
-    copies = match(detail(altered(images[source], "mirrored", rng=rng())), real, groups=groups)
+    copies = match(band_pass(altered(images[source], "mirrored", rng=rng())), real, groups=groups)
     for share, first in ((0.05, 0.85), (0.2, 0.95)):
-        (found,) = planting_power(base, copies, source, shares=[share], repeats=10, level=0.05, rng=rng(), **test)
+        (found,) = injection_power(base, copies, source, shares=[share], repeats=10, level=0.05, rng=rng(), **test)
         assert found.flagged == 10
         assert found.first.mean() >= first
         assert found.right.mean() >= 0.98
     assert copy_test(base, rng=rng(), **test).pvalue > 0.05
 
 
-def test_rows_may_be_planted_after_matching(matched, world):
+def test_rows_may_be_injected_after_matching(matched, world):
     real, base, _ = matched
     images, groups, member, synthetic = world
     copies = match(real[member][:20], real, groups=groups)
-    planted, at, which = planted_matches(base, copies, 15, rng=rng())
-    offered = detail(synthetic)
+    injected, at, which = injected_matches(base, copies, 15, rng=rng())
+    offered = band_pass(synthetic)
     offered[at] = real[member][which]
     again = match(offered, real, groups=groups)
-    np.testing.assert_array_equal(planted.nearest, again.nearest)
-    np.testing.assert_allclose(planted.ratio, again.ratio, atol=1e-3)
+    np.testing.assert_array_equal(injected.nearest, again.nearest)
+    np.testing.assert_allclose(injected.ratio, again.ratio, atol=1e-3)
 
 
 def test_a_single_copy_betrays_itself_by_the_tail(matched, world):
     real, base, test = matched
     exact = match(real[:1], real, groups=world[1])
-    planted, at, _ = planted_matches(base, exact, 1, rng=rng())
-    found = copy_test(planted, rng=rng(), **test)
+    injected, at, _ = injected_matches(base, exact, 1, rng=rng())
+    found = copy_test(injected, rng=rng(), **test)
     assert found.pvalue <= 0.05
     assert found.pair_pvalues.argmin() == at[0]
-    assert suspicion(planted, test["member"])[0] == at[0]
+    assert rank_by_ratio(injected, test["member"])[0] == at[0]
 
 
 def test_copies_of_held_out_images_are_no_leak(matched, world):
     real, base, test = matched
     heldout = np.flatnonzero(~world[2])
     copies = match(real[heldout], real, groups=world[1])
-    planted, _, _ = planted_matches(base, copies, 40, rng=rng())
-    found = copy_test(planted, rng=rng(), **test)
+    injected, _, _ = injected_matches(base, copies, 40, rng=rng())
+    found = copy_test(injected, rng=rng(), **test)
     assert found.pvalue > 0.5
-    assert (found.pair_pvalues[~test["member"][planted.nearest]] == 1).all()
+    assert (found.pair_pvalues[~test["member"][injected.nearest]] == 1).all()
 
 
 def test_false_alarms_stay_at_the_stated_level():
@@ -140,21 +140,21 @@ def test_false_alarms_stay_at_the_stated_level():
         of = np.random.default_rng(seed)
         people = np.repeat(np.arange(60), of.integers(1, 5, 60))
         common = of.standard_normal((60, SIDE, SIDE))[people]
-        real = detail(common + of.standard_normal(common.shape))
+        real = band_pass(common + of.standard_normal(common.shape))
         member = np.isin(people, of.permutation(60)[:40])
         test = {"member": member, "groups": people, "permutations": 99, "rng": of}
-        test["innocent"] = match(real, real, groups=people, own=people).ratio
-        found = match(detail(of.standard_normal((80, SIDE, SIDE))), real, groups=people)
+        test["null"] = match(real, real, groups=people, own=people).ratio
+        found = match(band_pass(of.standard_normal((80, SIDE, SIDE))), real, groups=people)
         flagged += copy_test(found, **test).pvalue <= 0.05
     assert flagged <= 5  # P(more) = .014 at exactly 5 %
 
 
-def test_false_alarms_of_innocent_splits(world):
+def test_false_alarms_of_null_splits(world):
     images, groups, *_ = world
     options = {"splits": 60, "level": 0.05, "permutations": 99}
-    assert false_alarms(detail(images), groups, **options, rng=rng()) <= 8
-    found, member, code, innocent = next(innocent_splits(detail(images), groups, splits=1, rng=rng()))
-    assert len(member) == len(code) == len(innocent) == len(found.reached)
+    assert false_alarms(band_pass(images), groups, **options, rng=rng()) <= 8
+    found, member, code, null = next(null_splits(band_pass(images), groups, splits=1, rng=rng()))
+    assert len(member) == len(code) == len(null) == len(found.reached)
     assert not set(code[member]) & set(code[~member])
 
 
@@ -163,17 +163,17 @@ def test_permutation_keeps_patients_together():
     of = rng()
     groups = np.concatenate([np.zeros(20, int), np.arange(1, 21)])
     member = (groups == 0) | (groups > 10)
-    real = detail(of.standard_normal((40, SIDE, SIDE)))
-    near = real[:20] + 0.8 * detail(of.standard_normal((20, SIDE, SIDE)))
+    real = band_pass(of.standard_normal((40, SIDE, SIDE)))
+    near = real[:20] + 0.8 * band_pass(of.standard_normal((20, SIDE, SIDE)))
     found = match(near / near.flatten(1).norm(dim=1)[:, None, None], real, groups=groups)
     assert (found.nearest < 20).all()
-    result = copy_test(found, member=member, groups=groups, innocent=np.linspace(0.1, 1, 40), rng=of)
+    result = copy_test(found, member=member, groups=groups, null=np.linspace(0.1, 1, 40), rng=of)
     assert result.count_pvalue > 0.3
 
 
 def test_a_held_out_set_of_another_population_is_told(world):
     images, groups, member, _ = world
-    real = detail(images)
+    real = band_pass(images)
     near = match(real, real, groups=groups, own=groups).nearest
     options = {"groups": groups, "permutations": 199, "rng": rng()}
     assert population_pvalue(near, member=member, **options) > 0.01
@@ -183,7 +183,7 @@ def test_a_held_out_set_of_another_population_is_told(world):
     )
     stripes = np.where(np.arange(SIDE) % 4 < 2, 60, 0)
     turned[~member] = np.clip(turned[~member].astype(int) + stripes, 0, 255)
-    shifted = detail(turned)
+    shifted = band_pass(turned)
     near = match(shifted, shifted, groups=groups, own=groups).nearest
     assert population_pvalue(near, member=member, **options) <= 0.01
 
@@ -193,16 +193,16 @@ def test_the_whole_audit_and_its_tables(world):
     of = {"train": images[member], "heldout": images[~member], "synthetic": synthetic}
     who = {"train": groups[member], "heldout": groups[~member]}
     found = audit(of, who, shares=(0.05, 0.2, 1), permutations=99, draws=50, rng=rng())
-    assert list(found.sets) == [GIVEN, "5 % planted", "20 % planted", "memoriser", OFFERED]
+    assert list(found.sets) == [GIVEN, "5 % injected", "20 % injected", "memorising generator", OFFERED]
     rows = {row["set"]: row for row in control_rows(found, level=0.05)}
-    assert [rows[name]["flagged"] for name in (GIVEN, "20 % planted", "memoriser", OFFERED)] == [
+    assert [rows[name]["flagged"] for name in (GIVEN, "20 % injected", "memorising generator", OFFERED)] == [
         "no",
         "yes",
         "yes",
         "no",
     ]
-    assert rows["memoriser"]["AUROC"] > 0.95
-    assert rows["memoriser"]["source named"] > 0.95
+    assert rows["memorising generator"]["AUROC"] > 0.95
+    assert rows["memorising generator"]["source named"] > 0.95
     keys = {"train": np.arange(member.sum()).astype(str), "synthetic": np.arange(len(synthetic)).astype(str)}
     pairs = pair_rows(found, **keys, most=5)
     assert [row["rank"] for row in pairs] == [1, 2, 3, 4, 5]
@@ -226,9 +226,14 @@ def test_ten_images_of_each_set_are_audited():
     groups = {"train": np.arange(10), "heldout": np.arange(10, 20)}
     found = audit(images, groups, shares=(0.01, 0.05, 0.2, 1), permutations=99, draws=50, rng=of)
     assert found.sets[GIVEN].test.pvalue > 0.05
-    assert found.sets["memoriser"].test.pvalue <= 0.05
-    assert found.by_share == {0.01: "10 % planted", 0.05: "10 % planted", 0.2: "20 % planted", 1: "memoriser"}
-    assert list(found.sets) == [GIVEN, "10 % planted", "20 % planted", "memoriser", OFFERED]
+    assert found.sets["memorising generator"].test.pvalue <= 0.05
+    assert found.by_share == {
+        0.01: "10 % injected",
+        0.05: "10 % injected",
+        0.2: "20 % injected",
+        1: "memorising generator",
+    }
+    assert list(found.sets) == [GIVEN, "10 % injected", "20 % injected", "memorising generator", OFFERED]
     rows, _ = disguise_rows(found, images["train"], np.arange(10), share=0.05, repeats=2, level=0.05)
     assert {"10 % flagged", "10 % ranked first"} <= set(rows[0])
 
@@ -246,12 +251,23 @@ def test_held_out_images_offered_as_synthetic_leave_no_pair_to_show():
     assert (title, more) == ("as given: no synthetic image resembles a training image most", [])
     assert pictures.shape == (3, SIDE, SIDE)
     assert np.isnan(pictures).all()
-    assert len(pair_pictures(found, "memoriser", found.sets["memoriser"].planted.images, images["train"], most=3)) == 3
-    # Copies that resemble held-out images most are nowhere among the suspicious pairs: 0, not the mean of nothing.
+    assert (
+        len(
+            pair_pictures(
+                found,
+                "memorising generator",
+                found.sets["memorising generator"].injected.images,
+                images["train"],
+                most=3,
+            )
+        )
+        == 3
+    )
+    # Copies that resemble held-out images most are nowhere among the closest pairs: 0, not the mean of nothing.
     base = found.sets[GIVEN].matches
-    for copies, first in ((base, 0), (found.sets["memoriser"].matches, 1)):
+    for copies, first in ((base, 0), (found.sets["memorising generator"].matches, 1)):
         options = {"shares": [0.25], "repeats": 2, "level": 0.05}
-        (power,) = planting_power(base, copies, np.arange(12), **options, **found.test)
+        (power,) = injection_power(base, copies, np.arange(12), **options, **found.test)
         assert power.first.tolist() == [first] * 2
 
 
@@ -260,13 +276,13 @@ def test_smallest_seen_and_proportion(matched, world):
     source = np.flatnonzero(world[2])
     copies = match(real[source], real, groups=world[1])
     options = {"shares": [0, 0.5, 1], "repeats": 5, "level": 0.05, "rng": rng()}
-    power = planting_power(base, copies, source, **options, **test)
-    assert smallest_seen(power) == 1 / len(base.nearest)  # a share of 0 plants one
+    power = injection_power(base, copies, source, **options, **test)
+    assert smallest_seen(power) == 1 / len(base.nearest)  # a share of 0 injects one
     assert smallest_seen([p._replace(flagged=0) for p in power]) is None
     assert smallest_seen([power[0]._replace(flagged=5), power[1]._replace(flagged=2), power[2]]) == 1
     assert smallest_seen([power[0]._replace(share=0.05, copies=1, images=10), power[2]]) == 0.1
-    assert [planted_as(share, 738) for share in (0.01, 0.05, 1)] == [(7, "1 %"), (37, "5 %"), (738, "100 %")]
-    assert [planted_as(share, 10) for share in (0.01, 0.05, 0.2)] == [(1, "10 %"), (1, "10 %"), (2, "20 %")]
+    assert [injected_as(share, 738) for share in (0.01, 0.05, 1)] == [(7, "1 %"), (37, "5 %"), (738, "100 %")]
+    assert [injected_as(share, 10) for share in (0.01, 0.05, 0.2)] == [(1, "10 %"), (1, "10 %"), (2, "20 %")]
     assert proportion(0, 60)[2] == pytest.approx(1 - 0.025 ** (1 / 60))
 
 
@@ -301,19 +317,19 @@ def test_altered_keeps_shape_and_never_erases():
         ({"member": np.ones(8, bool)}, "of one side only"),
         ({"groups": np.arange(8) // 8}, "images of 2 patients at least are needed, and these are of 1"),
         ({"groups": np.arange(8) % 7}, "both training and held out"),
-        ({"innocent": np.ones(4)}, "4 innocent matches are too few"),
+        ({"null": np.ones(4)}, "4 null matches are too few"),
     ],
 )
 def test_what_the_test_refuses(spoil, sentence):
-    real = detail(rng().standard_normal((8, SIDE, SIDE)))
+    real = band_pass(rng().standard_normal((8, SIDE, SIDE)))
     found = match(real, real, groups=np.arange(8))
-    good = {"member": np.arange(8) < 4, "groups": np.arange(8), "innocent": np.linspace(0.5, 1, 16)}
+    good = {"member": np.arange(8) < 4, "groups": np.arange(8), "null": np.linspace(0.5, 1, 16)}
     with pytest.raises(ValueError, match=sentence):
         copy_test(found, **(good | spoil), rng=rng())
 
 
 def test_detail_refuses():
     with pytest.raises(ValueError, match="hold a constant image"):
-        detail(np.zeros((2, 9, 9)))
+        band_pass(np.zeros((2, 9, 9)))
     with pytest.raises(ValueError, match="give 8 a side at least"):
-        detail(rng().standard_normal((2, 7, 9)))
+        band_pass(rng().standard_normal((2, 7, 9)))

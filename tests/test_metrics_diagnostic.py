@@ -74,7 +74,7 @@ def test_the_size_of_a_draw_scales_its_spread():
     np.testing.assert_allclose(full["accuracy"].sd, (share * (1 - share) / 2000) ** 0.5, rtol=0.06)
 
 
-def test_a_patient_with_four_equal_films_doubles_the_spread():
+def test_a_patient_with_four_equal_radiographs_doubles_the_spread():
     labels, scores = (np.repeat(part, 4, axis=0) for part in task(n=500, k=2, seed=5))
     given = {"cuts": [0.6, 0.6], "draws": 1500, "rng": np.random.default_rng(6)}
     image = diagnostic_bootstrap(labels, scores, **given)

@@ -129,7 +129,7 @@ def test_seed_interval_and_paired_difference_by_hand():
     interval = seeds.seed_interval([1.0, 2.0, 3.0])
     assert interval.value == 2
     assert interval.high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t quantile of 2 degrees of freedom
-    paired = seeds.paired_difference(arm=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
+    paired = seeds.paired_difference(condition=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
     assert paired.interval.value == pytest.approx(0.25 / 3)
     assert (paired.wins, paired.seeds) == (2, 3)
     assert seeds.mean_sd([0.776, 0.778, 0.780]) == pytest.approx((0.778, 0.001633), abs=1e-6)
@@ -197,7 +197,7 @@ def test_a_draw_may_hold_another_number_of_patients():
         (lambda rng: bootstrap_auroc([0, 1, 1], [1, 2, 3], level=95, rng=rng), "level is 95"),
         (lambda rng: bootstrap(lambda w: w[:, 0], rng=rng), "give groups="),
         (lambda rng: seeds.seed_interval([1.0]), "two seeds or more"),
-        (lambda rng: seeds.paired_difference(arm=[1, 2, 3], baseline=[1, 2]), "pair them seed by seed"),
+        (lambda rng: seeds.paired_difference(condition=[1, 2, 3], baseline=[1, 2]), "pair them seed by seed"),
         (lambda rng: bootstrap_frechet(real=np.eye(6), synthetic=np.eye(6), rng=rng), "at least ten"),
         (lambda rng: weighted.WeightedAuroc([0, 1], [1, 2])(np.ones(2)), "one row of 2 weights per draw"),
     ],
@@ -263,7 +263,7 @@ def test_the_joint_pvalue_is_where_a_simultaneous_interval_ends():
 
 
 def test_coverage_of_simultaneous_intervals():
-    """Innocent scores of six attacks, four of them nearly alike: all six intervals hold .5 in 19 of 20 cohorts."""
+    """Null scores of six attacks, four of them nearly alike: all six intervals hold .5 in 19 of 20 cohorts."""
     rng, held, single, runs = np.random.default_rng(5), 0, 0, 200
     labels, people = np.repeat(np.arange(80) % 2, 2), np.arange(160) // 2
     for _ in range(runs):

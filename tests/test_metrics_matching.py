@@ -1,9 +1,9 @@
-"""Patients dealt out: nobody on two sides, sides that are alike, and attacks that do not accuse strangers."""
+"""Patients assigned: nobody on two sides, sides that are alike, and attacks that do not flag disjoint patients."""
 
 import numpy as np
 import pytest
 
-from lib.cohorts.matched_split import deal
+from lib.cohorts.matched_split import matched_split
 from lib.cohorts.phantoms import chest
 from lib.core.seeding import numpy_generator
 from lib.metrics.privacy.attacks.density_ratio import density_ratio_attack
@@ -13,10 +13,10 @@ from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
 from lib.statistics.weighted import WeightedAuroc
 
 
-def _people(seed, people=60, films=4.0, size=8):
+def _people(seed, people=60, radiographs=4.0, size=8):
     """Images whose brightness is their patient's, with a view and a finding each."""
     rng = numpy_generator(seed, "test")
-    count = 1 + rng.poisson(films - 1, people)
+    count = 1 + rng.poisson(radiographs - 1, people)
     who = rng.permutation(np.repeat(np.arange(people) + 100, count))
     level = rng.normal(0, 3, people)[who - 100]
     images = level[:, None, None] + rng.normal(size=(len(who), size, size))
@@ -26,7 +26,7 @@ def _people(seed, people=60, films=4.0, size=8):
 def _deal(seed, **options):
     images, who, view, finding = _people(seed)
     options = {"each": 12, "validation": 20, "rng": numpy_generator(seed, "deal")} | options
-    return images, who, deal(images, who, view=view, finding=finding, **options)
+    return images, who, matched_split(images, who, view=view, finding=finding, **options)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -55,20 +55,20 @@ def test_every_image_of_a_suspect_is_offered_or_known():
 def test_the_same_generator_deals_the_same_whatever_the_types():
     images, who, view, finding = _people(5)
     options = {"each": 10, "validation": 9}
-    first = deal(images, who, view=view, finding=finding, rng=numpy_generator(1, "deal"), **options)
-    again = deal(
+    first = matched_split(images, who, view=view, finding=finding, rng=numpy_generator(1, "deal"), **options)
+    again = matched_split(
         images.tolist(), who.tolist(), view=view.tolist(), finding=finding, rng=numpy_generator(1, "deal"), **options
     )
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_matched_sides_are_more_alike_than_sides_dealt_at_random():
+def test_matched_sides_are_more_alike_than_sides_permuted_at_random():
     gaps, far = {"matched": [], "random": []}, {"matched": [], "random": []}
     for seed in range(20):
         images, who, *_ = _people(seed)
         flat = np.zeros(len(who))  # then patients are matched by their distance from the mean image alone
         rng = numpy_generator(seed, "deal")
-        sides = deal(images, who, view=flat, finding=flat, each=12, validation=20, rng=rng)
+        sides = matched_split(images, who, view=flat, finding=flat, each=12, validation=20, rng=rng)
         odd, rng = np.square(images - images.mean(axis=0)).mean(axis=(1, 2)), numpy_generator(seed, "random")
         of = {name: np.array([odd[who == i].mean() for i in set(who[rows])]) for name, rows in sides._asdict().items()}
         both = rng.permutation(np.concatenate([of["train"], of["heldout"]]))
@@ -82,14 +82,14 @@ def test_matched_sides_are_more_alike_than_sides_dealt_at_random():
 
 
 @pytest.mark.parametrize("trait", ["view", "finding"])
-def test_sides_and_strangers_are_matched_by_view_and_finding(trait):
-    """Half of the patients have it, in all of their images: pairs agree but for one, and so do most strangers."""
+def test_sides_and_negative_control_are_matched_by_view_and_finding(trait):
+    """Half of the patients have it, in all of their images: pairs agree but for one, and so do most disjoint patients."""
     apart, far = [], []
     for seed in range(10):
         images, who, *_ = _people(seed, people=90)
         has = (who % 2).astype(int)
         given = {"view": np.zeros(len(who), int), "finding": np.zeros(len(who), int)} | {trait: has}
-        sides = deal(images, who, **given, each=20, validation=10, rng=numpy_generator(seed, "deal"))
+        sides = matched_split(images, who, **given, each=20, validation=10, rng=numpy_generator(seed, "deal"))
         share = [np.mean(np.unique(who[rows]) % 2) for rows in (sides.train, sides.heldout)]
         apart.append(abs(share[0] - share[1]))
         far.append(abs(has[sides.independent].mean() - has[sides.heldout].mean()))
@@ -97,8 +97,8 @@ def test_sides_and_strangers_are_matched_by_view_and_finding(trait):
     assert np.mean(far) < 0.08
 
 
-def test_dropping_surplus_images_of_strangers_leans_towards_no_view():
-    """Suspects with two images offer one, strangers with many offer two: half of those are left out."""
+def test_dropping_surplus_images_of_negative_control_leans_towards_no_view():
+    """Suspects with two images offer one, disjoint patients with many offer two: half of those are left out."""
     gap = []
     for seed in range(150):
         rng = numpy_generator(seed, "films")
@@ -107,7 +107,7 @@ def test_dropping_surplus_images_of_strangers_leans_towards_no_view():
         who = np.repeat(np.arange(40), count)
         view = np.repeat(np.arange(40) % 2, count)
         images = rng.normal(size=(len(who), 4, 4))
-        sides = deal(images, who, view=view, finding=view, each=8, validation=0, rng=rng)
+        sides = matched_split(images, who, view=view, finding=view, each=8, validation=0, rng=rng)
         gap.append(view[sides.independent].mean() - view[sides.heldout].mean())
     assert abs(np.mean(gap)) < 3.5 * np.std(gap, ddof=1) / len(gap) ** 0.5 + 1e-9
 
@@ -123,19 +123,21 @@ def test_input_that_does_not_fit_is_refused_in_a_sentence(changed, message):
     who = np.repeat(np.arange(30), [2] * 30)
     given = {"view": who % 2, "finding": who % 2, "each": 5, "validation": 5} | changed
     with pytest.raises(ValueError, match=message):
-        deal(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
+        matched_split(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
 
 
-def test_strangers_with_too_few_images_are_refused():
-    who = np.append(np.repeat(np.arange(58), 3), [58, 59])  # 29 patients a side, and two strangers of one image
+def test_negative_control_with_too_few_images_are_refused():
+    who = np.append(np.repeat(np.arange(58), 3), [58, 59])  # 29 patients a side, and two disjoint patients of one image
     given = {"view": who % 2, "finding": who % 2, "each": 29, "validation": 5}
-    with pytest.raises(ValueError, match="strangers have 2 images and the training side 58"):
-        deal(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
+    with pytest.raises(ValueError, match="disjoint patients have 2 images and the training side 58"):
+        matched_split(np.zeros((len(who), 4, 4)), who, **given, rng=numpy_generator(0, "deal"))
 
 
-def test_fewer_patients_than_asked_for_are_all_dealt_out():
-    images, who, view, finding = _people(0, films=1.5)
-    sides = deal(images, who, view=view, finding=finding, each=1000, validation=0, rng=numpy_generator(0, "deal"))
+def test_fewer_patients_than_asked_for_are_all_permuted_out():
+    images, who, view, finding = _people(0, radiographs=1.5)
+    sides = matched_split(
+        images, who, view=view, finding=finding, each=1000, validation=0, rng=numpy_generator(0, "deal")
+    )
     several = (np.unique(who, return_counts=True)[1] > 1).sum()
     assert len(set(who[sides.train])) == len(set(who[sides.heldout])) == several // 2
 
@@ -143,16 +145,18 @@ def test_fewer_patients_than_asked_for_are_all_dealt_out():
 @pytest.mark.parametrize("who", [[1, 2, 3, 4], [1, 1, 2, 3], [1, 1, 2, 2]])
 def test_too_few_patients_are_refused(who):
     with pytest.raises(ValueError, match="patients have two images"):
-        deal(np.zeros((4, 4, 4)), who, view=[0] * 4, finding=[0] * 4, each=1, validation=1, rng=numpy_generator(0, "x"))
+        matched_split(
+            np.zeros((4, 4, 4)), who, view=[0] * 4, finding=[0] * 4, each=1, validation=1, rng=numpy_generator(0, "x")
+        )
 
 
 def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
-    """Over many dealings of the same patients the mean AUROC of each attack on strangers is .5."""
+    """Over many splits of the same patients the mean AUROC of each attack on disjoint patients is .5."""
     rng, found = numpy_generator(0, "films"), []
-    drawn = chest.draw(patients=120, films=4.0, image_size=16, rng=rng)
+    drawn = chest.draw(patients=120, radiographs=4.0, image_size=16, rng=rng)
     for _ in range(60):
         given = {"view": drawn.view, "finding": drawn.dis[:, 0], "each": 20, "validation": 40}
-        sides = deal(drawn.images[:], drawn.id, **given, rng=rng)
+        sides = matched_split(drawn.images[:], drawn.id, **given, rng=rng)
         pixels = {name: drawn.images[:][of].reshape(len(of), -1) / 255 for name, of in sides._asdict().items()}
         suspects = np.concatenate([pixels["train"], pixels["heldout"]])
         who = drawn.id[np.concatenate(sides[:2])]

@@ -1,4 +1,4 @@
-"""Membership inference: planted leaks are found, their absence too, and small samples say nothing."""
+"""Membership inference: injected leaks are found, their absence too, and small samples say nothing."""
 
 import numpy as np
 import pytest

@@ -19,8 +19,8 @@ def test_it_is_the_share_of_all_dealings_that_separate_as_well():
     scores[:6] += 0.5
     member = groups < 3
     reached = [
-        roc.auroc(np.isin(groups, dealt), scores) >= roc.auroc(member, scores) - 1e-12
-        for dealt in itertools.combinations(range(7), 3)
+        roc.auroc(np.isin(groups, permuted), scores) >= roc.auroc(member, scores) - 1e-12
+        for permuted in itertools.combinations(range(7), 3)
     ]
     found = permutation_pvalue(
         member=scores[member], nonmember=scores[~member], member_groups=groups[member],
@@ -50,7 +50,7 @@ def test_a_leak_is_significant_and_its_opposite_is_not():
     options = {"member_groups": groups[:120], "nonmember_groups": groups[120:], "permutations": 999, "rng": rng}
     assert permutation_pvalue(member=scores[:120] + 2, nonmember=scores[120:], **options) == 1e-3
     assert permutation_pvalue(member=scores[:120] - 2, nonmember=scores[120:], **options) == 1
-    assert permutation_pvalue(member=np.ones(120), nonmember=np.ones(120), **options) == 1  # tied with every dealing
+    assert permutation_pvalue(member=np.ones(120), nonmember=np.ones(120), **options) == 1  # tied with every splitting
 
 
 def test_any_statistic_will_do_and_a_seed_repeats_it():

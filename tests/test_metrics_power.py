@@ -1,4 +1,4 @@
-"""Scores equal those of the attacks on images, tests keep their size, and planted copies are seen."""
+"""Scores equal those of the attacks on images, tests keep their size, and injected copies are seen."""
 
 from itertools import combinations
 
@@ -33,10 +33,10 @@ def test_area_pvalue_is_that_of_mann_and_whitney(values):
 
 
 def test_top_pvalue_is_the_share_of_all_deals():
-    """Every way to deal out six ranks as three suspects and three references."""
-    deals = [set(deal) for deal in combinations(range(6), 3)]
-    suspect = np.array([sorted(deal) for deal in deals], float)
-    reference = np.array([sorted(set(range(6)) - deal) for deal in deals], float)
+    """Every way to assign six ranks as three suspects and three references."""
+    deals = [set(matched_split) for matched_split in combinations(range(6), 3)]
+    suspect = np.array([sorted(matched_split) for matched_split in deals], float)
+    reference = np.array([sorted(set(range(6)) - matched_split) for matched_split in deals], float)
     found = (suspect > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
     literal = [(found >= t).mean() for t in found]
     assert np.allclose(power.top_pvalue(suspect, reference, fpr=0.34), literal)
@@ -59,16 +59,16 @@ def test_scores_are_those_of_the_attacks_on_the_images():
     assert np.allclose(found["pairwise"], pairwise_attack(real, synthetic).scores)
     assert np.array_equal(found["density"], density_attack(real, synthetic, quantile=0.02).scores)
     for similarity in ("distance", "correlation"):
-        options = {"similarity": similarity, "rng": np.random.default_rng(0), "suspicious": 5, "draws": 2}
+        options = {"similarity": similarity, "rng": np.random.default_rng(0), "highly ranked": 5, "draws": 2}
         test = memorisation_test(train=train, heldout=heldout, synthetic=synthetic, **options)
         assert np.allclose(found[f"nearest, {similarity}"], np.concatenate([test.member, test.nonmember]), atol=1e-7)
     among = cdist(train, train) + np.diag(np.full(30, np.inf))
     copying = power.copying_scores(cdist(train, synthetic), among.min(axis=1))
     assert np.array_equal(copying["authenticity"] == 0, authentic(train=train, synthetic=synthetic))
-    innocent = power.copying_scores(cdist(train, heldout), among.min(axis=1))
+    null = power.copying_scores(cdist(train, heldout), among.min(axis=1))
     others = synthetic[4:]  # without ties, for which C_T does not correct
     z = DataCopying(train=train, heldout=heldout, synthetic=others, cells=1, rng=np.random.default_rng(0)).value
-    assert power.area_pvalue(copying["C_T"][4:], innocent["C_T"]) == pytest.approx(ndtr(z), abs=1e-9)
+    assert power.area_pvalue(copying["C_T"][4:], null["C_T"]) == pytest.approx(ndtr(z), abs=1e-9)
     slow = np.sort(cdist(synthetic, train), axis=1)
     assert np.allclose(copying["neighbour ratio"], -slow[:, 0] / slow[:, 1])
 
@@ -86,7 +86,7 @@ def test_distances_and_correlations_are_exact():
         power.between(images, np.zeros((2, 5, 5), np.uint8))
 
 
-def planted(images, altered, **options):
+def inject_copies(images, altered, **options):
     between = [cdist(images, altered), 1 - cdist(images, altered, "correlation")]
     own = [cdist(images, images), 1 - cdist(images, images, "correlation")]
     options = {"side": 30, "repeats": 400, "copies": (0, 3, 15), "rng": np.random.default_rng(0)} | options
@@ -95,7 +95,7 @@ def planted(images, altered, **options):
 
 def test_size_is_kept_and_power_grows_with_the_copies():
     images = rows(100)
-    found = planted(images, images)
+    found = inject_copies(images, images)
     assert len(found) == 2 * len(power.MEASURES) - 1
     for (measure, test), rejected in found.items():
         assert rejected.shape == (3, 400)
@@ -107,16 +107,16 @@ def test_size_is_kept_and_power_grows_with_the_copies():
 
 def test_copies_that_resemble_nobody_are_not_seen():
     images = rows(100)
-    found = planted(images, rows(100, seed=9), copies=(15,))
+    found = inject_copies(images, rows(100, seed=9), copies=(15,))
     assert max(rejected.mean() for rejected in found.values()) <= 0.1
 
 
 def test_sides_and_shapes_that_do_not_fit_are_refused():
     images = rows(60)
     with pytest.raises(ValueError, match="do not fit"):
-        planted(images, images)
+        inject_copies(images, images)
     with pytest.raises(ValueError, match="one \\(P, P\\)"):
-        planted(images, images[:50], side=20)
+        inject_copies(images, images[:50], side=20)
 
 
 @pytest.mark.parametrize("test", [power.area_pvalue, power.top_pvalue])

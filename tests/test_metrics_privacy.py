@@ -3,7 +3,7 @@ import pytest
 
 from lib.metrics.privacy.attacks import nearest_neighbour
 from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
-from lib.metrics.privacy.controls.planted import controls, planted
+from lib.metrics.privacy.controls.contamination import controls, inject_copies
 from lib.metrics.privacy.membership import mean_auroc, membership_attack, precision_curve
 from lib.statistics import roc
 
@@ -39,8 +39,10 @@ def attacked(sets, synthetic, **options):
 
 
 @pytest.mark.parametrize("similarity", nearest_neighbour.SIMILARITIES)
-@pytest.mark.parametrize(("name", "copies"), [("leak_5", 10), ("leak_10", 20), ("leak_30", 60), ("memoriser", 160)])
-def test_planted_copies_are_found_exactly(sets, name, copies, similarity):
+@pytest.mark.parametrize(
+    ("name", "copies"), [("leak_5", 10), ("leak_10", 20), ("leak_30", 60), ("memorising generator", 160)]
+)
+def test_injected_copies_are_found_exactly(sets, name, copies, similarity):
     control = sets["controls"][name]
     result = attacked(sets, control.images, similarity=similarity)
     expected = np.unique(control.copied)
@@ -52,7 +54,7 @@ def test_planted_copies_are_found_exactly(sets, name, copies, similarity):
 
 
 def test_the_dose_response_rises_from_chance_to_certainty(sets):
-    names = ("independent", "leak_5", "leak_10", "leak_30", "memoriser")
+    names = ("independent", "leak_5", "leak_10", "leak_30", "memorising generator")
     attacks = [attacked(sets, sets["controls"][name].images).attack for name in names]
     auroc, tpr = [attack.auroc.value for attack in attacks], [attack.tpr.value for attack in attacks]
     assert auroc == sorted(auroc)
@@ -63,7 +65,7 @@ def test_the_dose_response_rises_from_chance_to_certainty(sets):
     for value, copies in zip(auroc[1:4], (10, 20, 60), strict=True):
         assert -0.04 < value - 0.5 - copies / 320 < copies / 320 + 0.04
     assert auroc[4] == tpr[4] == attacks[4].precision == 1
-    assert attacks[2].precision == 1  # 20 copies, the 20 most suspicious
+    assert attacks[2].precision == 1  # 20 copies, the 20 highest-ranked
     assert tpr[2] >= 20 / 160
 
 
@@ -120,7 +122,7 @@ def test_constant_synthetic_images_correlate_with_nothing(sets):
 def test_membership_attack_judges_any_score():
     rng = np.random.default_rng(3)
     member, nonmember = rng.normal(size=200) + 1, rng.normal(size=150)
-    result = membership_attack(member=member, nonmember=nonmember, rng=rng, suspicious=30, fpr=0.1, draws=200)
+    result = membership_attack(member=member, nonmember=nonmember, rng=rng, top=30, fpr=0.1, draws=200)
     labels, scores = np.repeat([1, 0], [200, 150]), np.concatenate([member, nonmember])
     assert result.auroc.value == pytest.approx(roc.auroc(labels, scores), abs=1e-12)
     assert result.tpr.value == pytest.approx(roc.tpr_at_fpr(labels, scores, fpr=0.1), abs=1e-12)
@@ -133,7 +135,7 @@ def test_membership_attack_judges_any_score():
 def test_patients_of_both_sides_share_one_numbering():
     rng = np.random.default_rng(4)
     groups = {"member_groups": ["a", "a", "b"] * 10, "nonmember_groups": ["b", "c"] * 9}
-    options = {"rng": rng, "suspicious": 5, "draws": 50}
+    options = {"rng": rng, "highly ranked": 5, "draws": 50}
     result = membership_attack(member=rng.normal(size=30), nonmember=rng.normal(size=18), **groups, **options)
     assert result.auroc.units == 3
     groups["nonmember_groups"] = None
@@ -142,15 +144,15 @@ def test_patients_of_both_sides_share_one_numbering():
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.1, 20), (1, 200)])
-def test_planting_is_what_it_says(sets, share, expected):
-    result = planted(sets["synthetic"], source=sets["train"], share=share, rng=np.random.default_rng(5))
+def test_injection_is_what_it_says(sets, share, expected):
+    result = inject_copies(sets["synthetic"], source=sets["train"], share=share, rng=np.random.default_rng(5))
     np.testing.assert_array_equal(result.images[result.at], sets["train"][result.copied])
     rest = np.setdiff1d(np.arange(200), result.at)
     np.testing.assert_array_equal(result.images[rest], sets["synthetic"][rest])
     assert len(result.at) == expected
     counts = np.bincount(result.copied, minlength=160)
     assert counts.max() - counts.min() <= 1
-    again = planted(sets["synthetic"], source=sets["train"], share=share, rng=np.random.default_rng(5))
+    again = inject_copies(sets["synthetic"], source=sets["train"], share=share, rng=np.random.default_rng(5))
     np.testing.assert_array_equal(again.images, result.images)
 
 
@@ -160,13 +162,13 @@ def test_bad_input_is_named(sets):
     for call, message in (
         (lambda: attacked(sets, images, similarity="ssim"), "choose one of distance, correlation"),
         (lambda: attacked(sets, images[:, :5]), "train has 144 values a row and synthetic has 60"),
-        (lambda: attacked(sets, images, suspicious=999), "suspicious is 999"),
+        (lambda: attacked(sets, images, top=999), "highly ranked is 999"),
         (lambda: attacked(sets, images.reshape(200, -1), flips=True), "flips need images"),
         (lambda: attacked(sets, np.zeros_like(images), similarity="correlation"), "every synthetic image is constant"),
         (lambda: attacked(sets | {"train": 0 * images}, images, similarity="correlation"), "train holds a constant"),
-        (lambda: planted(images, share=0.001, **options), "plants nothing"),
-        (lambda: planted(images, share=1.5, **options), "plants nothing"),
-        (lambda: planted(images / 255, share=0.5, **options), "one size, dtype and value range"),
+        (lambda: inject_copies(images, share=0.001, **options), "injects nothing"),
+        (lambda: inject_copies(images, share=1.5, **options), "injects nothing"),
+        (lambda: inject_copies(images / 255, share=0.5, **options), "one size, dtype and value range"),
         (lambda: membership_attack(member=[[1.0]], nonmember=[1.0], rng=rng), "one score per image"),
         (lambda: membership_attack(member=[], nonmember=[1.0], rng=rng), "not empty"),
     ):
@@ -177,13 +179,13 @@ def test_bad_input_is_named(sets):
 def test_an_attack_has_a_pvalue_where_it_is_asked_for(sets):
     options = {"rng": np.random.default_rng(6), "draws": 50}
     found = {}
-    for name in ("independent", "memoriser"):
+    for name in ("independent", "memorising generator"):
         result = attacked(sets, sets["controls"][name].images)
         assert result.attack.pvalue is None
         groups = {"member_groups": sets["groups"]["train_groups"], "nonmember_groups": sets["groups"]["heldout_groups"]}
         sides = {"member": result.member, "nonmember": result.nonmember}
         found[name] = membership_attack(**sides, **groups, **options, permutations=499).pvalue
-    assert found["memoriser"] == 1 / 500
+    assert found["memorising generator"] == 1 / 500
     assert found["independent"] > 0.01
 
 
@@ -258,5 +260,5 @@ def test_the_mean_area_over_sets_resamples_patients():
 
 
 def test_more_suspicious_than_images_is_refused_by_its_own_name():
-    with pytest.raises(ValueError, match="suspicious is 20 of 4 images"):
+    with pytest.raises(ValueError, match="highly ranked is 20 of 4 images"):
         membership_attack(member=[1.0, 2.0], nonmember=[0.0, 1.0], rng=np.random.default_rng(0))

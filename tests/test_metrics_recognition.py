@@ -15,7 +15,7 @@ def test_entropy_is_one_for_the_ignorant_and_zero_for_the_certain():
     assert entropy_share(half) == pytest.approx([0.5])  # log 4 / log 16
 
 
-def test_an_ignorant_recogniser_seldom_exceeds_the_chance_bar():
+def test_an_ignorant_classifier_seldom_exceeds_the_chance_bar():
     identity = np.repeat(np.arange(12), 4)
     bar = chance_bar(identity, classes=12)
     assert bar == pytest.approx(1 / 12 + 3 * np.sqrt(11 / 144 / 48))
@@ -41,8 +41,8 @@ def test_a_person_counts_once():
 def test_the_error_is_that_inside_the_mask():
     original, mask = RNG.random((3, 8, 8)), np.zeros((3, 8, 8), np.uint8)
     mask[:2, 2:5, 2:5] = 1
-    redrawn = original + np.where(mask == 1, 0.5, 100.0)
-    found = masked_rmse(original=original, redrawn=redrawn, mask=mask)
+    anonymised = original + np.where(mask == 1, 0.5, 100.0)
+    found = masked_rmse(original=original, anonymised=anonymised, mask=mask)
     assert found[:2] == pytest.approx([0.5, 0.5])
     assert np.isnan(found[2])  # no disc was found there
 
@@ -54,7 +54,7 @@ def test_the_error_is_that_inside_the_mask():
         (lambda: entropy_share(np.ones((2, 1))), "add up to 1"),
         (lambda: verification(genuine=[], impostor=[1.0]), "not empty"),
         (lambda: identities_within(np.ones((2, 3)), [0, 1], threshold=1), "one per column"),
-        (lambda: masked_rmse(original=np.ones((1, 2, 2)), redrawn=np.ones((1, 2, 2)), mask=np.full((1, 2, 2), 255)),
+        (lambda: masked_rmse(original=np.ones((1, 2, 2)), anonymised=np.ones((1, 2, 2)), mask=np.full((1, 2, 2), 255)),
          "divide 0..255 by 255"),
     ],
 )  # fmt: skip

@@ -46,14 +46,14 @@ def test_closed_forms_of_a_shift_and_of_a_gain():
     assert sliced_distance(points, points.flip(0), ways) == 0
 
 
-def films(rng, n, blur):
+def radiographs(rng, n, blur):
     noise = rng.normal(size=(n, 64, 48))
     return scipy.ndimage.gaussian_filter(noise, (0, blur, blur)) * 300 + 128
 
 
 def test_it_sees_texture_at_its_scale_but_no_gain():
     rng = np.random.default_rng(3)
-    real, other, blurred = films(rng, 60, 1), films(rng, 60, 1), films(rng, 60, 3)
+    real, other, blurred = radiographs(rng, 60, 1), radiographs(rng, 60, 1), radiographs(rng, 60, 3)
     floor = sliced_wasserstein(real=real, synthetic=other, rng=rng, directions=64)
     assert floor.shape == (2,)  # 64 × 48 and 32 × 24: the next would be below 16
     gain = sliced_wasserstein(real=real, synthetic=(3 * other + 7).astype(np.float32), rng=rng, directions=64)

@@ -1,4 +1,4 @@
-"""DenseNet-121: published size and names, old and new weight files, preparation of films, a literal forward pass."""
+"""DenseNet-121: published size and names, old and new weight files, preparation of radiographs, a literal forward pass."""
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_forward_equals_a_literal_one():
     torch.testing.assert_close(model(images), expected, rtol=1e-10, atol=1e-12)
 
 
-def test_films_are_resized_by_the_shorter_side_cropped_in_the_middle_and_normalised():
+def test_radiographs_are_resized_by_the_shorter_side_cropped_in_the_middle_and_normalised():
     grey = np.tile(np.arange(96, dtype=np.uint8), (64, 1))  # brightness is the column
     out = prepared(torch.from_numpy(grey)[None, None], 32)
     assert out.shape == (1, 3, 32, 32)
@@ -149,11 +149,11 @@ def test_films_are_resized_by_the_shorter_side_cropped_in_the_middle_and_normali
     as_input = torch.from_numpy(grey)[None, None] / 127.5 - 1
     torch.testing.assert_close(prepared(as_input, 32), out, rtol=0, atol=1e-5)
     assert prepared(torch.zeros(1, 1, 48, 32), 32).shape == prepared(torch.zeros(1, 3, 31, 20), 32).shape
-    with pytest.raises(ValueError, match=r"takes \(n, 1 or 3, h, w\) films, not \(2, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"takes \(n, 1 or 3, h, w\) radiographs, not \(2, 32, 32\)"):
         prepared(torch.zeros(2, 32, 32), 32)
 
 
-def test_it_trains_on_grey_films():
+def test_it_trains_on_grey_radiographs():
     model = _tiny()
     loss = F.binary_cross_entropy_with_logits(model(torch.randn(4, 1, 20, 20).clamp(-1, 1)), torch.ones(4, 3))
     loss.backward()

@@ -183,7 +183,7 @@ def test_a_level_is_faded_in():
     torch.testing.assert_close(discriminator(above, alpha=0.999999)[0], score, rtol=1e-4, atol=1e-4)
 
 
-def test_groups_are_judged_alone():
+def test_groups_are_evaluated_alone():
     _, discriminator = _small()
     a, b = torch.randn(4, 1, 16, 16), torch.randn(4, 1, 16, 16)
     joined = discriminator(torch.cat([a, b]))

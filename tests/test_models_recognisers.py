@@ -1,9 +1,9 @@
-"""Recognisers: published sizes, the shapes of small ones, distances by hand."""
+"""Classifiers: published sizes, the shapes of small ones, distances by hand."""
 
 import pytest
 import torch
 
-from lib.models.classifiers.identity import Embedding, Recogniser, distances, paired_distances
+from lib.models.classifiers.identity import ConvClassifier, Embedding, distances, paired_distances
 
 
 def count(module) -> int:
@@ -13,7 +13,7 @@ def count(module) -> int:
 
 @pytest.mark.parametrize(
     ("network", "expected"),
-    [(Recogniser(64, 2), 61_954), (Recogniser(64, 115), 65_683), (Embedding(), 488_832)],
+    [(ConvClassifier(64, 2), 61_954), (ConvClassifier(64, 115), 65_683), (Embedding(), 488_832)],
     ids=["finding", "identity", "embedding"],
 )
 def test_published_sizes(network, expected):
@@ -23,18 +23,18 @@ def test_published_sizes(network, expected):
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_outputs_have_the_shapes_asked_for(size):
     images = torch.zeros(3, 1, size, size)
-    assert Recogniser(size, 7, width=8).eval()(images).shape == (3, 7)
+    assert ConvClassifier(size, 7, width=8).eval()(images).shape == (3, 7)
     assert Embedding(width=4, dimensions=5).eval()(images).shape == (3, 5)
 
 
 def test_a_size_without_four_halvings_is_refused():
     with pytest.raises(ValueError, match="20 is not a multiple of 16"):
-        Recogniser(20, 2)
+        ConvClassifier(20, 2)
 
 
 def test_maps_halve_as_keras_pads_them():
     """'Same' pooling with stride 2 takes pixels 0-2, 2-4, ..., and at the end what is left."""
-    pool = [layer for layer in Recogniser(16, 2).layers if isinstance(layer, torch.nn.MaxPool2d)][0]
+    pool = [layer for layer in ConvClassifier(16, 2).layers if isinstance(layer, torch.nn.MaxPool2d)][0]
     rising = torch.arange(16.0).view(1, 1, 1, 16).expand(1, 1, 16, 16)
     assert pool(rising)[0, 0, 0].tolist() == [2, 4, 6, 8, 10, 12, 14, 15]
 

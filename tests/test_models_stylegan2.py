@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from lib.core import seeding
 from lib.models.gan.stylegan2 import Discriminator, Generator, _Block, _deviation, _Styled
-from lib.models.layers.convolution import Doubling, Filter, convolve, spread
+from lib.models.layers.convolution import Doubling, Filter, conv2d, conv_transpose2d
 
 TAPS = np.array([1.0, 3.0, 3.0, 1.0]) / 8
 
@@ -94,8 +94,8 @@ def test_block_of_the_discriminator_is_the_literal_one():
 
 
 @pytest.mark.parametrize(("operation", "shape", "stride", "padding"), [
-    (convolve, (2, 3, 5, 5), 1, 1), (convolve, (2, 3, 5, 5), 2, 0), (spread, (2, 4, 3, 3), 2, 0),
-    (spread, (2, 4, 3, 3), 1, 1),
+    (conv2d, (2, 3, 5, 5), 1, 1), (conv2d, (2, 3, 5, 5), 2, 0), (conv_transpose2d, (2, 4, 3, 3), 2, 0),
+    (conv_transpose2d, (2, 4, 3, 3), 1, 1),
 ])  # fmt: skip
 def test_derivatives_of_both_orders(operation, shape, stride, padding):
     """First order in everything; second order through the derivative with respect to x, as penalties take it."""
@@ -106,7 +106,7 @@ def test_derivatives_of_both_orders(operation, shape, stride, padding):
         return operation(x, weight, stride=stride, padding=padding)
 
     assert torch.autograd.gradcheck(apply, (x, weight))
-    plain = {convolve: F.conv2d, spread: F.conv_transpose2d}[operation]
+    plain = {conv2d: F.conv2d, conv_transpose2d: F.conv_transpose2d}[operation]
     seconds = []
     for f in (apply, lambda x, weight: plain(x, weight, stride=stride, padding=padding)):
         (first,) = torch.autograd.grad(f(x, weight).pow(3).sum(), x, create_graph=True)

@@ -156,17 +156,17 @@ def test_sizes_depths_and_mixed_files(tmp_path):
 
 
 def test_patients_of_a_table(tmp_path):
-    path = folder(tmp_path / "films", noise(4))
+    path = folder(tmp_path / "radiographs", noise(4))
     table = tmp_path / "who.csv"
-    rows = ["films/00000.png,a", "00001.png,a", "00002.png,b", "00003.png,b"]
+    rows = ["radiographs/00000.png,a", "00001.png,a", "00002.png,b", "00003.png,b"]
     table.write_text("file,patient\n" + "\n".join(rows))
     assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]
     table.write_text("file,patient\n" + "\n".join(rows[:3]))
-    with pytest.raises(ValueError, match=r"who\.csv: no patient for films/00003\.png; add its row"):
+    with pytest.raises(ValueError, match=r"who\.csv: no patient for radiographs/00003\.png; add its row"):
         opened(path, patients=table)
-    for line in ("00003.png,c", "films/00003.png,c", "00003.png,"):
+    for line in ("00003.png,c", "radiographs/00003.png,c", "00003.png,"):
         table.write_text("file,patient\n" + "\n".join([*rows, line]))
-        with pytest.raises(ValueError, match=r"who\.csv: films/00003\.png has patients .*'b'.*; leave one"):
+        with pytest.raises(ValueError, match=r"who\.csv: radiographs/00003\.png has patients .*'b'.*; leave one"):
             opened(path, patients=table)
     table.write_text("file,patient\n" + "\n".join([*rows, rows[3]]))
     assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]

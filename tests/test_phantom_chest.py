@@ -18,17 +18,17 @@ def draw(seed=0, **arguments):
     return chest.draw(**({"patients": 40, "image_size": 32} | arguments), rng=np.random.default_rng(seed))
 
 
-def anatomy(seed=0, films=8, site="hospital_a", **severity):
-    """What is known of one film each of `films` patients, all with the same severities."""
-    table = np.zeros((films, 14))
+def anatomy(seed=0, radiographs=8, site="hospital_a", **severity):
+    """What is known of one radiograph each of `radiographs` patients, all with the same severities."""
+    table = np.zeros((radiographs, 14))
     for name, value in severity.items():
         table[:, chest.FINDINGS.index(name)] = value
     style = dict(zip(chest._STYLES, chest._STYLE[site], strict=True))
-    return chest._anatomy(np.arange(films), table, style, np.random.default_rng(seed))
+    return chest._anatomy(np.arange(radiographs), table, style, np.random.default_rng(seed))
 
 
-def labels(patients, prevalence, *, films=1, correlation=None, names=chest.FINDINGS, seed=0):
-    owner = np.repeat(np.arange(patients), films)
+def labels(patients, prevalence, *, radiographs=1, correlation=None, names=chest.FINDINGS, seed=0):
+    owner = np.repeat(np.arange(patients), radiographs)
     mix, columns = chest._correlation(names, correlation), [chest.FINDINGS.index(name) for name in names]
     drawn = chest._severity(owner, np.asarray(prevalence), mix, columns, np.random.default_rng(seed))
     return drawn[:, columns] > 0
@@ -44,7 +44,7 @@ def many():
     return draw(patients=260, prevalence=dict.fromkeys(FIVE, 0.25), findings=FIVE)
 
 
-def test_what_is_known_of_each_film(many):
+def test_what_is_known_of_each_radiograph(many):
     assert many.images.shape == (len(many), 32, 32)
     assert many.images.dtype == np.uint8
     assert many.dis.shape == (len(many), 5)
@@ -52,7 +52,7 @@ def test_what_is_known_of_each_film(many):
     assert set(np.unique(many.dis)) == set(np.unique(many.view)) == {0, 1}
     assert (many.site == 0).all()
     assert len(set(many.key)) == len(many)
-    assert many.key[0] == "hospital_a_patient0_film0"
+    assert many.key[0] == "hospital_a_patient0_radiograph0"
     assert 1.8 < np.bincount(many.id).mean() < 2.2
     assert np.bincount(many.id).min() == 1
     assert "no patient" in many.licence
@@ -63,7 +63,7 @@ def test_what_is_known_of_each_film(many):
 
 def test_the_same_seed_draws_the_same_bytes_and_another_does_not():
     assert draw().digest == draw().digest
-    assert not np.array_equal(draw(films=1).images, draw(seed=1, films=1).images)
+    assert not np.array_equal(draw(radiographs=1).images, draw(seed=1, radiographs=1).images)
 
 
 @pytest.mark.parametrize("size", [16, 33])
@@ -75,8 +75,8 @@ def test_chunks_change_no_byte(size):
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
-def test_a_small_film_shows_the_patient_of_the_large_one(size):
-    truth = anatomy(films=4)
+def test_a_small_radiograph_shows_the_patient_of_the_large_one(size):
+    truth = anatomy(radiographs=4)
     large = thorax.render(truth, 256).reshape(4, size, 256 // size, size, -1).mean((2, 4))
     small = thorax.render(truth, size)
     assert abs(small - large).mean() < 4
@@ -105,7 +105,7 @@ def test_prevalence_is_that_of_the_hospital(site):
 
 def test_findings_occur_together_as_in_the_nih_labels():
     phi = np.corrcoef(labels(150_000, chest.prevalences("hospital_a")).T)
-    # Of 112,120 films, labels of 2020.
+    # Of 112,120 radiographs, labels of 2020.
     published = {
         ("Emphysema", "Pneumothorax"): 0.1782, ("Pneumonia", "Edema"): 0.1740, ("Atelectasis", "Effusion"): 0.1724,
         ("Cardiomegaly", "Effusion"): 0.1301, ("Effusion", "Infiltration"): 0.1181, ("Mass", "Nodule"): 0.1013,
@@ -122,32 +122,32 @@ def test_the_copula_has_the_correlation_asked_for():
     np.testing.assert_allclose(seen.T @ seen / len(seen), both(np.clip(mix, -1, 1)), atol=0.01)
 
 
-def test_findings_last_from_film_to_film_of_a_patient():
-    seen = labels(40_000, [0.5] * 14, films=2).reshape(-1, 2, 14)
+def test_findings_last_from_radiograph_to_radiograph_of_a_patient():
+    seen = labels(40_000, [0.5] * 14, radiographs=2).reshape(-1, 2, 14)
     np.testing.assert_allclose((seen[:, 0] & seen[:, 1]).mean(0), both(chest.PERSISTENCE), atol=0.012)
 
 
 def test_the_anatomy_is_where_it_should_be():
-    truth = anatomy(films=60)
-    films = thorax.render(truth, 64).astype(float)
+    truth = anatomy(radiographs=60)
+    radiographs = thorax.render(truth, 64).astype(float)
 
     def grey(u, v):
         column = (truth["centre"] + u * truth["wide"]) * 64
         row = (truth["top"] + v * truth["high"]) * 64
-        return films[np.arange(60), row.astype(int), column.astype(int)].mean()
+        return radiographs[np.arange(60), row.astype(int), column.astype(int)].mean()
 
     lungs = [grey(u, v) for u in (-0.55, 0.62) for v in (0.3, 0.55)]
     assert max(lungs) + 50 < min(grey(0, 0.6), grey(0.3, 0.8), grey(-0.4, 1.2), grey(0.4, 1.25))
     assert grey(0.38, 0.82) > grey(-0.38, 0.82) + 40  # the heart lies to the patient's left
     assert grey(0.5, 1.03) + 15 < grey(-0.5, 1.03)  # the right dome stands higher
     assert grey(0, 0.1) < grey(0.13, 0.1)  # the windpipe is dark
-    assert films[:, 0, 0].mean() < 30  # air above the shoulders
-    assert 125 < films.mean() < 165
-    assert 10 < films.mean((1, 2)).std() < 35
+    assert radiographs[:, 0, 0].mean() < 30  # air above the shoulders
+    assert 125 < radiographs.mean() < 165
+    assert 10 < radiographs.mean((1, 2)).std() < 35
 
 
-def test_a_film_of_one_patient_is_nearer_to_another_of_the_same():
-    cohort = draw(patients=60, films=3.0)
+def test_a_radiograph_of_one_patient_is_nearer_to_another_of_the_same():
+    cohort = draw(patients=60, radiographs=3.0)
     x = cohort.images.reshape(len(cohort), -1).astype(float)
     distance = np.linalg.norm(x[:, None] - x, axis=-1)
     same, self = cohort.id[:, None] == cohort.id, np.eye(len(cohort), dtype=bool)
@@ -165,10 +165,10 @@ WHERE = {
 }  # fmt: skip
 
 
-def with_and_without(name, severity=0.8, films=12, size=64):
+def with_and_without(name, severity=0.8, radiographs=12, size=64):
     """Change of grey (n, size, size) that a finding makes, all else equal, and |u|, v and the side of each pixel."""
-    truth = anatomy(films=films, **{name: severity})
-    change = thorax.render(truth, size).astype(float) - thorax.render(anatomy(films=films), size)
+    truth = anatomy(radiographs=radiographs, **{name: severity})
+    change = thorax.render(truth, size).astype(float) - thorax.render(anatomy(radiographs=radiographs), size)
     at = (np.arange(size) + 0.5) / size
     u = np.broadcast_to(((at - truth["centre"][:, None]) / truth["wide"][:, None])[:, None], change.shape)
     v = np.broadcast_to(((at - truth["top"][:, None]) / truth["high"][:, None])[..., None], change.shape)
@@ -176,7 +176,7 @@ def with_and_without(name, severity=0.8, films=12, size=64):
 
 
 @pytest.mark.parametrize("name", chest.FINDINGS)
-def test_a_finding_changes_the_film_where_it_should(name):
+def test_a_finding_changes_the_radiograph_where_it_should(name):
     _, change, u, v = with_and_without(name)
     nearest, farthest, top, bottom, least = WHERE[name]
     inside = (abs(u) >= nearest) & (abs(u) <= farthest) & (v >= top) & (v <= bottom)
@@ -192,7 +192,7 @@ def test_a_finding_changes_the_film_where_it_should(name):
 
 def test_a_graver_case_changes_more():
     for name in chest.FINDINGS:
-        mild, grave = (abs(with_and_without(name, s, films=8, size=32)[1]).sum((1, 2)) for s in (0.35, 1.0))
+        mild, grave = (abs(with_and_without(name, s, radiographs=8, size=32)[1]).sum((1, 2)) for s in (0.35, 1.0))
         assert (grave > mild).all(), name
 
 
@@ -216,7 +216,7 @@ def test_edema_takes_both_sides_and_most_other_findings_one():
     _, change, u, _ = with_and_without("Edema")
     right, left = (np.where(np.sign(u) == side, change, 0).sum((1, 2)) for side in (-1, 1))
     assert (np.minimum(right, left) > 0.5 * np.maximum(right, left)).all()
-    pair = anatomy(films=400, Mass=0.5, Effusion=0.5)
+    pair = anatomy(radiographs=400, Mass=0.5, Effusion=0.5)
     assert (pair["Mass"].min(1) == 0).all()
     assert 0.5 < (pair["Effusion"].min(1) == 0).mean() < 0.7
 
@@ -245,15 +245,15 @@ def test_hospitals_share_patients_but_not_their_style():
 
 
 def test_lines_leads_and_a_marker_are_seen_at_hospital_b():
-    truth = anatomy(site="hospital_b", films=40)
+    truth = anatomy(site="hospital_b", radiographs=40)
     bare = truth | {"line_shine": np.zeros_like(truth["line_shine"])}
     added = thorax.render(truth, 64).astype(int) - thorax.render(bare, 64)
     seen = (added > 12).sum((1, 2))
     assert 0.3 < (seen > 25).mean() < 0.9
-    assert (anatomy(films=200)["line_shine"][:, :9] > 0).any(1).mean() < 0.2
+    assert (anatomy(radiographs=200)["line_shine"][:, :9] > 0).any(1).mean() < 0.2
 
 
-def test_five_findings_can_be_learnt_from_400_small_films(many):
+def test_five_findings_can_be_learnt_from_400_small_radiographs(many):
     x = many.images.reshape(len(many), -1) / 255.0
     learn = np.arange(len(many)) < 400
     auc = []
@@ -283,8 +283,8 @@ def test_five_findings_can_be_learnt_from_400_small_films(many):
         ({"prevalence": {"Fracture": 0.1}}, "unknown finding 'Fracture'"),
         ({"correlation": np.eye(3)}, "no positive-definite correlation matrix of 14 findings"),
         ({"findings": ("Mass", "Edema"), "correlation": np.array([[1, 2], [2, 1]])}, "positive-definite"),
-        ({"films": 0.5}, "films is 0.5; give the mean number a patient, at least 1"),
-        ({"films": float("nan")}, "films is nan"),
+        ({"radiographs": 0.5}, "radiographs is 0.5; give the mean number a patient, at least 1"),
+        ({"radiographs": float("nan")}, "radiographs is nan"),
         ({"splits": (1, 1)}, "give three proportions"),
         ({"splits": (0, 0, 0)}, "not all 0"),
     ],

@@ -1,4 +1,4 @@
-"""The iris phantom: identity lies in the disc exactly as far as it was planted, disease there only."""
+"""The iris phantom: identity lies in the disc exactly as far as it was injected, disease there only."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def draw(seed=0, **arguments):
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.12])
-def planted(request):
+def inject_copies(request):
     return request.param, draw(patients=8, images=30, leak=request.param)
 
 
@@ -82,8 +82,8 @@ def test_without_leak_the_disc_is_the_same_whoever_the_patient_is(size):
     assert np.abs(one - two)[masks == 0].mean() > 0.05
 
 
-def test_identity_in_the_disc_is_what_was_planted(planted):
-    leak, cohort = planted
+def test_identity_in_the_disc_is_what_was_injected(injected):
+    leak, cohort = injected
     for disease in (0, 1):
         share, n = nearest_mean(discs(cohort), cohort, cohort.dis == disease)
         chance = 1 / 8 + 3 * np.sqrt(1 / 8 * 7 / 8 / n)
@@ -91,14 +91,14 @@ def test_identity_in_the_disc_is_what_was_planted(planted):
         assert share < chance if leak == 0 else share > (0.9, 0.35)[disease]
 
 
-def test_identity_outside_the_disc_is_there_at_any_leak(planted):
-    _, cohort = planted
+def test_identity_outside_the_disc_is_there_at_any_leak(injected):
+    _, cohort = injected
     outside = np.where(cohort.masks, 128, cohort.images)[:, ::2, ::2].reshape(len(cohort), -1).astype(float)
     assert nearest_mean(outside, cohort, np.ones(len(cohort), bool))[0] > 0.8
 
 
-def test_disease_is_seen_in_the_disc_of_unseen_patients_and_not_outside(planted):
-    _, cohort = planted
+def test_disease_is_seen_in_the_disc_of_unseen_patients_and_not_outside(injected):
+    _, cohort = injected
     learn = cohort.id < 5
 
     def score(x):

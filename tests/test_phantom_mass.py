@@ -153,7 +153,7 @@ def test_a_small_image_is_the_large_one_box_averaged(size):
         assert (getattr(large, column) == getattr(small, column)).all()
 
 
-def test_film_has_the_brightness_and_the_spectrum_of_real_crops():
+def test_radiograph_has_the_brightness_and_the_spectrum_of_real_crops():
     """CBIS-DDSM train: mean 132, SD within a crop 19, power above .25 cycles/px .0124, slope -2.9 below .1."""
     images = mass.draw(patients=100, rng=seeded()).images.astype(float)
     assert 122 < images.mean() < 142
@@ -168,13 +168,13 @@ def test_film_has_the_brightness_and_the_spectrum_of_real_crops():
 
 
 def test_the_other_scanner_shows_other_pictures_of_the_same_patients(cohort):
-    film = cohort[: 2 * 60]
+    radiograph = cohort[: 2 * 60]
     digital = mass.draw(patients=300, image_size=64, rng=seeded(), scanner="digital")[: 2 * 60]
     assert (digital.site == 1).all()
-    assert (film.key == digital.key).all()
-    assert (film.dis == digital.dis).all()
-    assert digital.images.mean() < film.images.mean() - 20  # real: 97 against 132
-    assert np.median(digital.images.std((1, 2))) > 1.4 * np.median(film.images.std((1, 2)))
+    assert (radiograph.key == digital.key).all()
+    assert (radiograph.dis == digital.dis).all()
+    assert digital.images.mean() < radiograph.images.mean() - 20  # real: 97 against 132
+    assert np.median(digital.images.std((1, 2))) > 1.4 * np.median(radiograph.images.std((1, 2)))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_the_pairwise_toy_separates_as_published(seed):
         assert 0.96 < area(-ratios["train"], -ratios[name]) < 0.995
     scores, origin = -np.concatenate(list(ratios.values())), np.repeat(ORIGINS, 500)
     curve = precision_curve(scores, origin, as_published=True)
-    printed = np.flatnonzero(curve.k == 333)[0]  # the 338 most suspicious
+    printed = np.flatnonzero(curve.k == 333)[0]  # the 338 highest-ranked
     assert curve.precision["validation"][printed] == pytest.approx(1, abs=5e-3)
     assert curve.precision["test"][printed] == pytest.approx(1, abs=5e-3)
 

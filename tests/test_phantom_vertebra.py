@@ -119,7 +119,7 @@ def test_the_second_scanner_is_brighter_offset_and_noisier(many):
     assert lung[1][empty].std((1, 2)).mean() > 1.5 * lung[0][empty].std((1, 2)).mean()
 
 
-def test_the_test_arm_alone_may_come_from_the_second_scanner():
+def test_the_test_condition_alone_may_come_from_the_second_scanner():
     mixed = draw(test_scanner="trial_b")
     np.testing.assert_array_equal(mixed.site, mixed.set == 2)
     for scanner, rows in (("trial_a", mixed.site == 0), ("trial_b", mixed.site == 1)):

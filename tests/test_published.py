@@ -23,7 +23,7 @@ REFERENCE = pd.read_csv(published("han2019/public_bootstrap.csv"), index_col="fi
 
 
 def cells(finding):
-    """Label, score and number of the films of one finding, films of equal score and label together."""
+    """Label, score and number of the radiographs of one finding, radiographs of equal score and label together."""
     of = SCORES[SCORES["finding"] == finding]
     return np.repeat([0, 1], len(of)), np.tile(of["score"], 2), np.concatenate([of["without"], of["with"]])
 
@@ -53,8 +53,8 @@ def test_the_matrix_has_the_stated_moments():
 def test_e2_the_counts_give_the_released_aucs():
     released = pd.read_csv(published("han2019/reproduce_chexnet_aucs.csv"), index_col="label")["auc"]
     for finding in chexnet_predictions.FINDINGS:
-        truth, scores, films = cells(finding)
-        assert WeightedAuroc(truth, scores)(films[None])[0] == pytest.approx(released[finding], abs=0.0005)
+        truth, scores, radiographs = cells(finding)
+        assert WeightedAuroc(truth, scores)(radiographs[None])[0] == pytest.approx(released[finding], abs=0.0005)
     assert released[REFERENCE.index].mean() == pytest.approx(0.849, abs=0.0005)
 
 
@@ -94,12 +94,14 @@ def test_the_pooled_generators_have_the_stated_means():
     assert (auc["pooled_mean"] > auc["nih_gan_mean"]).all()
 
 
-def test_e4_drawing_10000_films_widens_the_sd():
+def test_e4_drawing_10000_radiographs_widens_the_sd():
     rng, ratios = np.random.default_rng(5), []
     for finding in REFERENCE.index:
-        truth, scores, films = cells(finding)
+        truth, scores, radiographs = cells(finding)
         area = WeightedAuroc(truth, scores)
-        sd, sized = (area(rng.multinomial(n, films / films.sum(), 200)).std() for n in (10_000, films.sum()))
+        sd, sized = (
+            area(rng.multinomial(n, radiographs / radiographs.sum(), 200)).std() for n in (10_000, radiographs.sum())
+        )
         np.testing.assert_allclose([sd, sized], REFERENCE.loc[finding, ["AUC_sd", "AUC_sd_n"]].tolist(), rtol=0.25)
         ratios.append(sd / sized)
     assert 1.35 <= np.mean(ratios) <= 1.65
@@ -107,10 +109,12 @@ def test_e4_drawing_10000_films_widens_the_sd():
 
 @pytest.mark.parametrize("finding", REFERENCE.index)
 def test_r5_the_threshold_and_its_rates(finding):
-    truth, scores, films = cells(finding)
+    truth, scores, radiographs = cells(finding)
     grid = np.linspace(0, 1, 10_000)[:3000]  # slow and literal, where all cuts lie
-    found = np.array([films[(truth == 1) & (scores >= cut)].sum() for cut in grid]) / films[truth == 1].sum()
-    right = np.array([films[(truth == 0) & (scores < cut)].sum() for cut in grid]) / films[truth == 0].sum()
+    found = (
+        np.array([radiographs[(truth == 1) & (scores >= cut)].sum() for cut in grid]) / radiographs[truth == 1].sum()
+    )
+    right = np.array([radiographs[(truth == 0) & (scores < cut)].sum() for cut in grid]) / radiographs[truth == 0].sum()
     best = np.argmin((1 - found) ** 2 + (1 - right) ** 2)
     assert grid[best] == pytest.approx(REFERENCE.loc[finding, "cut"], abs=5e-5)
     expected = REFERENCE.loc[finding, ["sensitivity", "specificity"]].tolist()
@@ -122,16 +126,16 @@ def test_r6_counts_are_the_specified_ones():
     assert counts.loc["Hernia"].tolist() == [227, 42]
     assert counts.loc["Pneumonia"].tolist() == [1431, 260]
     assert counts.loc["Infiltration"].tolist() == [19_894, 3_944]
-    films = SCORES.groupby("finding")[["without", "with"]].sum()
-    assert (films.sum(axis=1) == 22_433).all()
-    np.testing.assert_array_equal(films["with"][counts.index], counts["test"])
+    radiographs = SCORES.groupby("finding")[["without", "with"]].sum()
+    assert (radiographs.sum(axis=1) == 22_433).all()
+    np.testing.assert_array_equal(radiographs["with"][counts.index], counts["test"])
     sizes = pd.read_csv(published("han2019/data_sets.csv")).set_index(["set", "quantity"])["value"]
     nih, stanford, rsna = (sizes[name] for name in ("NIH", "CheXpert", "RSNA"))
-    assert nih["films PA"] + nih["films AP"] == nih["films"] == 112_120
-    assert nih[["train films", "validation films", "test films"]].sum() == 112_120
-    assert stanford[["films frontal", "films lateral"]].sum() == stanford["films"]
-    assert stanford["films the generator was trained on"] - stanford["films frontal"] == 202
-    assert rsna[["films with an opacity", "films without"]].sum() == rsna["films"]
+    assert nih["radiographs PA"] + nih["radiographs AP"] == nih["radiographs"] == 112_120
+    assert nih[["train radiographs", "validation radiographs", "test radiographs"]].sum() == 112_120
+    assert stanford[["radiographs frontal", "radiographs lateral"]].sum() == stanford["radiographs"]
+    assert stanford["radiographs the generator was trained on"] - stanford["radiographs frontal"] == 202
+    assert rsna[["radiographs with an opacity", "radiographs without"]].sum() == rsna["radiographs"]
 
 
 @pytest.mark.parametrize(("of", "r"), [("phi", 0.53), ("probabilities", 0.76), ("logits", 0.83)])
@@ -181,14 +185,14 @@ def test_the_public_files_have_the_stated_facts(originals):
     patients, labels, views = (np.array(column) for column in zip(*table.values(), strict=True))
     findings = labels.sum(axis=1)
     facts = {
-        "films": len(table), "films PA": (views == 0).sum(), "films AP": (views == 1).sum(),
-        "patients": len(np.unique(patients)), "films without finding": (findings == 0).sum(),
-        "films with two findings or more": (findings >= 2).sum(), "test films": len(predictions.film),
+        "radiographs": len(table), "radiographs PA": (views == 0).sum(), "radiographs AP": (views == 1).sum(),
+        "patients": len(np.unique(patients)), "radiographs without finding": (findings == 0).sum(),
+        "radiographs with two findings or more": (findings >= 2).sum(), "test radiographs": len(predictions.radiograph),
         "test patients": len(np.unique(predictions.patient)),
     }  # fmt: skip
     sizes = pd.read_csv(published("han2019/data_sets.csv"))
     sizes = sizes[sizes["source"] == "recomputed"].set_index("quantity")["value"]
     assert dict(sizes) == facts
-    assert not set(predictions.patient) & set(patients[~np.isin([*table], predictions.film)])
+    assert not set(predictions.patient) & set(patients[~np.isin([*table], predictions.radiograph)])
     place = [nih_cxr14.FINDINGS.index(finding) for finding in MATRIX.columns]
     np.testing.assert_allclose(np.corrcoef(labels[:, place].T), STORED["nih_label_phi_v2020"], atol=1e-4)

@@ -25,7 +25,7 @@ def test_digitised_walks():
 
 
 def test_printed_table():
-    table = pd.read_csv(published("pennisi2023/table1.csv")).set_index(["set", "arm"])
-    ratios = table.xs("PLAN", level="arm").mml / table.xs("Linear", level="arm").mml
+    table = pd.read_csv(published("pennisi2023/table1.csv")).set_index(["set", "condition"])
+    ratios = table.xs("PLAN", level="condition").mml / table.xs("Linear", level="condition").mml
     np.testing.assert_allclose(ratios.sort_index(), [1.11, 1.27], atol=0.005)
     assert table.loc[pd.IndexSlice[:, "Real"], ["fid", "mml"]].isna().all(axis=None)

@@ -26,7 +26,7 @@ from torch import nn
 from lib.core import distributed as ranks, seeding
 from lib.core.files import atomic
 from lib.experiment.run import Run
-from lib.training.gan.dcgan import train_gan
+from lib.training.gan.dcgan import train_dcgan
 from lib.training.classifier.single_label import train_classifier
 from lib.training.loop.resume import weights_digest
 from lib.training.loop.job_pool import run_ahead
@@ -49,7 +49,7 @@ def note(step, **values):
 GANS = """
 def gan(name, k, **options):
     options = {"steps": 3, "batch": 5, "width": 4, "progress": note} | options
-    return train_gan(images, labels, path=run.path(f"01_train/{name}"), seed=k, **options)
+    return train_dcgan(images, labels, path=run.path(f"01_train/{name}"), seed=k, **options)
 gan("instance", 0)
 gan("batch", 0, norm="batch", ema=0.9)
 with atomic(run.path("01_train/losses.json")) as path:
@@ -132,16 +132,16 @@ def two(project):
 @pytest.mark.parametrize("training", ["instance", "batch", "classifier"])
 def test_two_ranks_train_as_one(one, two, training):
     """Batches of 5 and 6 rows, and a last one of 3: uneven portions too. Batch statistics are those of all rows."""
-    alone, shared = (load_file(folder / training / "final.safetensors") for folder in (one, two[0]))
-    assert alone.keys() == shared.keys()
-    for name, value in alone.items():
+    no_sync, shared = (load_file(folder / training / "final.safetensors") for folder in (one, two[0]))
+    assert no_sync.keys() == shared.keys()
+    for name, value in no_sync.items():
         np.testing.assert_allclose(shared[name], value, atol=1e-5, err_msg=name)
 
 
 def test_two_ranks_see_the_losses_of_the_whole_batch(one, two):
-    alone, shared = (json.loads((folder / "losses.json").read_text()) for folder in (one, two[0]))
-    assert len(alone) == 6
-    np.testing.assert_allclose(shared, alone, rtol=1e-5)
+    no_sync, shared = (json.loads((folder / "losses.json").read_text()) for folder in (one, two[0]))
+    assert len(no_sync) == 6
+    np.testing.assert_allclose(shared, no_sync, rtol=1e-5)
 
 
 def test_ranks_end_with_the_same_weights(two):
@@ -158,7 +158,7 @@ def test_every_file_is_written_once_by_the_writer(two):
     assert np.load(two[0] / "rank.npz")["rank"] == 0
 
 
-def test_trainings_ahead_are_dealt_out(two):
+def test_trainings_ahead_are_permuted_out(two):
     assert [(two[0] / f"task {k}").read_text() for k in range(4)] == ["0 1", "1 1", "0 1", "1 1"]
     assert "this task fails ahead" in two[1][1]
 
@@ -211,8 +211,8 @@ def test_alone_a_rank_writes(monkeypatch):
     monkeypatch.setattr(ranks, "_world", 2)
     monkeypatch.setattr(ranks, "_rank", 1)
     assert (ranks.world(), ranks.is_writer()) == (2, False)
-    with ranks.alone():
+    with ranks.no_sync():
         assert (ranks.world(), ranks.is_writer(), ranks.rank()) == (1, True, 1)
-        assert ranks.told({"a": [1]}) == {"a": [1]}
+        assert ranks.broadcast({"a": [1]}) == {"a": [1]}
         ranks.barrier()
     assert not ranks.is_writer()

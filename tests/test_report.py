@@ -24,7 +24,7 @@ PAPERS = {
     "01_first": f"""\
 title: The first paper
 cite: Nobody 2020, arXiv 2001.00001
-cohorts: {{phantom: mass, public: films}}
+cohorts: {{phantom: mass, public: radiographs}}
 notebooks: {{01_train: [], 04_privacy_pairs: [01_train], 05_utility: [01_train]}}
 items:
   fig1_samples: {{notebook: 01_train, shows: {json.dumps(NASTY)}, published: null}}
@@ -126,7 +126,7 @@ def fabricate(root, tag="demo-phantom"):
     plt.close(figure)
     run.figure("fig2_pairs", figure, n=600)
     frame = pd.DataFrame(
-        {"arm": ["real", NASTY], "auroc": [0.75, 0.5], "auroc_low": [0.7, 0.4], "auroc_high": [0.8, 0.6]}
+        {"condition": ["real", NASTY], "auroc": [0.75, 0.5], "auroc_low": [0.7, 0.4], "auroc_high": [0.8, 0.6]}
     )
     run.table("tab1_scores", frame, n="402 of 118 patients")
     run.claim("C1", value=0.2, interval=(0.15, 0.25), n="5 seeds")
@@ -279,7 +279,7 @@ def test_an_identifier_stands_once_and_numbers_stand_right(page):
     assert len(ids) == len(set(ids))
     source = (page.folder / "index.html").read_text()
     assert '<th scope="col" class="num">auroc</th>' in source
-    assert '<th scope="col">arm</th>' in source
+    assert '<th scope="col">condition</th>' in source
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_a_bar_that_changed_after_the_verdict_is_said(suite):
     paper = suite / "notebooks/01_first/paper.yaml"
     paper.write_text(paper.read_text().replace('bar: ">= 0.1", published', 'bar: ">= 0.3", published'))
     text = Page(write_page("demo-phantom")).text
-    assert "≥ 0.3 ✓ reproduced Judged by the bar ≥ 0.1, before paper.yaml changed." in text
+    assert "≥ 0.3 ✓ reproduced Evaluated by the bar ≥ 0.1, before paper.yaml changed." in text
 
 
 @pytest.mark.parametrize("tag", ["demo-public", "demo-phantom-seed3", "tiny-phantom", "../demo-phantom", ""])

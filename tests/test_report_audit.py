@@ -12,9 +12,9 @@ from lib.audit.verdict import ANSWERS, LIMITS, verdict, write_report
 from lib.experiment.run import Run
 
 GOOD = {
-    "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "suspicious": 0, "smallest_seen": 0.02,
+    "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "highly ranked": 0, "smallest_seen": 0.02,
     "population_pvalue": 0.5, "counts": {"train": 1104, "heldout": 402, "synthetic": 3000},
-    "there": {"train": 1104, "heldout": 402, "synthetic": 3000}, "memoriser_flagged": True, "innocent_flagged": False,
+    "there": {"train": 1104, "heldout": 402, "synthetic": 3000}, "positive_control_flagged": True, "negative_control_flagged": False,
     "alarms": (8, 200),
 }  # fmt: skip
 
@@ -31,22 +31,30 @@ def _exact(**counts):
     [
         ({}, "no copies found", "a leak of 2 % of the synthetic images or more"),
         ({}, "no copies found", "1,104 training, 402 held-out and 3,000 synthetic"),
-        ({}, "no copies found", "200 innocent splits of your own real images 8 were flagged; at 0.05 about 10"),
-        ({"pvalue": 0.05, "suspicious": 12}, "leak flagged", "12 matches are too close by themselves"),
-        ({"pvalue": 0.05, "suspicious": 1}, "leak flagged", "1 match is too close by itself; look at this pair first"),
+        ({}, "no copies found", "200 null splits of your own real images 8 were flagged; at 0.05 about 10"),
+        ({"pvalue": 0.05, "highly ranked": 12}, "leak flagged", "12 matches are too close by themselves"),
+        (
+            {"pvalue": 0.05, "highly ranked": 1},
+            "leak flagged",
+            "1 match is too close by itself; look at this pair first",
+        ),
         ({"pvalue": 0.05}, "leak flagged", "No match is too close by itself"),
         ({"exact": _exact(train=7)}, "leak flagged", "7 of 3,000 synthetic images are identical to a training image"),
         ({"exact": _exact(train=1)}, "leak flagged", "1 of 3,000 synthetic images is identical to a training image"),
         ({"exact": _exact(train=3000)}, "leak flagged", "this is training data. Do not share it"),
         ({"exact": _exact(heldout=7)}, "leak flagged", "7 of 3,000 synthetic images are identical to a held-out image"),
         ({"exact": _exact(heldout=3000)}, "leak flagged", "image of a real patient, whether trained on or not. Do not"),
-        ({"exact": _exact(heldout=1), "innocent_flagged": True}, "leak flagged", "identical to a held-out image"),
+        (
+            {"exact": _exact(heldout=1), "negative_control_flagged": True},
+            "leak flagged",
+            "identical to a held-out image",
+        ),
         ({"smallest_seen": None}, "cannot tell", "Even a set of copies alone was not flagged"),
         ({"smallest_seen": None, "pvalue": 0.01}, "cannot tell", "more closely than chance allows"),
-        ({"pvalue": 0.01, "innocent_flagged": True, "alarms": (120, 200)}, "cannot tell", "not to be trusted"),
-        ({"pvalue": 0.01, "memoriser_flagged": False}, "cannot tell", "this audit is blind"),
-        ({"memoriser_flagged": False}, "cannot tell", "this audit is blind"),
-        ({"innocent_flagged": True}, "cannot tell", "they resemble training images as copies do"),
+        ({"pvalue": 0.01, "negative_control_flagged": True, "alarms": (120, 200)}, "cannot tell", "not to be trusted"),
+        ({"pvalue": 0.01, "positive_control_flagged": False}, "cannot tell", "this audit is blind"),
+        ({"positive_control_flagged": False}, "cannot tell", "this audit is blind"),
+        ({"negative_control_flagged": True}, "cannot tell", "they resemble training images as copies do"),
         ({"alarms": (40, 200)}, "cannot tell", "at 0.05 about 10 are expected. That is more than chance explains"),
         ({"alarms": (1, 200)}, "no copies found", "real images 1 was flagged"),
         ({"population_pvalue": 0.001}, "cannot tell", "Training and held-out images differ as groups"),
@@ -55,7 +63,7 @@ def _exact(**counts):
         (
             {"there": MANY},
             "no copies found",
-            "copies of the 1,104 of 100,000 training images that were looked at, planted",
+            "copies of the 1,104 of 100,000 training images that were looked at, injected",
         ),
         ({"there": MANY, "pvalue": 0.01}, "leak flagged", "of the rest, no copy would be seen"),
         ({"there": MANY}, "no copies found", "Only 3,000 of 9,000 synthetic images were looked at: the rest may hold"),

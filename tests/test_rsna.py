@@ -15,8 +15,8 @@ ROWS = ["0a-1,,,,,0", "0b-2,10.0,20.0,30.0,40.0,1", "0b-2,50.0,60.0,70.0,80.0,1"
 NAMES = ["0a-1", "0b-2", "0c-3"]
 
 
-def film(path, shape=(512, 512), view="PA", kind="MONOCHROME2", bits=8):
-    """A DICOM film that brightens from left to right."""
+def radiograph(path, shape=(512, 512), view="PA", kind="MONOCHROME2", bits=8):
+    """A DICOM radiograph that brightens from left to right."""
     data = blank(path, "ComputedRadiographyImageStorage")
     data.ViewPosition = view
     data.Rows, data.Columns = shape
@@ -32,22 +32,22 @@ def film(path, shape=(512, 512), view="PA", kind="MONOCHROME2", bits=8):
 def release(tmp_path):
     root = tmp_path / "rsna"
     for name, view in zip(NAMES, ("PA", "AP", "PA"), strict=True):
-        film(root / rsna.FILMS / f"{name}.dcm", view=view)
+        radiograph(root / rsna.RADIOGRAPHS / f"{name}.dcm", view=view)
     (root / rsna.TABLE).write_text(HEADER + "\n".join(ROWS) + "\n")
     return root
 
 
 def test_the_official_layout(release, tmp_path):
-    film(release / rsna.FILMS / "0c-3.dcm", (300, 400), "AP", "MONOCHROME1")
+    radiograph(release / rsna.RADIOGRAPHS / "0c-3.dcm", (300, 400), "AP", "MONOCHROME1")
     [path] = rsna.prepare(release, tmp_path / "out")
-    films = Cohort.open(path)
-    assert (path.name, list(films.key), films.labels) == ("rsna.h5", NAMES, ("no opacity", "opacity"))
-    np.testing.assert_array_equal(films.dis, [0, 1, 0])
-    np.testing.assert_array_equal(films.view, [0, 1, 1])
-    np.testing.assert_array_equal(films.id, [0, 1, 2])
-    assert "3 of 3 films" in films.source
+    radiographs = Cohort.open(path)
+    assert (path.name, list(radiographs.key), radiographs.labels) == ("rsna.h5", NAMES, ("no opacity", "opacity"))
+    np.testing.assert_array_equal(radiographs.dis, [0, 1, 0])
+    np.testing.assert_array_equal(radiographs.view, [0, 1, 1])
+    np.testing.assert_array_equal(radiographs.id, [0, 1, 2])
+    assert "3 of 3 radiographs" in radiographs.source
     ramp = np.linspace(0, 200, 256)
-    for image, expected in zip(films.images[:], (ramp, ramp, 255 - ramp), strict=True):
+    for image, expected in zip(radiographs.images[:], (ramp, ramp, 255 - ramp), strict=True):
         assert np.abs(image - expected).max() <= 2
 
 
@@ -55,7 +55,7 @@ def table(release, *rows):
     (release / rsna.TABLE).write_text(HEADER + "\n".join(rows) + "\n")
 
 
-FIRST = f"{rsna.FILMS}/0a-1.dcm"
+FIRST = f"{rsna.RADIOGRAPHS}/0a-1.dcm"
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ FIRST = f"{rsna.FILMS}/0a-1.dcm"
         (lambda r: table(r, *ROWS, "../d,,,,,0"), r"line 6: '\.\./d' is not a patientId"),
         (lambda r: (r / rsna.TABLE).write_text("id\n"), "no column patientId, x, y"),
         (lambda r: (r / rsna.TABLE).unlink(), "no stage_2_train_labels.csv in it; give --from the folder"),
-        (lambda r: shutil.rmtree(r / rsna.FILMS), "no stage_2_train_images in it; give --from"),
-        (lambda r: [path.unlink() for path in r.glob("*/*.dcm")], "no film in it; give --from"),
-        (lambda r: film(r / FIRST, view="LL"), r"0a-1\.dcm: unknown view 'LL'; known are PA, AP"),
-        (lambda r: film(r / FIRST, bits=12), r"0a-1\.dcm: not 8 unsigned bits a pixel"),
-        (lambda r: film(r / FIRST, kind="RGB"), r"0a-1\.dcm: RGB where a grey film is expected"),
-        (lambda r: film(r / FIRST, (512, 200)), "512×200 pixels are fewer than 256×256"),
+        (lambda r: shutil.rmtree(r / rsna.RADIOGRAPHS), "no stage_2_train_images in it; give --from"),
+        (lambda r: [path.unlink() for path in r.glob("*/*.dcm")], "no radiograph in it; give --from"),
+        (lambda r: radiograph(r / FIRST, view="LL"), r"0a-1\.dcm: unknown view 'LL'; known are PA, AP"),
+        (lambda r: radiograph(r / FIRST, bits=12), r"0a-1\.dcm: not 8 unsigned bits a pixel"),
+        (lambda r: radiograph(r / FIRST, kind="RGB"), r"0a-1\.dcm: RGB where a grey radiograph is expected"),
+        (lambda r: radiograph(r / FIRST, (512, 200)), "512×200 pixels are fewer than 256×256"),
         (lambda r: (r / FIRST).write_bytes(b"no DICOM"), r"0a-1\.dcm: not a readable DICOM file"),
         (lambda r: (r / FIRST).write_bytes((r / FIRST).read_bytes()[:9000]), r"0a-1\.dcm: truncated or damaged"),
     ],
@@ -101,4 +101,4 @@ def test_without_pydicom_the_command_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install -e '.\[data\]'"):
-        rsna.read_film(tmp_path / "a.dcm", 256)
+        rsna.read_radiograph(tmp_path / "a.dcm", 256)

@@ -64,7 +64,7 @@ def test_unknown_names_raise(suite, arguments, sentence):
         Run(*arguments)
 
 
-def test_settings_are_the_scale_and_an_unknown_knob_is_named(suite):
+def test_settings_are_the_scale_and_an_unknown_setting_is_named(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     assert (run.settings.image_size, run.source) == (32, "mass")
     with pytest.raises(AttributeError, match="no setting 'epochs' in paper.yaml; known are image_size"):
@@ -150,7 +150,12 @@ def test_a_notebook_shows_a_figure_once(suite, monkeypatch):
 
 def test_a_table_keeps_raw_numbers_and_typesets_booktabs(suite):
     frame = pd.DataFrame(
-        {"arm": ["real & syn", "DP"], "auroc": [0.77812, 0.5], "auroc_low": [0.7, np.nan], "auroc_high": [0.8, np.nan]}
+        {
+            "condition": ["real & syn", "DP"],
+            "auroc": [0.77812, 0.5],
+            "auroc_low": [0.7, np.nan],
+            "auroc_high": [0.8, np.nan],
+        }
     )
     shown = Run("09_nobody", "demo", "phantom", 0).table("tab1", frame, n=402)
     folder = suite / "figures/demo-phantom/09_nobody"
@@ -204,7 +209,7 @@ def test_a_claim_is_recorded_with_its_interval(suite):
             run.claim("C1", value=value, interval=interval, n="")
 
 
-def test_the_claims_of_a_notebook_are_judged_together(suite):
+def test_the_claims_of_a_notebook_are_evaluated_together(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     notebook = run.paper.claims["C1"].notebook
     assert dict(run.verdicts(notebook, {"C1": (0.2, 0.1, 0.3, "5 seeds")}, why="")) == {"C1": "reproduced"}

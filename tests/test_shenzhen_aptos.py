@@ -1,4 +1,4 @@
-"""The Shenzhen films and the APTOS photographs: the public layouts, fabricated, and what is refused."""
+"""The Shenzhen radiographs and the APTOS photographs: the public layouts, fabricated, and what is refused."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from PIL import Image
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.public import aptos, shenzhen
 
-FILMS = {"CHNCXR_0001_0": "L", "CHNCXR_0002_0": "RGB", "CHNCXR_0400_1": "L"}
+RADIOGRAPHS = {"CHNCXR_0001_0": "L", "CHNCXR_0002_0": "RGB", "CHNCXR_0400_1": "L"}
 GRADES = {"00a1": 0, "0b-2": 3, "0c_3": 4}
 
 
@@ -22,11 +22,11 @@ def picture(path, mode="L", size=(400, 300)):
 
 
 @pytest.fixture
-def films(tmp_path):
+def radiographs(tmp_path):
     root = tmp_path / "ChinaSet_AllFiles"
     (root / shenzhen.READINGS).mkdir(parents=True)
-    for name, mode in FILMS.items():
-        picture(root / shenzhen.FILMS / f"{name}.png", mode)
+    for name, mode in RADIOGRAPHS.items():
+        picture(root / shenzhen.RADIOGRAPHS / f"{name}.png", mode)
         (root / shenzhen.READINGS / f"{name}.txt").write_text("male 45yrs\n\nnormal\n")
     return root
 
@@ -44,35 +44,45 @@ def table(root, *rows):
     (root / aptos.TABLE).write_text("\n".join(("id_code,diagnosis", *rows)) + "\n")
 
 
-def test_shenzhen_layout(films, tmp_path):
-    [path] = shenzhen.prepare(films, tmp_path / "out")
+def test_shenzhen_layout(radiographs, tmp_path):
+    [path] = shenzhen.prepare(radiographs, tmp_path / "out")
     cohort = Cohort.open(path)
-    assert (path.name, list(cohort.key), cohort.labels) == ("shenzhen.h5", list(FILMS), ("normal", "tuberculosis"))
+    assert (path.name, list(cohort.key), cohort.labels) == (
+        "shenzhen.h5",
+        list(RADIOGRAPHS),
+        ("normal", "tuberculosis"),
+    )
     np.testing.assert_array_equal(cohort.dis, [0, 0, 1])
     np.testing.assert_array_equal(cohort.id, [1, 2, 400])
     assert "2 of 326 normal and 1 of 336 tuberculosis" in cohort.source
     assert cohort.images[:].shape == (3, 256, 256)
     assert np.abs(cohort.images[:] - np.linspace(0, 255, 256)).max() <= 2
-    shutil.rmtree(films / shenzhen.READINGS)  # films alone will do
-    shenzhen.prepare(films, tmp_path / "out")
+    shutil.rmtree(radiographs / shenzhen.READINGS)  # radiographs alone will do
+    shenzhen.prepare(radiographs, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda r: shutil.rmtree(r / shenzhen.FILMS), "no CXR_png in it; give --from the folder"),
-        (lambda r: [p.unlink() for p in r.glob("CXR_png/*")], "no film in it"),
-        (lambda r: picture(r / shenzhen.FILMS / "MCUCXR_0001_0.png"), "not a film of the release by its name"),
-        (lambda r: picture(r / shenzhen.FILMS / "CHNCXR_0001_1.png"), "film 0001 is there with both labels"),
+        (lambda r: shutil.rmtree(r / shenzhen.RADIOGRAPHS), "no CXR_png in it; give --from the folder"),
+        (lambda r: [p.unlink() for p in r.glob("CXR_png/*")], "no radiograph in it"),
+        (
+            lambda r: picture(r / shenzhen.RADIOGRAPHS / "MCUCXR_0001_0.png"),
+            "not a radiograph of the release by its name",
+        ),
+        (
+            lambda r: picture(r / shenzhen.RADIOGRAPHS / "CHNCXR_0001_1.png"),
+            "radiograph 0001 is there with both labels",
+        ),
         (lambda r: (r / shenzhen.READINGS / "CHNCXR_0002_0.txt").unlink(), "no reading CHNCXR_0002_0.txt"),
-        (lambda r: (r / shenzhen.FILMS / "CHNCXR_0001_0.png").write_bytes(b"no"), r"0001_0\.png: not a readable"),
-        (lambda r: picture(r / shenzhen.FILMS / "CHNCXR_0001_0.png", size=(200, 300)), "fewer than 256"),
+        (lambda r: (r / shenzhen.RADIOGRAPHS / "CHNCXR_0001_0.png").write_bytes(b"no"), r"0001_0\.png: not a readable"),
+        (lambda r: picture(r / shenzhen.RADIOGRAPHS / "CHNCXR_0001_0.png", size=(200, 300)), "fewer than 256"),
     ],
 )
-def test_shenzhen_refuses(films, tmp_path, spoil, sentence):
-    spoil(films)
+def test_shenzhen_refuses(radiographs, tmp_path, spoil, sentence):
+    spoil(radiographs)
     with pytest.raises(ValueError, match=sentence):
-        shenzhen.prepare(films, tmp_path / "out")
+        shenzhen.prepare(radiographs, tmp_path / "out")
     assert not (tmp_path / "out" / "shenzhen.h5").exists()
 
 

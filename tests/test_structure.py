@@ -133,11 +133,11 @@ class TestNotebook:
         assert made == {name for name, item in paper.items.items() if item.notebook == path.stem}
         claims = {name for name, claim in paper.claims.items() if claim.notebook == path.stem}
         for claim in claims:
-            assert claim in code or re.search(r"run\.claim\(\s*(?!\")", code), f"{claim} is never judged"
+            assert claim in code or re.search(r"run\.claim\(\s*(?!\")", code), f"{claim} is never evaluated"
 
     def test_uses_known_settings(self, path):
-        knobs = set(re.findall(r"\b(?:s|run\.settings)\.([a-z_]+)", source(path)))
-        assert knobs <= set(load_paper(path.parent).settings)
+        settings = set(re.findall(r"\b(?:s|run\.settings)\.([a-z_]+)", source(path)))
+        assert settings <= set(load_paper(path.parent).settings)
 
     def test_needs_what_is_declared_for_it(self, path):
         used = {name.split("/")[0] for name in re.findall(r"run\.need\(\s*f?\"([^\"]+)\"", source(path))}

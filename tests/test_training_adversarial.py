@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from lib.models.gan.dcgan import Generator
 from lib.training.augment.affine import flipped_and_cropped
-from lib.training.gan.dcgan import Adversaries, generate, load_generator, train_gan
+from lib.training.gan.dcgan import Adversaries, generate, load_generator, train_dcgan
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.progress import Progress, progress
 
@@ -41,7 +41,7 @@ def _equal(first, second):
 
 def test_learns_the_brightness_of_each_class(tmp_path):
     images, labels = _two_classes()
-    generator = train_gan(
+    generator = train_dcgan(
         images, labels, path=tmp_path, seed=0, steps=220, batch=16, width=8, learning_rate=1e-3, progress=_silent
     )
     drawn = generate(generator, np.repeat([0, 1], 64), seed=1)
@@ -61,13 +61,13 @@ def test_resumed_equals_uninterrupted(tmp_path, options):
         if done == 5:
             raise KeyboardInterrupt
 
-    train_gan(images, labels, path=tmp_path / "whole", progress=_silent, **settings)
+    train_dcgan(images, labels, path=tmp_path / "whole", progress=_silent, **settings)
     with pytest.raises(KeyboardInterrupt):
-        train_gan(images, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
+        train_dcgan(images, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
     assert Checkpoint(tmp_path / "killed", None).load()[2] == 5
     torch.manual_seed(99)
     seen = []
-    train_gan(images, labels, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
+    train_dcgan(images, labels, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
     assert seen == [6, 7, 8]
     _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["checkpoint.json", "final.safetensors"]
@@ -75,19 +75,19 @@ def test_resumed_equals_uninterrupted(tmp_path, options):
 
 def test_finished_training_is_returned_and_other_settings_train_again(tmp_path, caplog):
     images, labels = _two_classes(8)
-    first = train_gan(images, labels, path=tmp_path, progress=_silent, **TINY)
+    first = train_dcgan(images, labels, path=tmp_path, progress=_silent, **TINY)
 
     def never(done, **losses):
         raise AssertionError("trained again")
 
-    again = train_gan(images, labels, path=tmp_path, progress=never, **TINY)
+    again = train_dcgan(images, labels, path=tmp_path, progress=never, **TINY)
     _equal(first.state_dict(), again.state_dict())
     _equal(first.state_dict(), load_generator(tmp_path).state_dict())
     with caplog.at_level(logging.WARNING), pytest.raises(AssertionError, match="trained again"):
-        train_gan(images, labels, path=tmp_path, progress=never, **(TINY | {"seed": 4}))
+        train_dcgan(images, labels, path=tmp_path, progress=never, **(TINY | {"seed": 4}))
     assert "seed was 3 and is 4" in caplog.text
     with pytest.raises(AssertionError, match="trained again"):
-        train_gan(255 - images, labels, path=tmp_path, progress=never, **TINY)
+        train_dcgan(255 - images, labels, path=tmp_path, progress=never, **TINY)
     _equal(first.state_dict(), load_generator(tmp_path).state_dict())  # nothing lost before the first new save
 
 
@@ -134,18 +134,18 @@ def test_bf16_is_the_same_training_to_its_precision(tmp_path, monkeypatch):
 
 def test_average_without_memory_is_the_generator(tmp_path):
     images, labels = _two_classes(8)
-    generator = train_gan(images, labels, path=tmp_path, progress=_silent, ema=0.0, **TINY)
+    generator = train_dcgan(images, labels, path=tmp_path, progress=_silent, ema=0.0, **TINY)
     tensors = _weights(tmp_path)
     for key, value in generator.state_dict().items():
         assert torch.equal(value, tensors["generator." + key])
-    train_gan(images, labels, path=tmp_path / "slow", progress=_silent, ema=0.99, **TINY)
+    train_dcgan(images, labels, path=tmp_path / "slow", progress=_silent, ema=0.99, **TINY)
     slow = _weights(tmp_path / "slow")
     assert torch.equal(slow["generator.layers.0.weight"], tensors["generator.layers.0.weight"])
     assert not torch.equal(slow["average.module.layers.0.weight"], slow["generator.layers.0.weight"])
 
 
 def _settings(tmp_path, images, labels):
-    train_gan(images, labels, path=tmp_path, progress=_silent, **TINY)
+    train_dcgan(images, labels, path=tmp_path, progress=_silent, **TINY)
     record = json.loads((tmp_path / "checkpoint.json").read_text())
     return record, record["settings"]
 
@@ -205,18 +205,18 @@ def test_generate_is_seeded_clipped_and_independent_of_batch():
 )
 def test_bad_data_is_refused_in_a_sentence(tmp_path, spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
-        train_gan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=_silent, **TINY)
+        train_dcgan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=_silent, **TINY)
     assert not (tmp_path / "none").exists()
 
 
 def test_no_step_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one step, not 0"):
-        train_gan(*_two_classes(8), path=tmp_path, **(TINY | {"steps": 0}))
+        train_dcgan(*_two_classes(8), path=tmp_path, **(TINY | {"steps": 0}))
 
 
 def test_divergence_is_refused_and_not_saved(tmp_path):
     with pytest.raises(ValueError, match="diverged before step"):
-        train_gan(*_two_classes(8), path=tmp_path, progress=_silent, **(TINY | {"learning_rate": 1e38}))
+        train_dcgan(*_two_classes(8), path=tmp_path, progress=_silent, **(TINY | {"learning_rate": 1e38}))
     assert not (tmp_path / "checkpoint.json").exists()
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib.training.gan.autodecoder import load_autodecoder, train_autodecoder
-from lib.training.loop.resume import kept
+from lib.training.loop.resume import cached
 
 OPTIONS = {"steps": 60, "batch": 6, "latent": 4, "maps": (16, 256), "seed": 0}
 
@@ -56,7 +56,7 @@ def test_kept_results_are_computed_once(tmp_path):
 
     seen = []
     for settings, length in (({"k": 1}, 1), ({"k": 1}, 1), ({"k": 2}, 2)):
-        assert len(kept(tmp_path / "x", settings, compute)["x"]) == length
+        assert len(cached(tmp_path / "x", settings, compute)["x"]) == length
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from lib.core import seeding
 from lib.training.classifier.model_selection import History, Selection
 from lib.training.classifier.single_label import frozen_features, load_classifier, predict, train_classifier
 from lib.training.loop import resume as resuming
-from lib.training.loop.dataset import Examples, Features
+from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped
-from lib.training.loop.inference import changing, logits_of, training_mode
+from lib.training.loop.inference import changing, predict_logits, training_mode
 
 CPU = torch.device("cpu")
 
@@ -88,23 +88,23 @@ def test_the_best_epoch_is_kept():
 
 
 def test_ties_go_to_the_lower_loss_then_the_earlier_epoch():
-    examples = Examples(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
     selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
     history = History()
     for bias, expected in ((1.0, 1), (0.0, 2), (0.0, 2), (-1.0, 2)):  # all scores tie; the loss is least at 0
         with torch.no_grad():
             network[1].bias.copy_(torch.tensor([0.0, bias]))
-        selection.judge(network, history)
+        selection.evaluate(network, history)
         assert history.selected == expected
     assert selection.weights["1.bias"].tolist() == [0.0, 0.0]
 
 
-def test_epochs_that_are_not_eligible_are_judged_but_not_kept():
-    examples = Examples(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+def test_epochs_that_are_not_eligible_are_evaluated_but_not_kept():
+    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
     selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
     history = History()
-    selection.judge(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), history, eligible=False)
+    selection.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), history, eligible=False)
     assert (history.selected, len(history.validation_auprc), selection.weights) == (0, 1, {})
 
 
@@ -180,7 +180,7 @@ def test_cached_features_train_the_same_head():
 
 def test_features_of_each_flip_are_those_of_the_flipped_image():
     model, (images, labels) = frozen(), bright_or_dark(10)
-    examples = Examples(images, labels, device=CPU, augment="flips")
+    examples = DeviceDataset(images, labels, device=CPU, augment="flips")
     features = Features(frozen_features(model, examples, batch=4), examples)
     flips = examples.draw_flips(10, torch.Generator().manual_seed(0))
     rows = torch.arange(10)
@@ -216,8 +216,8 @@ def test_predictions_do_not_depend_on_the_batch():
 def test_a_smaller_last_batch_is_used():
     history = fit(net(), batch=59, epochs=1)
     assert np.isfinite(history.loss).all()
-    examples = Examples(*bright_or_dark(7), device=CPU)
-    assert len(logits_of(net(), examples, batch=3)) == 7
+    examples = DeviceDataset(*bright_or_dark(7), device=CPU)
+    assert len(predict_logits(net(), examples, batch=3)) == 7
 
 
 IMAGES, LABELS = bright_or_dark(60)

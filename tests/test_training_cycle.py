@@ -114,9 +114,9 @@ def test_losses_by_hand(tmp_path):
     torch.testing.assert_close(fake_target, to_target(s), rtol=1e-4, atol=1e-6)
     assert not fake_target.requires_grad
     assert not fake_source.requires_grad
-    judged = cycle._criticise(of_target, t, fake_target)
+    evaluated = cycle._criticise(of_target, t, fake_target)
     expected = ((of_target(t) - 1) ** 2).mean() / 2 + (of_target(fake_target) ** 2).mean() / 2
-    torch.testing.assert_close(judged, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(evaluated, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_learning_rate_is_constant_then_falls_linearly(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from lib.training.gan import fedgan as federated
 from lib.training.gan.fedgan import (
-    Films,
+    Radiographs,
     aggregate,
     begin,
     drawn_clients,
@@ -16,7 +16,7 @@ from lib.training.gan.fedgan import (
     resolved,
     train_federated,
 )
-from lib.training.gan.progan import generate_films
+from lib.training.gan.progan import generate_radiographs
 from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"rounds": 3, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4, "latent": 16, "seed": 3}
@@ -27,8 +27,8 @@ def _silent(done, **losses):
     pass
 
 
-def _films(n, seed=0, labels=1):
-    """Dark films without and bright films with the first label."""
+def _radiographs(n, seed=0, labels=1):
+    """Dark radiographs without and bright radiographs with the first label."""
     rng = np.random.default_rng(seed)
     table = rng.integers(0, 2, (n, labels))
     means = np.where(table[:, 0], 190, 60)[:, None, None]
@@ -82,25 +82,25 @@ def test_partition_is_a_uniform_composition():
     assert compositions.tolist() == [[1, 1, 3], [1, 2, 2], [1, 3, 1], [2, 1, 2], [2, 2, 1], [3, 1, 1]]
     assert abs(counts - 500).max() < 100  # 5 standard deviations
     assert [len(part) for part in partition(4, 4, rng=rng)] == [1, 1, 1, 1]
-    with pytest.raises(ValueError, match="4 films cannot be cut into 5 clients"):
+    with pytest.raises(ValueError, match="4 radiographs cannot be cut into 5 clients"):
         partition(4, 5, rng=rng)
 
 
 def test_one_client_federated_is_central_training(tmp_path):
     """Every weight and buffer, bit for bit, as the same number of plain local updates without any server."""
-    train_federated([_films(11)], path=tmp_path, progress=_silent, **TINY)
+    train_federated([_radiographs(11)], path=tmp_path, progress=_silent, **TINY)
     settings = resolved(shape=(16, 1), clients=1, **TINY)
-    networks, films = begin(settings, CPU), Films(*_films(11), name="hospital", device=CPU)
+    networks, radiographs = begin(settings, CPU), Radiographs(*_radiographs(11), name="hospital", device=CPU)
     for visit in range(TINY["rounds"]):
         local_update(
-            networks["generator"], networks["discriminator"], films.images, films.labels,
+            networks["generator"], networks["discriminator"], radiographs.images, radiographs.labels,
             seed=federated.seeding.seed_of(3, "federated", "visit", visit, 0), steps=2, critic_steps=2, batch=4,
         )  # fmt: skip
     _equal(_weights(tmp_path), networks.state_dict())
 
 
 def test_a_round_is_the_mean_of_the_visits(tmp_path):
-    clients = [_films(n, seed=n) for n in (5, 9, 3)]
+    clients = [_radiographs(n, seed=n) for n in (5, 9, 3)]
     options = TINY | {"rounds": 1, "clients_per_round": 2}
     train_federated(clients, path=tmp_path / "weighted", progress=_silent, **options)
     train_federated(clients, path=tmp_path / "plain", progress=_silent, weighted=False, **options)
@@ -110,23 +110,25 @@ def test_a_round_is_the_mean_of_the_visits(tmp_path):
     networks = begin(settings, CPU)
     start, states = federated._copied(networks), []
     for client in drawn:
-        films = Films(*clients[client], name="hospital", device=CPU)
-        states.append(federated.visit(networks, start, films, settings, 0, client)[0])
+        radiographs = Radiographs(*clients[client], name="hospital", device=CPU)
+        states.append(federated.visit(networks, start, radiographs, settings, 0, client)[0])
     sizes = [len(clients[client][0]) for client in drawn]
     _equal(_weights(tmp_path / "weighted"), aggregate(states, sizes=sizes))
     _equal(_weights(tmp_path / "plain"), aggregate(states, sizes=sizes, weighted=False))
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-def test_labels_asked_of_generated_films(as_published):
-    """D17 planted: the released critic sees generated films of class 1 only; the repaired one those of real films."""
-    images, labels = _films(40, labels=2)
+def test_labels_asked_of_generated_radiographs(as_published):
+    """D17 injected: the released critic sees generated radiographs of class 1 only; the repaired one those of real radiographs."""
+    images, labels = _radiographs(40, labels=2)
     networks = begin(resolved(shape=(16, 2), clients=1, **TINY), CPU)
     asked = {True: [], False: []}
     networks["generator"].register_forward_pre_hook(lambda _, given: asked[torch.is_grad_enabled()].append(given[1]))
-    films = Films(images, labels, name="hospital", device=CPU)
+    radiographs = Radiographs(images, labels, name="hospital", device=CPU)
     options = {"steps": 5, "critic_steps": 4, "batch": 16, "as_published": as_published}
-    local_update(networks["generator"], networks["discriminator"], films.images, films.labels, seed=0, **options)
+    local_update(
+        networks["generator"], networks["discriminator"], radiographs.images, radiographs.labels, seed=0, **options
+    )
     by_generator, by_critic = torch.stack(asked[True]), torch.stack(asked[False])
     assert by_generator.shape == (5, 16, 2)  # D18: the number of critic steps is the one asked for
     assert by_critic.shape == (20, 16, 2)
@@ -134,7 +136,7 @@ def test_labels_asked_of_generated_films(as_published):
     if as_published:
         assert torch.equal(by_critic.flatten(0, 1), torch.tensor([[1.0, 0.0]]).expand(320, 2))
     else:
-        # 320 draws are eight whole passes over the forty films
+        # 320 draws are eight whole passes over the forty radiographs
         torch.testing.assert_close(by_critic.mean((0, 1)), torch.from_numpy(labels.mean(0)).float())
 
 
@@ -151,14 +153,14 @@ def test_the_released_recipe():
 
 
 @pytest.mark.parametrize("as_published", [False, True])
-def test_a_client_with_fewer_films_than_a_batch_draws_with_replacement(as_published, tmp_path):
-    """D19: the released loader is empty then; here the films are repeated, and larger clients lose no remainder."""
+def test_a_client_with_fewer_radiographs_than_a_batch_draws_with_replacement(as_published, tmp_path):
+    """D19: the released loader is empty then; here the radiographs are repeated, and larger clients lose no remainder."""
     rows = federated._batches(3, 50, 8, torch.Generator().manual_seed(0))
     assert rows.shape == (50, 8)
     assert rows.flatten().bincount().tolist() == pytest.approx([400 / 3] * 3, abs=50)
     rows = federated._batches(10, 5, 4, torch.Generator().manual_seed(0))
     assert rows.flatten().bincount().tolist() == [2] * 10
-    clients = [_films(1), _films(3)]
+    clients = [_radiographs(1), _radiographs(3)]
     options = TINY | {"clients_per_round": 2, "batch": 8, "as_published": as_published}
     train_federated(clients, path=tmp_path, progress=_silent, **options)
     assert all(value.isfinite().all() for value in _weights(tmp_path).values())
@@ -166,7 +168,7 @@ def test_a_client_with_fewer_films_than_a_batch_draws_with_replacement(as_publis
 
 @pytest.mark.parametrize("as_published", [False, True])
 def test_resumed_equals_uninterrupted(as_published, tmp_path):
-    clients = [_films(n, seed=n) for n in (5, 9, 3)]
+    clients = [_radiographs(n, seed=n) for n in (5, 9, 3)]
     options = TINY | {"clients_per_round": 2, "keep": [1], "as_published": as_published}
 
     def kill(done, **losses):
@@ -186,7 +188,7 @@ def test_resumed_equals_uninterrupted(as_published, tmp_path):
 
 
 def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
-    clients = [_films(5), _films(9)]
+    clients = [_radiographs(5), _radiographs(9)]
     train_federated(clients, path=tmp_path / "long", progress=_silent, keep=[2], **TINY)
     short = train_federated(clients, path=tmp_path / "short", progress=_silent, **(TINY | {"rounds": 2}))
     _equal(load_generator(tmp_path / "long", after=2).state_dict(), short.state_dict())
@@ -195,12 +197,12 @@ def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
 
 
 def test_learns_the_brightness_of_each_class(tmp_path):
-    images, labels = _films(160)
+    images, labels = _radiographs(160)
     clients = [(images[rows], labels[rows]) for rows in partition(160, 4, rng=np.random.default_rng(0))]
     options = TINY | {"rounds": 10, "steps": 8, "batch": 16, "width": 8, "latent": 4, "norm": "none"}
     options["learning_rate"] = 4e-3
     generator = train_federated(clients, path=tmp_path, clients_per_round=2, progress=_silent, **options)
-    drawn = generate_films(generator, np.repeat([[0], [1]], 64, axis=0), seed=1)
+    drawn = generate_radiographs(generator, np.repeat([[0], [1]], 64, axis=0), seed=1)
     assert drawn.shape == (128, 16, 16)
     assert drawn[64:].mean() - drawn[:64].mean() > 60
 
@@ -209,12 +211,12 @@ def test_learns_the_brightness_of_each_class(tmp_path):
     ("clients", "message"),
     [
         ([], "not none"),
-        ([_films(4), (np.zeros((0, 16, 16), np.uint8), np.zeros(0))], "client 1 has no film: leave it out"),
-        ([_films(4), _films(4, labels=2)], "16 px with 1 labels, 16 px with 2 labels"),
-        ([_films(4), (np.zeros((3, 16, 8), np.uint8), np.zeros(3))], r"client 1 images are .* square grey"),
-        ([_films(4), (np.full((3, 16, 16), np.nan), np.zeros(3))], "client 1 images hold NaN"),
-        ([_films(4), (_films(4)[0], np.full(4, 2))], "client 1 labels .* 4 rows of 0 and 1"),
-        ([_films(4), (_films(4)[0], np.zeros(3))], r"client 1 labels of shape \(3,\) must be 4"),
+        ([_radiographs(4), (np.zeros((0, 16, 16), np.uint8), np.zeros(0))], "client 1 has no radiograph: leave it out"),
+        ([_radiographs(4), _radiographs(4, labels=2)], "16 px with 1 labels, 16 px with 2 labels"),
+        ([_radiographs(4), (np.zeros((3, 16, 8), np.uint8), np.zeros(3))], r"client 1 images are .* square grey"),
+        ([_radiographs(4), (np.full((3, 16, 16), np.nan), np.zeros(3))], "client 1 images hold NaN"),
+        ([_radiographs(4), (_radiographs(4)[0], np.full(4, 2))], "client 1 labels .* 4 rows of 0 and 1"),
+        ([_radiographs(4), (_radiographs(4)[0], np.zeros(3))], r"client 1 labels of shape \(3,\) must be 4"),
         ([(np.zeros((3, 20, 20), np.uint8), np.zeros(3))], "20 is not one of 16, 32"),
     ],
 )

@@ -15,8 +15,8 @@ from lib.training.loop import resume as resuming
 CPU = torch.device("cpu")
 
 
-def films(n, seed=0, size=16):
-    """Finding 0 brightens the upper half, 1 the lower; a third of the films show each, independently."""
+def radiographs(n, seed=0, size=16):
+    """Finding 0 brightens the upper half, 1 the lower; a third of the radiographs show each, independently."""
     rng = np.random.default_rng(seed)
     shown = (rng.random((n, 2)) < 1 / 3).astype(int)
     images = rng.normal(100, 25, (n, size, size))
@@ -47,8 +47,8 @@ def dropping(seed=0):
 
 
 def fit(model, **options):
-    images, shown = films(60)
-    given = {"images": images, "findings": shown, "validation": films(40, seed=1), "epochs": 6, "seed": 3}
+    images, shown = radiographs(60)
+    given = {"images": images, "findings": shown, "validation": radiographs(40, seed=1), "epochs": 6, "seed": 3}
     return train_findings(model, **(given | {"device": CPU} | options))
 
 
@@ -57,13 +57,13 @@ def weights(model):
 
 
 def test_a_fixed_number_of_steps_learns_each_finding():
-    model, (images, shown) = net(), films(300)
+    model, (images, shown) = net(), radiographs(300)
     history = train_findings(
         model, images=images, findings=shown, validation=None, epochs=None, steps=120, batch=32, learning_rate=5e-3,
         optimiser="adam", weight_decay=0.0, patience=None, seed=0, device=CPU,
     )  # fmt: skip
     assert len(history.loss) == history.selected == 12  # 10 batches an epoch
-    new, truth = films(400, seed=2)
+    new, truth = radiographs(400, seed=2)
     scores = predict_findings(model, new, device=CPU)
     assert scores.shape == (400, 2)
     assert scores.dtype == np.float32
@@ -83,23 +83,26 @@ def test_steps_end_within_an_epoch_and_equal_whole_epochs():
     assert not torch.equal(weights(one), weights(three))
 
 
-def test_loss_is_binary_cross_entropy_averaged_over_findings_and_films():
+def test_loss_is_binary_cross_entropy_averaged_over_findings_and_radiographs():
     model = net()
     history = fit(model, epochs=1, learning_rate=0.0)
-    for losses, (images, shown) in ((history.loss, films(60)), (history.validation_loss, films(40, seed=1))):
+    for losses, (images, shown) in (
+        (history.loss, radiographs(60)),
+        (history.validation_loss, radiographs(40, seed=1)),
+    ):
         p = predict_findings(model, images, device=CPU).astype(float)
         expected = -(shown * np.log(p) + (1 - shown) * np.log(1 - p)).mean()
-        # mirrored films: the small network is not symmetric, but with the weights drawn nearly so
+        # mirrored radiographs: the small network is not symmetric, but with the weights drawn nearly so
         assert losses[0] == pytest.approx(expected, rel=1e-5 if losses is history.validation_loss else 2e-2)
 
 
 def test_only_left_and_right_are_exchanged():
-    images, shown = films(50)
-    examples = module._Films(images, shown, device=CPU, mirror=True)
+    images, shown = radiographs(50)
+    examples = module._Radiographs(images, shown, device=CPU, mirror=True)
     flips = examples.draw_flips(50, torch.Generator().manual_seed(0))
     assert 10 < flips[:, 0].sum() < 40
     assert not flips[:, 1].any()
-    assert module._Films(images, shown, device=CPU).draw_flips(50, torch.Generator()) is None
+    assert module._Radiographs(images, shown, device=CPU).draw_flips(50, torch.Generator()) is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,7 @@ def test_published_schedule_divides_the_rate_forgets_momentum_stops_and_keeps_th
     assert history.validation_loss == losses  # three epochs after the third without a new least
     assert history.selected == 3
 
-    literal, (images, shown) = net(), films(60)
+    literal, (images, shown) = net(), radiographs(60)
     x, y = torch.from_numpy(images)[:, None].float() / 127.5 - 1, torch.from_numpy(shown).float()
     rate, least = 0.01, np.inf
     literal.to(memory_format=torch.channels_last)
@@ -161,7 +164,10 @@ def test_without_patience_the_best_epoch_is_kept_and_nothing_stops(monkeypatch):
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch, optimiser):
     monkeypatch.setattr(resuming, "_SAVE_SECONDS", 0.0)
     options = {"optimiser": optimiser, "learning_rate": 0.05, "patience": 5, "checkpoint": tmp_path / "killed"}
-    options["validation"] = (films(40, seed=1)[0], films(40, seed=2)[1])  # of other films: the loss soon rises
+    options["validation"] = (
+        radiographs(40, seed=1)[0],
+        radiographs(40, seed=2)[1],
+    )  # of other radiographs: the loss soon rises
     whole = dropping()
     expected = fit(whole, **(options | {"checkpoint": tmp_path / "whole"}))
     assert drops(expected.validation_loss) > 0
@@ -180,13 +186,13 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch, o
     fetched = dropping()
     assert fit(fetched, progress=lambda *_, **__: pytest.fail("trained"), **options) == expected
     assert torch.equal(weights(fetched), weights(whole))
-    for change in ({"findings": 1 - films(60)[1]}, {"model": dropping(1)}, {"patience": 4}):
+    for change in ({"findings": 1 - radiographs(60)[1]}, {"model": dropping(1)}, {"patience": 4}):
         seen = []
         fit(**({"model": dropping(), "progress": lambda done, s=seen, **_: s.append(done)} | options | change))
         assert seen[0] == 1
 
 
-IMAGES, SHOWN = films(60)
+IMAGES, SHOWN = radiographs(60)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +202,8 @@ IMAGES, SHOWN = films(60)
         ({"findings": SHOWN[:-1]}, r"of shape \(59, 2\): give \(60, k\)"),
         ({"findings": SHOWN - 1}, "training findings are not all in"),
         ({"findings": np.where(SHOWN, np.nan, 0)}, "training findings are not all in"),
-        ({"findings": SHOWN * [1, 0]}, r"No training film shows finding \[1\]: leave it out"),
-        ({"findings": np.maximum(SHOWN, [1, 0])}, r"Every training film shows finding \[0\]"),
+        ({"findings": SHOWN * [1, 0]}, r"No training radiograph shows finding \[1\]: leave it out"),
+        ({"findings": np.maximum(SHOWN, [1, 0])}, r"Every training radiograph shows finding \[0\]"),
         ({"findings": np.hstack([SHOWN, SHOWN])}, "training findings are 4, but the model has 2 outputs"),
         ({"validation": (IMAGES, SHOWN[:, :1])}, "validation findings are 1, but the model has 2 outputs"),
         ({"validation": None}, "no validation loss to watch: give patience=None"),

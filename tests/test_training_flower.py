@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _cohort(n, seed, **facts):
-    """Films of 32 px, of which every third is not for training."""
+    """Radiographs of 32 px, of which every third is not for training."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, 32, 32), dtype=np.uint8)
     findings = rng.integers(0, 2, (n, 2))
@@ -116,7 +116,7 @@ def test_labels_by_name():
 
 def test_clients_that_do_not_agree_are_refused():
     def client(number, size=16):
-        return {"number": number, "films": 5 + number, "image_size": size, "labels": 1}
+        return {"number": number, "radiographs": 5 + number, "image_size": size, "labels": 1}
 
     settings, sizes = _agreed([client(1), client(0)], 2, seed=0, rounds=1)
     assert (settings["image_size"], settings["clients"], sizes) == (16, 2, [5, 6])

@@ -18,7 +18,7 @@ from lib.training.dp import classifier as private
 from lib.training.dp.classifier import PrivateHistory, in_window, poisson_rows, train_private
 from lib.training.dp.per_sample_gradients import ENGINES, FlatParameters, check_engine, per_sample_gradients
 from lib.training.loop import resume as resuming
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 CPU = torch.device("cpu")
 
@@ -244,7 +244,7 @@ def test_without_noise_clipping_and_sampling_it_is_plain_adamw():
     history = fit(ours, epsilon=math.inf, max_grad_norm=1e6, **options)
     assert (history.sample_rate, history.noise_multiplier, history.drawn) == (1.0, 0.0, [48] * 6)
     assert history.epsilon == [math.inf] * 6
-    examples = Examples(*blobs(48), device=CPU)
+    examples = DeviceDataset(*blobs(48), device=CPU)
     optimiser = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1)
     for _ in range(6):
         optimiser.zero_grad()
@@ -329,7 +329,7 @@ def test_public_images_add_their_plain_gradient_and_leave_the_mechanism_alone():
     # One step by hand: (1 - w) noisy private mean + w public mean.
     flat = FlatParameters(small_cnn())
     step = mechanism(flat, sigma=1.0, clip=0.5, size=4, learning_rate=0.0)
-    images, free = Examples(*blobs(4), device=CPU), Examples(*blobs(6, seed=5), device=CPU, name="public")
+    images, free = DeviceDataset(*blobs(4), device=CPU), DeviceDataset(*blobs(6, seed=5), device=CPU, name="public")
     step.noise.manual_seed(0)
     step._clip_and_noise(images.inputs(slice(None)), images.labels)
     private_part = flat.vector.grad.clone()

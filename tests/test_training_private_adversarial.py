@@ -13,12 +13,12 @@ from lib.training.dp import gan as private_adversarial
 from lib.training.dp import gradient_attack as tracing
 from lib.training.dp.classifier import poisson_rows
 from lib.training.dp.per_sample_gradients import FlatParameters
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 RATE, STEPS = 0.5, 4
 
 
-def films(n=40, size=16, seed=0):
+def radiographs(n=40, size=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, size, size), dtype=np.uint8)
 
 
@@ -36,7 +36,7 @@ def sums(gan, images, step, clip):
         flat.vector.copy_(gan.trace.weights[step])
     rows = poisson_rows(len(images), RATE, seeding.torch_generator(3, "private", "sample", step))
     total = torch.zeros_like(flat.vector.detach())
-    for image in Examples(images, None, device="cpu").inputs(rows):
+    for image in DeviceDataset(images, None, device="cpu").inputs(rows):
         loss = F.cross_entropy(gan.discriminator(image[None]), torch.tensor([1]))
         gradient = flat.flatten(list(torch.autograd.grad(loss, flat.parameters)))
         total += gradient * min(1, clip / float(gradient.norm() + 1e-6))
@@ -45,14 +45,14 @@ def sums(gan, images, step, clip):
 
 
 def test_what_is_released_is_the_sum_of_clipped_gradients_of_the_images_drawn(tmp_path):
-    images = films()
+    images = radiographs()
     gan = trained(images, tmp_path, noise=0.0)
     for step in range(STEPS):
         assert torch.allclose(gan.trace.noisy[step], sums(gan, images, step, 0.05), atol=1e-6)
 
 
 def test_the_noise_has_the_size_told_and_no_image_moves_the_sum_by_more_than_the_clip(tmp_path):
-    images, clip = films(), 0.05
+    images, clip = radiographs(), 0.05
     gan = trained(images, tmp_path, noise=2.0, discriminator_width=16)
     noise = torch.cat([gan.trace.noisy[step] - sums(gan, images, step, clip) for step in range(STEPS)])
     sd, n = 2.0 * clip, len(noise)
@@ -65,7 +65,7 @@ def test_the_noise_has_the_size_told_and_no_image_moves_the_sum_by_more_than_the
 def test_the_accountant_is_told_every_step(tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(private_adversarial, "_Adversaries", recorded(private_adversarial._Adversaries, kept))
-    gan = trained(films(), tmp_path)
+    gan = trained(radiographs(), tmp_path)
     history = kept[0].mechanism.history
     told = accounting.epsilon_of(history, delta=1e-5)
     asked = accounting.epsilon_spent(noise_multiplier=1.0, sample_rate=RATE, steps=STEPS, delta=1e-5)
@@ -89,19 +89,19 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
         if step == 3:
             raise Stop
 
-    whole = trained(films(), tmp_path / "whole")
+    whole = trained(radiographs(), tmp_path / "whole")
     with pytest.raises(Stop):
-        trained(films(), tmp_path / "parts", save_seconds=0, progress=stop)
-    parts = trained(films(), tmp_path / "parts")
+        trained(radiographs(), tmp_path / "parts", save_seconds=0, progress=stop)
+    parts = trained(radiographs(), tmp_path / "parts")
     for a, b in zip(whole.trace[:2], parts.trace[:2], strict=True):
         assert torch.equal(a, b)
     for a, b in zip(whole[:2], parts[:2], strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def test_the_generator_sees_films_through_the_noisy_gradients_only(tmp_path):
-    """Other films, but the same noisy sums: nothing of the training may differ."""
-    images, others = films(seed=0), films(seed=1)
+def test_the_generator_sees_radiographs_through_the_noisy_gradients_only(tmp_path):
+    """Other radiographs, but the same noisy sums: nothing of the training may differ."""
+    images, others = radiographs(seed=0), radiographs(seed=1)
     first = trained(images, tmp_path / "a")
 
     class Replayed(private_adversarial._Recording):
@@ -120,7 +120,7 @@ def test_the_generator_sees_films_through_the_noisy_gradients_only(tmp_path):
 
 
 def test_the_tracer_finds_every_member_without_noise_and_keeps_her_scores(tmp_path):
-    pool = films(60)
+    pool = radiographs(60)
     coins = np.random.default_rng(5).random(60) < 0.5
     gan = trained(pool[coins], tmp_path / "gan", noise=0.0, steps=10, expected_batch=15.0, discriminator_width=16)
     before = {name: value.clone() for name, value in gan.discriminator.state_dict().items()}
@@ -132,7 +132,7 @@ def test_the_tracer_finds_every_member_without_noise_and_keeps_her_scores(tmp_pa
 
 
 def test_the_tracer_learns_nothing_from_noise_alone(tmp_path):
-    pool = films(60)
+    pool = radiographs(60)
     coins = np.random.default_rng(6).random(60) < 0.5
     gan = trained(pool[coins], tmp_path, noise=1000.0, steps=10, expected_batch=15.0)
     scores = tracing.traced_scores(gan.discriminator, gan.trace, pool)
@@ -144,4 +144,4 @@ def test_the_tracer_learns_nothing_from_noise_alone(tmp_path):
 @pytest.mark.parametrize("change", [{"sample_rate": 0.0}, {"noise_multiplier": -1.0}, {"clip": 0.0}, {"steps": 0}])
 def test_bad_settings_are_refused(tmp_path, change):
     with pytest.raises(ValueError, match="sample_rate"):
-        trained(films(), tmp_path, **change)
+        trained(radiographs(), tmp_path, **change)

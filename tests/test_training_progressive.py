@@ -13,13 +13,13 @@ from lib.training.gan.losses import gradient_norms, label_loss
 from lib.training.gan.progan import (
     Adversaries,
     discriminator_loss,
-    generate_films,
+    generate_radiographs,
     generator_loss,
     growth,
     load_discriminator,
     load_generator,
     schedule,
-    train_progressive,
+    train_progan,
 )
 from lib.training.loop.checkpoint import Checkpoint
 
@@ -38,10 +38,10 @@ def _halves(n=256, size=8):
     """Label 0: the left half is brighter by 100; label 1: the last rows are darker by 50."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (n, 2))
-    films = rng.normal(70, 8, (n, size, size)) + rng.normal(0, 10, (n, 1, 1))
-    films[:, :, : size // 2] += 100 * labels[:, :1, None]
-    films[:, -2:] -= 50 * labels[:, 1:, None]
-    return films.clip(0, 255).astype(np.uint8), labels
+    radiographs = rng.normal(70, 8, (n, size, size)) + rng.normal(0, 10, (n, 1, 1))
+    radiographs[:, :, : size // 2] += 100 * labels[:, :1, None]
+    radiographs[:, -2:] -= 50 * labels[:, 1:, None]
+    return radiographs.clip(0, 255).astype(np.uint8), labels
 
 
 def _tensors(folder):
@@ -55,7 +55,7 @@ def _equal(first, second):
 
 
 def _adversaries(folder, images, labels, **options):
-    train_progressive(images, labels, path=folder, progress=_silent, **(TINY | options))
+    train_progan(images, labels, path=folder, progress=_silent, **(TINY | options))
     stored = Checkpoint(folder, None)
     stored.load()
     values = torch.from_numpy(images)[:, None]
@@ -63,13 +63,15 @@ def _adversaries(folder, images, labels, **options):
 
 
 def test_the_generator_obeys_labels_and_fractions_of_them(tmp_path):
-    films, labels = _halves()
-    generator = train_progressive(
-        films, labels, path=tmp_path, seed=0, total_kimg=4.8, level_kimg=0.8, fade_kimg=0.8, learning_rate=4e-3,
+    radiographs, labels = _halves()
+    generator = train_progan(
+        radiographs, labels, path=tmp_path, seed=0, total_kimg=4.8, level_kimg=0.8, fade_kimg=0.8, learning_rate=4e-3,
         latent=8, maps=(16, 64), normalise="latent", ema=0.95, progress=_silent,
     )  # fmt: skip
     asked = {"none": (0, 0), "left": (1, 0), "dark": (0, 1), "both": (1, 1), "half": (0.5, 0.5)}
-    drawn = {key: generate_films(generator, np.tile(y, (48, 1)), seed=1).astype(float) for key, y in asked.items()}
+    drawn = {
+        key: generate_radiographs(generator, np.tile(y, (48, 1)), seed=1).astype(float) for key, y in asked.items()
+    }
     left = {key: (x[:, :6, :4] - x[:, :6, 4:]).mean() for key, x in drawn.items()}
     dark = {key: x[:, :6].mean() - x[:, 6:].mean() for key, x in drawn.items()}
     for key, (a, b) in asked.items():
@@ -121,12 +123,12 @@ def test_growth_is_the_published_one():
     assert growth(100, image_size=8, level_images=100, fade_images=0) == (8, 1)
 
 
-def test_schedule_counts_films_by_level():
+def test_schedule_counts_radiographs_by_level():
     settings = {"image_size": 16, "total_images": 1000, "level_images": 100, "fade_images": 100, "batch": [16, 8, 4]}
     stages = schedule(settings)
     assert [stage.size for stage in stages] == [4, 8, 16, 16]
     assert stages[:2] == [(0, 0, 4), (8, 128, 8)]
-    assert stages[1].shown > 100 >= stages[1].shown - 64  # 8 px begins at the first look after 4 px had its films
+    assert stages[1].shown > 100 >= stages[1].shown - 64  # 8 px begins at the first look after 4 px had its radiographs
     assert stages[2].shown > 300 >= stages[2].shown - 32
     for here, after, batch in zip(stages, stages[1:], settings["batch"], strict=False):
         assert after.shown - here.shown == batch * (after.step - here.step)
@@ -138,7 +140,7 @@ def test_schedule_counts_films_by_level():
 @pytest.mark.parametrize("stop", [10, 22])
 def test_resumed_inside_a_level_equals_uninterrupted(tmp_path, stop):
     """Killed while a level fades in, and later: the same weights, average and optimiser states, bit for bit."""
-    films, labels = _halves(11)
+    radiographs, labels = _halves(11)
     options = TINY | {"batch": [8, 4]}
 
     def kill(done, **losses):
@@ -146,45 +148,45 @@ def test_resumed_inside_a_level_equals_uninterrupted(tmp_path, stop):
             raise KeyboardInterrupt
 
     seen = []
-    train_progressive(films, labels, path=tmp_path / "whole", progress=lambda k, **_: seen.append(k), **options)
+    train_progan(radiographs, labels, path=tmp_path / "whole", progress=lambda k, **_: seen.append(k), **options)
     assert seen[-1] > 22
     with pytest.raises(KeyboardInterrupt):
-        train_progressive(films, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **options)
+        train_progan(radiographs, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **options)
     _, state, step = Checkpoint(tmp_path / "killed", None).load()
     assert (step, state["size"]) == (stop, 8)
     torch.manual_seed(99)
     rest = []
-    train_progressive(films, labels, path=tmp_path / "killed", progress=lambda k, **_: rest.append(k), **options)
+    train_progan(radiographs, labels, path=tmp_path / "killed", progress=lambda k, **_: rest.append(k), **options)
     assert rest == seen[stop:]
     _equal(_tensors(tmp_path / "whole"), _tensors(tmp_path / "killed"))
 
 
 def test_finished_training_is_returned(tmp_path):
-    films, labels = _halves(9)
-    first = train_progressive(films, labels, path=tmp_path, progress=_silent, **TINY)
+    radiographs, labels = _halves(9)
+    first = train_progan(radiographs, labels, path=tmp_path, progress=_silent, **TINY)
 
     def never(done, **losses):
         raise AssertionError("trained again")
 
-    again = train_progressive(films, labels, path=tmp_path, progress=never, **TINY)
+    again = train_progan(radiographs, labels, path=tmp_path, progress=never, **TINY)
     _equal(first.state_dict(), again.state_dict())
     _equal(first.state_dict(), load_generator(tmp_path).state_dict())
     score, guess = load_discriminator(tmp_path)(torch.zeros(4, 1, 8, 8))
     assert (score.shape, guess.shape) == ((4,), (4, 2))
     for other in ({"normalise": "latent"}, {"seed": 4}):
         with pytest.raises(AssertionError, match="trained again"):
-            train_progressive(films, labels, path=tmp_path, progress=never, **(TINY | other))
-    for changed in ((films, 1 - labels), (255 - films, labels)):
+            train_progan(radiographs, labels, path=tmp_path, progress=never, **(TINY | other))
+    for changed in ((radiographs, 1 - labels), (255 - radiographs, labels)):
         with pytest.raises(AssertionError, match="trained again"):
-            train_progressive(*changed, path=tmp_path, progress=never, **TINY)
+            train_progan(*changed, path=tmp_path, progress=never, **TINY)
     with pytest.raises(FileNotFoundError, match="no trained generator"):
         load_generator(tmp_path / "nowhere")
 
 
 def test_a_step_is_the_arithmetic_of_the_specification(tmp_path):
     """The two losses of one step against the formulas, from what the networks were given and gave."""
-    films, labels = _halves(9)
-    adversaries = _adversaries(tmp_path, films, labels, batch=8, total_kimg=0.3)
+    radiographs, labels = _halves(9)
+    adversaries = _adversaries(tmp_path, radiographs, labels, batch=8, total_kimg=0.3)
     last = adversaries.stages[-1].step - 1
     seen = []
     for network in (adversaries.generator, adversaries.discriminator):
@@ -197,7 +199,7 @@ def test_a_step_is_the_arithmetic_of_the_specification(tmp_path):
     (both,), (scores, guesses) = seen[1]
     torch.testing.assert_close(both[8:], fake)
     (mixed,), _ = seen[2]
-    known = films[:, None] / 127.5 - 1
+    known = radiographs[:, None] / 127.5 - 1
     rows = np.abs(both[:8, None].numpy() - known).max(axis=(2, 3, 4)).argmin(axis=1)
     np.testing.assert_allclose(both[:8], known[rows], atol=1e-6)
     assert torch.equal(asked, torch.from_numpy(labels[rows]).float())  # fakes carry the labels of the real ones
@@ -218,8 +220,8 @@ def test_a_step_is_the_arithmetic_of_the_specification(tmp_path):
 
 
 def test_average_follows_and_optimisers_forget_at_each_level(tmp_path):
-    films, labels = _halves(9)
-    adversaries = _adversaries(tmp_path, films, labels)
+    radiographs, labels = _halves(9)
+    adversaries = _adversaries(tmp_path, radiographs, labels)
     before = adversaries.average.state_dict()["first.weight"].clone()
     adversaries.step(0)
     weight = adversaries.generator.state_dict()["first.weight"]
@@ -237,33 +239,33 @@ def test_average_follows_and_optimisers_forget_at_each_level(tmp_path):
     assert kept.settings["learning_rate"] == [1e-3, 1e-3]
 
 
-def test_real_films_are_averaged_rounded_and_faded(tmp_path):
-    films, labels = _halves(9, size=16)
-    adversaries = _adversaries(tmp_path, films, labels, total_kimg=0.3)
+def test_real_radiographs_are_averaged_rounded_and_faded(tmp_path):
+    radiographs, labels = _halves(9, size=16)
+    adversaries = _adversaries(tmp_path, radiographs, labels, total_kimg=0.3)
     adversaries.size = 8
-    whole = films.reshape(9, 8, 2, 8, 2).mean(axis=(2, 4)).round() / 127.5 - 1
+    whole = radiographs.reshape(9, 8, 2, 8, 2).mean(axis=(2, 4)).round() / 127.5 - 1
     rows = torch.arange(9)
-    np.testing.assert_allclose(adversaries._films(rows, 1.0)[:, 0], whole, atol=1e-6)
+    np.testing.assert_allclose(adversaries._radiographs(rows, 1.0)[:, 0], whole, atol=1e-6)
     coarse = halved(torch.from_numpy(whole)[:, None]).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, 0]
     faded = 0.25 * whole + 0.75 * coarse.numpy()
-    np.testing.assert_allclose(adversaries._films(rows, 0.25)[:, 0], faded, atol=1e-6)
+    np.testing.assert_allclose(adversaries._radiographs(rows, 0.25)[:, 0], faded, atol=1e-6)
     seen = torch.cat([adversaries._rows(shown, 4) for shown in range(0, 36, 4)])
     assert [sorted(part.tolist()) for part in seen.split(9)] == [list(range(9))] * 4
 
 
-def test_film_i_depends_on_its_noise_and_labels_alone(tmp_path):
-    films, labels = _halves(9)
-    generator = train_progressive(films, labels, path=tmp_path, progress=_silent, **TINY)
-    many = generate_films(generator, np.tile([[1, 0]], (37, 1)), seed=5)
-    few = generate_films(generator, np.tile([[1, 0]], (21, 1)), seed=5, batch=8)
+def test_radiograph_i_depends_on_its_noise_and_labels_alone(tmp_path):
+    radiographs, labels = _halves(9)
+    generator = train_progan(radiographs, labels, path=tmp_path, progress=_silent, **TINY)
+    many = generate_radiographs(generator, np.tile([[1, 0]], (37, 1)), seed=5)
+    few = generate_radiographs(generator, np.tile([[1, 0]], (21, 1)), seed=5, batch=8)
     assert many.shape == (37, 8, 8)
     assert many.dtype == np.uint8
     assert np.abs(many[:21].astype(int) - few).max() <= 1  # sums of another batch may round otherwise
-    assert np.abs(many.astype(int) - generate_films(generator, np.tile([[1, 0]], (37, 1)), seed=6)).max() > 1
-    assert generate_films(generator, np.zeros((0, 2)), seed=5).shape == (0, 8, 8)
+    assert np.abs(many.astype(int) - generate_radiographs(generator, np.tile([[1, 0]], (37, 1)), seed=6)).max() > 1
+    assert generate_radiographs(generator, np.zeros((0, 2)), seed=5).shape == (0, 8, 8)
     for wrong in ([[1, 2]], [[1, math.nan]], [1, 0], [[1, 0, 0]]):
         with pytest.raises(ValueError, match=r"must be \(n, 2\) numbers in \[0, 1\]"):
-            generate_films(generator, wrong, seed=5)
+            generate_radiographs(generator, wrong, seed=5)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_film_i_depends_on_its_noise_and_labels_alone(tmp_path):
         ({"labels": np.zeros(9)}, r"labels have shape \(9,\): give \(9, k\)"),
         ({"labels": np.full((9, 2), 3)}, r"numbers in \[0, 1\]"),
         ({"labels": np.eye(9)[:, :2] * math.nan}, r"numbers in \[0, 1\]"),
-        ({"labels": np.eye(9)[:, [0, 1]] * [1, 0]}, r"Labels \[1\] are the same for every film"),
+        ({"labels": np.eye(9)[:, [0, 1]] * [1, 0]}, r"Labels \[1\] are the same for every radiograph"),
         ({"batch": 6}, "batch is 6: give multiples of 4"),
         ({"batch": [4]}, "one for each of 2 levels"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0: give one positive number"),
@@ -285,28 +287,28 @@ def test_film_i_depends_on_its_noise_and_labels_alone(tmp_path):
     ],
 )
 def test_bad_input(tmp_path, change, message):
-    films, labels = _halves(9)
-    arguments = TINY | {"images": films, "labels": labels} | change
+    radiographs, labels = _halves(9)
+    arguments = TINY | {"images": radiographs, "labels": labels} | change
     with pytest.raises(ValueError, match=message):
-        train_progressive(path=tmp_path, progress=_silent, **arguments)
+        train_progan(path=tmp_path, progress=_silent, **arguments)
 
 
-def test_few_films_and_fractional_labels_train(tmp_path):
-    """Fewer films than a batch: passes over them follow one another."""
-    films, _ = _halves(3)
-    generator = train_progressive(films, [[0.0], [0.5], [1.0]], path=tmp_path, progress=_silent, **TINY)
-    assert generate_films(generator, [[0.5]], seed=1).shape == (1, 8, 8)
+def test_few_radiographs_and_fractional_labels_train(tmp_path):
+    """Fewer radiographs than a batch: passes over them follow one another."""
+    radiographs, _ = _halves(3)
+    generator = train_progan(radiographs, [[0.0], [0.5], [1.0]], path=tmp_path, progress=_silent, **TINY)
+    assert generate_radiographs(generator, [[0.5]], seed=1).shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("emulated", [False, True])
 def test_bf16_trains_close_to_float32(tmp_path, monkeypatch, emulated):
-    films, labels = _halves(9)
+    radiographs, labels = _halves(9)
     losses = {"float32": [], "bf16": []}
     if emulated:  # the arithmetic of hardware that has it
         monkeypatch.setattr(seeding, "has_bf16", lambda device: True)
     for precision, seen in losses.items():
-        train_progressive(
-            films, labels, path=tmp_path / precision, precision=precision,
+        train_progan(
+            radiographs, labels, path=tmp_path / precision, precision=precision,
             progress=lambda done, seen=seen, **values: seen.append(list(map(float, values.values()))), **TINY,
         )  # fmt: skip
     assert (losses["bf16"] == losses["float32"]) != (emulated or seeding.has_bf16(torch.device("cpu")))

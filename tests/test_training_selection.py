@@ -1,4 +1,4 @@
-"""Three classes: selection by balanced accuracy, statistics of the judged batch, and the paper's optimiser."""
+"""Three classes: selection by balanced accuracy, statistics of the evaluated batch, and the paper's optimiser."""
 
 import numpy as np
 import pytest

@@ -32,12 +32,12 @@ def test_pairs_are_those_of_the_specification():
     assert len(genuine) == same.sum()
     assert not (identities[first] == identities[second])[~same].any()
     for anchor in everyone:
-        strangers = identities[second[~same][first[~same] == anchor]]
+        disjoint_patients = identities[second[~same][first[~same] == anchor]]
         wanted = int(np.ceil((np.sum(identities == identities[anchor]) - 1) / 2))
-        assert len(strangers) == wanted == len(set(strangers))
+        assert len(disjoint_patients) == wanted == len(set(disjoint_patients))
 
 
-def test_no_more_strangers_than_other_people():
+def test_no_more_negative_control_than_other_people():
     first, _, same = identity_pairs(np.repeat([0, 1, 2], 9), rng=np.random.default_rng(0))
     assert (np.bincount(first[~same]) == 2).all()
 

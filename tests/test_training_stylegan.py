@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lib.core import seeding
 from lib.training.augment.ada import augmented
 from lib.training.gan.losses import path_lengths, squared_gradients
-from lib.training.gan.stylegan2 import Adversaries, class_means, generate, load_stylegan, train_stylegan
+from lib.training.gan.stylegan2 import Adversaries, class_means, generate, load_stylegan, train_stylegan2
 from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"steps": 6, "batch": 4, "latent": 8, "maps": (8, 64), "seed": 3}
@@ -33,7 +33,7 @@ def _weights(folder):
 
 def _adversaries(tmp_path, **options):
     images, labels = _two_classes()
-    train_stylegan(images, labels, path=tmp_path / "resolved", progress=_silent, **(TINY | {"steps": 1} | options))
+    train_stylegan2(images, labels, path=tmp_path / "resolved", progress=_silent, **(TINY | {"steps": 1} | options))
     saved = Checkpoint(tmp_path / "resolved", None)
     saved.load()
     return Adversaries(torch.from_numpy(images)[:, None], torch.from_numpy(labels), saved.settings, torch.device("cpu"))
@@ -41,7 +41,7 @@ def _adversaries(tmp_path, **options):
 
 def test_classes_are_obeyed(tmp_path):
     images, labels = _two_classes()
-    generator = train_stylegan(
+    generator = train_stylegan2(
         images, labels, path=tmp_path, seed=0, steps=250, batch=8, latent=16, maps=(16, 128), ada_target=None,
         path_weight=0, gamma=0.1, progress=_silent,
     )  # fmt: skip
@@ -70,12 +70,12 @@ def test_resumed_equals_uninterrupted(tmp_path, options):
         if done == 3:
             raise KeyboardInterrupt
 
-    whole = train_stylegan(images, labels, path=tmp_path / "whole", progress=_silent, **settings)
+    whole = train_stylegan2(images, labels, path=tmp_path / "whole", progress=_silent, **settings)
     with pytest.raises(KeyboardInterrupt):
-        train_stylegan(images, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
+        train_stylegan2(images, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
     torch.manual_seed(99)
     seen = []
-    train_stylegan(images, labels, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
+    train_stylegan2(images, labels, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
     assert seen == [4, 5, 6]
     first, second = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
     assert first.keys() == second.keys()
@@ -85,7 +85,7 @@ def test_resumed_equals_uninterrupted(tmp_path, options):
     def never(done, **losses):
         raise AssertionError("trained again")
 
-    again = train_stylegan(images, labels, path=tmp_path / "whole", progress=never, **settings)
+    again = train_stylegan2(images, labels, path=tmp_path / "whole", progress=never, **settings)
     for loaded in (again, load_stylegan(tmp_path / "whole")):
         assert np.array_equal(generate(loaded, [0, 1], seed=0), generate(whole, [0, 1], seed=0))
         assert not any(p.requires_grad for p in loaded.parameters())
@@ -194,7 +194,7 @@ def test_whole_turns_and_mirrors_move_pixels_without_blurring_them():
 def test_every_image_is_seen_once_a_pass(tmp_path):
     images, labels = _two_classes(10)
     images[:, 0, 0] = np.arange(10)
-    train_stylegan(images, labels, path=tmp_path, progress=_silent, **(TINY | {"steps": 1}))
+    train_stylegan2(images, labels, path=tmp_path, progress=_silent, **(TINY | {"steps": 1}))
     saved = Checkpoint(tmp_path, None)
     saved.load()
     data = torch.from_numpy(images)[:, None], torch.from_numpy(labels)
@@ -214,10 +214,10 @@ def test_every_image_is_seen_once_a_pass(tmp_path):
 def test_bad_input(tmp_path, change, message):
     options = {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.array([0, 1, 1, 0])} | TINY | change
     with pytest.raises(ValueError, match=message):
-        train_stylegan(**options, path=tmp_path, progress=_silent)
+        train_stylegan2(**options, path=tmp_path, progress=_silent)
 
 
 def test_one_class_trains_unconditionally(tmp_path):
     images, _ = _two_classes(8)
-    generator = train_stylegan(images, np.zeros(8, int), path=tmp_path, progress=_silent, **(TINY | {"steps": 2}))
+    generator = train_stylegan2(images, np.zeros(8, int), path=tmp_path, progress=_silent, **(TINY | {"steps": 2}))
     assert generate(generator, [0, 0], seed=seeding.seed_of(0, "any") % 100).shape == (2, 8, 8)

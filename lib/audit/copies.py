@@ -1,4 +1,4 @@
-"""A synthetic set and its controls, all made of the images audited: planted copies, a memoriser, held-out patients."""
+"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, held-out patients."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -6,19 +6,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lib.metrics.privacy.controls.contamination import InjectedCopies, inject_copies
 from lib.metrics.privacy.controls.near_copies import KINDS, altered
-from lib.metrics.privacy.controls.planted import Planted, planted
 from lib.metrics.privacy.copying.copy_test import (
     CopyTest,
     Matches,
     aligned,
+    band_pass,
     copy_test,
-    detail,
     match,
     population_pvalue,
-    suspicion,
+    rank_by_ratio,
 )
-from lib.metrics.privacy.copying.copy_test_power import planted_as, planting_power
+from lib.metrics.privacy.copying.copy_test_power import injected_as, injection_power
 from lib.metrics.privacy.membership import Attack, membership_attack
 from lib.statistics.proportions import proportion
 
@@ -32,14 +32,14 @@ class Audited(NamedTuple):
     matches: Matches
     test: CopyTest
     attack: Attack  # by the best similarity of each real image to any synthetic one
-    planted: Planted | None  # the copies, where some were planted
+    injected: InjectedCopies | None  # the copies, where some were injected
 
 
 class Audit(NamedTuple):
     """Outcome of `audit`."""
 
-    sets: dict[str, Audited]  # GIVEN, "1 % planted", …, OFFERED
-    by_share: dict[float, str]  # the set of each share; shares that plant equally many have one set
+    sets: dict[str, Audited]  # GIVEN, "1 % injected", …, OFFERED
+    by_share: dict[float, str]  # the set of each share; shares that inject equally many have one set
     real: torch.Tensor  # (n, H, W) details of training, then held-out images
     member: np.ndarray  # (n,) bool
     groups: np.ndarray  # (n,) patients
@@ -61,33 +61,33 @@ def audit(
 
     images: uint8 (n, H, W) of "train", "heldout" and "synthetic", none constant; groups: patients (n,) of the real
     ones, in one numbering. Controls: the synthetic images with each of `shares` replaced by disguised copies of
-    training images (at least one; a share of 1 is a memoriser), named by what was planted, and half of the held-out
+    training images (at least one; a share of 1 is a memorising generator), named by what was injected, and half of the held-out
     patients, offered as synthetic and left out of the held-out set. Attacks resample patients `draws` times.
     Errors as `copy_test`.
     """
     code = np.concatenate([groups["train"], groups["heldout"]])
     member = np.arange(len(code)) < len(groups["train"])
-    real = detail(np.concatenate([images["train"], images["heldout"]]))
+    real = band_pass(np.concatenate([images["train"], images["heldout"]]))
     others = match(real, real, groups=code, own=code)
-    test = {"member": member, "groups": code, "innocent": others.ratio, "permutations": permutations, "rng": rng}
+    test = {"member": member, "groups": code, "null": others.ratio, "permutations": permutations, "rng": rng}
 
-    def audited(offered: torch.Tensor, plant: Planted | None = None, without=()) -> Audited:
+    def audited(offered: torch.Tensor, injection: InjectedCopies | None = None, without=()) -> Audited:
         kept = np.setdiff1d(np.arange(len(real)), without)
         found, inside, patients = match(offered, real[kept], groups=code[kept]), member[kept], code[kept]
-        of = test | {"member": inside, "groups": patients, "innocent": others.ratio[kept]}
+        of = test | {"member": inside, "groups": patients, "null": others.ratio[kept]}
         sides = {"member": found.reached[inside], "nonmember": found.reached[~inside]}
         sides |= {"member_groups": patients[inside], "nonmember_groups": patients[~inside]}
-        attack = membership_attack(**sides, suspicious=min(20, len(kept)), draws=draws, rng=rng)
-        return Audited(found, copy_test(found, **of), attack, plant)
+        attack = membership_attack(**sides, top=min(20, len(kept)), draws=draws, rng=rng)
+        return Audited(found, copy_test(found, **of), attack, injection)
 
-    sets, by_share, n = {GIVEN: audited(detail(images["synthetic"]))}, {}, len(images["synthetic"])
+    sets, by_share, n = {GIVEN: audited(band_pass(images["synthetic"]))}, {}, len(images["synthetic"])
     for share in shares:
-        count, name = planted_as(share, n)
-        by_share[share] = name = f"{name} planted" if count < n else "memoriser"
+        count, name = injected_as(share, n)
+        by_share[share] = name = f"{name} injected" if count < n else "memorising generator"
         if name not in sets:
             source = altered(images["train"], "disguised", rng=rng)
-            plant = planted(images["synthetic"], source=source, share=count / n, rng=rng)
-            sets[name] = audited(detail(plant.images), plant)
+            injection = inject_copies(images["synthetic"], source=source, share=count / n, rng=rng)
+            sets[name] = audited(band_pass(injection.images), injection)
     half = rng.permutation(np.unique(groups["heldout"]))[::2]
     offered = np.flatnonzero(np.isin(code, half))
     sets[OFFERED] = audited(real[offered], without=offered)
@@ -96,28 +96,31 @@ def audit(
 
 
 def control_rows(audit: Audit, *, level: float) -> list[dict]:
-    """A row for each set of an audit: is it flagged, and, where copies were planted, are they ranked first?"""
+    """A row for each set of an audit: is it flagged, and, where copies were injected, are they ranked first?"""
     rows = []
-    for name, (found, test, attack, plant) in audit.sets.items():
+    for name, (found, test, attack, injection) in audit.sets.items():
         row = {"set": name, "flagged": "yes" if test.pvalue <= level else "no", "p": test.pvalue}
-        if plant is not None:
-            first = suspicion(found, audit.member)[: len(plant.at)]
-            row |= {"planted": len(plant.at), "planted ranked first": np.isin(first, plant.at).sum() / len(plant.at)}
-            row |= {"source named": (found.nearest[plant.at] == plant.copied).mean()}
+        if injection is not None:
+            first = rank_by_ratio(found, audit.member)[: len(injection.at)]
+            row |= {
+                "injected": len(injection.at),
+                "injected ranked first": np.isin(first, injection.at).sum() / len(injection.at),
+            }
+            row |= {"source named": (found.nearest[injection.at] == injection.copied).mean()}
         area = dict(zip(("AUROC", "AUROC_low", "AUROC_high"), attack.auroc.bounds, strict=True))
         rows.append(row | {"p, counts": test.count_pvalue, "p, tail": test.tail_pvalue} | area)
     return rows
 
 
 def pair_rows(audit: Audit, *, train: np.ndarray, synthetic: np.ndarray, most: int) -> list[dict]:
-    """A row for each of the `most` most suspicious pairs of the set as given; train and synthetic: names of images.
+    """A row for each of the `most` most closest pairs of the set as given; train and synthetic: names of images.
 
     There are as many as there are synthetic images that resemble a training image most: none at the least. The rows
     have `PAIR_COLUMNS`.
     """
     (nearest, similarity, mirror, ratio, _), test, *_ = audit.sets[GIVEN]
     rows = []
-    for rank, row in enumerate(suspicion(audit.sets[GIVEN].matches, audit.member)[:most], 1):
+    for rank, row in enumerate(rank_by_ratio(audit.sets[GIVEN].matches, audit.member)[:most], 1):
         names = {"rank": rank, "training image": train[nearest[row]], "synthetic image": synthetic[row]}
         fit = {"mirrored": "yes" if mirror[row] else "no", "ratio": ratio[row], "correlation": similarity[row]}
         rows.append(names | fit | {"p": test.pair_pvalues[row]})
@@ -127,14 +130,14 @@ def pair_rows(audit: Audit, *, train: np.ndarray, synthetic: np.ndarray, most: i
 def pair_pictures(
     audit: Audit, name: str, synthetic: np.ndarray, train: np.ndarray, *, most: int
 ) -> list[tuple[str, np.ndarray]]:
-    """A title and pictures (3, H, W) of each of the `most` most suspicious pairs of the set `name` of an audit.
+    """A title and pictures (3, H, W) of each of the `most` most closest pairs of the set `name` of an audit.
 
     synthetic (s, H, W) and train (m, H, W): the images of that set. Pictures: the training image, the synthetic one
     as it fits best, half their difference on grey. Without any such pair: one title that says so, and NaN.
     """
     matches, test, *_ = audit.sets[name]
     found = []
-    for rank, row in enumerate(suspicion(matches, audit.member)[:most], 1):
+    for rank, row in enumerate(rank_by_ratio(matches, audit.member)[:most], 1):
         target = train[matches.nearest[row]].astype(np.float32)
         other = aligned(synthetic[row], target, matches.mirror[row])
         title = f"{name}, rank {rank}: ratio {matches.ratio[row]:.2f}, p {test.pair_pvalues[row]:.1g}"
@@ -149,14 +152,14 @@ def disguise_rows(
     """For each disguise: is one copy alone flagged, is a share of copies? With the matches of the copies, by disguise.
 
     train: uint8 (m, H, W) training images; source: rows of them to copy. Each number rests on `repeats` random
-    plantings in the set as given; intervals are binomial. Columns are named by the share that was planted.
+    injections in the set as given; intervals are binomial. Columns are named by the share that was injected.
     """
     rows, base = [], audit.sets[GIVEN].matches
-    rng, named = audit.test["rng"], planted_as(share, len(base.nearest))[1]
-    copies = {k: match(detail(altered(train[source], k, rng=rng)), audit.real, groups=audit.groups) for k in KINDS}
+    rng, named = audit.test["rng"], injected_as(share, len(base.nearest))[1]
+    copies = {k: match(band_pass(altered(train[source], k, rng=rng)), audit.real, groups=audit.groups) for k in KINDS}
     for kind, of in copies.items():
         trials = {"shares": [0, share], "repeats": repeats, "level": level}
-        one, some = planting_power(base, of, source, **trials, **audit.test)
+        one, some = injection_power(base, of, source, **trials, **audit.test)
         row = {"disguise": kind, "source named": (of.nearest == source).mean(), "median ratio": np.median(of.ratio)}
         for column, trial in (("one copy flagged", one), (f"{named} flagged", some)):
             row |= dict(

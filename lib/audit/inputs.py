@@ -53,7 +53,7 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
 
     "public": the published images of MCGAN, as synthetic; the CBIS-DDSM crops that it was trained on; and the test
     crops of CBIS-DDSM as held out. The validation crops are left out: whether MCGAN saw them is not stated.
-    "phantom": drawn masses of `patients` patients at `size`, and those of as many others as an innocent synthetic set.
+    "phantom": drawn masses of `patients` patients at `size`, and those of as many others as an null synthetic set.
     Raises ValueError for another cohort.
     """
     if cohort == "public":
@@ -177,7 +177,7 @@ def _require_enough(name: str, part: OpenedImages, keep: np.ndarray) -> None:
 
 def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Patient codes by set; the real sets share one numbering."""
-    # Of all that is there, read or not, constant or not: an image that is left out betrays an overlap as well.
+    # Of all that is there, read or not, constant or not: an image that is left out reveals an overlap as well.
     train, heldout = (opened[name].everyone for name in ("train", "heldout"))
     both = np.intersect1d(train, heldout)
     if len(both):

@@ -55,22 +55,22 @@ def verdict(
     pvalue: float,
     level: float,
     exact: Mapping[str, int],
-    suspicious: int,
+    flagged_pairs: int,
     counts: Mapping[str, int],
     there: Mapping[str, int],
     smallest_seen: float | None,
     population_pvalue: float,
-    memoriser_flagged: bool,
-    innocent_flagged: bool,
+    positive_control_flagged: bool,
+    negative_control_flagged: bool,
     alarms: tuple[int, int],
 ) -> Verdict:
     """The verdict of an audit.
 
     pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to an image of train, of
-    heldout. suspicious: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
-    were audited; there: that there are. smallest_seen: the smallest planted share that was flagged in nine of ten
+    heldout. highly ranked: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
+    were audited; there: that there are. smallest_seen: the smallest injected share that was flagged in nine of ten
     trials, None if even copies alone were not. population_pvalue: of training and held-out images being of one
-    population. memoriser_flagged, innocent_flagged: the controls. alarms: innocent splits that were flagged, of how
+    population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged, of how
     many.
 
     Images identical to real ones make "leak flagged", whatever else; otherwise a failed control, sets that differ as
@@ -82,7 +82,7 @@ def verdict(
     if is_flagged:
         says.append(
             f"Synthetic images match training images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
-            f"below {level:g}, {n}). {_alone(suspicious)}"
+            f"below {level:g}, {n}). {_alone(flagged_pairs)}"
         )
     else:
         says.append(
@@ -96,9 +96,9 @@ def verdict(
         some = f"{counts['synthetic']:,} of {there['synthetic']:,} synthetic images"
         says.append(f"Only {some} were looked at: the rest may hold copies.")
     doubts = []
-    if not memoriser_flagged:
+    if not positive_control_flagged:
         doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
-    if innocent_flagged:
+    if negative_control_flagged:
         doubts.append(
             "Held-out images, offered as synthetic, were flagged: they resemble training images as copies do. Look for "
             "the same patient, or the same image, under two names."
@@ -108,11 +108,11 @@ def verdict(
     elif not (is_exact or is_flagged):
         drawn = f", copies of the {part} that were looked at," if counts["train"] < there["train"] else ","
         says.append(
-            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} planted in "
+            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} injected in "
             "your own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
         )
     splits = (
-        f"Of {alarms[1]:,} innocent splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "
+        f"Of {alarms[1]:,} null splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "
         f"flagged; at {level:g} about {level * alarms[1]:.2g} are expected."
     )
     if binomtest(alarms[0], alarms[1], level, alternative="greater").pvalue < 0.01:
@@ -166,12 +166,12 @@ def _identical(count: int, n: int, *, kind: str, so: str) -> str:
     return f"{count:,} of {n:,} synthetic {which} identical to a {kind} image: {so}."
 
 
-def _alone(suspicious: int) -> str:
-    if suspicious == 0:
+def _alone(flagged_pairs: int) -> str:
+    if flagged_pairs == 0:
         return "No match is too close by itself; look at the first of the ranked pairs."
-    if suspicious == 1:
+    if flagged_pairs == 1:
         return "1 match is too close by itself; look at this pair first."
-    return f"{suspicious:,} matches are too close by themselves; look at these pairs first."
+    return f"{flagged_pairs:,} matches are too close by themselves; look at these pairs first."
 
 
 def _percent(share: float) -> str:

@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prepare", help="fetch a set, or read your own download, and write its cohorts")
     command.add_argument("name", metavar="NAME", choices=SET_OF, help=f"one of {', '.join(SET_OF)}")
-    own = "your own download; without it the files are fetched (of nih_cxr14 the 1,000-film subset)"
+    own = "your own download; without it the files are fetched (of nih_cxr14 the 1,000-radiograph subset)"
     command.add_argument("--from", dest="download", type=Path, metavar="DIR", help=own)
     commands.add_parser("list", help="list the cohorts, and which are prepared")
     options = parser.parse_args(arguments)

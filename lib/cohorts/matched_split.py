@@ -1,7 +1,7 @@
-"""Patients dealt out to a training and a held-out side that are alike, and strangers who are like the held-out ones.
+"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who are like the held-out ones.
 
-Matching, as in case-control studies: dealt at random, a few dozen patients a side differ by chance in what attacks
-react to, and an attack then accuses people whom nobody copied.
+Matching, as in case-control studies: split at random, a few dozen patients a side differ by chance in what attacks
+react to, and an attack then flags people whom nobody copied.
 """
 
 from typing import NamedTuple
@@ -18,23 +18,23 @@ class Sides(NamedTuple):
     train: np.ndarray
     heldout: np.ndarray
     known: np.ndarray  # further images of the patients of both sides, which an attacker may hold
-    independent: np.ndarray  # as many as train, of strangers matched with the held-out patients
-    validation: np.ndarray  # of further strangers
+    independent: np.ndarray  # as many as train, of disjoint patients matched with the held-out patients
+    validation: np.ndarray  # of further disjoint patients
 
 
-def deal(
+def matched_split(
     images: ArrayLike, patients: ArrayLike, *, view: ArrayLike, finding: ArrayLike, each: int, validation: int,
     rng: np.random.Generator, most: int = 2,
 ) -> Sides:  # fmt: skip
-    """Deal out images (n, s, s) of `patients` (n,): `each` patients a side at most, `most` images of each at most.
+    """Assign images (n, s, s) of `patients` (n,): `each` patients a side at most, `most` images of each at most.
 
     view, finding: (n,) 0 or 1. Suspects have two images or more, and one at least is left for `known`. Sorted by view,
     finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by
-    a coin. Strangers are assigned to the held-out patients so that the sum of distances in these three, the last in
-    standard deviations, is least; where these have fewer images than the training side, more strangers follow at
+    a coin. Disjoint patients are assigned to the held-out patients so that the sum of distances in these three, the last in
+    standard deviations, is least; where these have fewer images than the training side, more disjoint patients follow at
     random, and where they have more, random ones are left out. validation: so many images of the rest, at most.
     ValueError for columns of other lengths, NaN, numbers below 1, fewer than two patients with two images, or
-    strangers with fewer images than the training side.
+    disjoint patients with fewer images than the training side.
     """
     images, patients, view, finding = _checked(images, patients, view, finding)
     if each < 1 or most < 1 or validation < 0:
@@ -66,7 +66,9 @@ def deal(
     rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered)]
     needed, matched = len(rows[0]), (turn[ranked] < len(alike)).sum()
     if len(ranked) < needed:
-        raise ValueError(f"strangers have {len(ranked)} images and the training side {needed}: deal out fewer patients")
+        raise ValueError(
+            f"disjoint patients have {len(ranked)} images and the training side {needed}: assign fewer patients"
+        )
     # Of too many at random: whose image goes must not depend on the order in which patients were paired.
     rows += [ranked[np.sort(rng.permutation(max(needed, matched))[:needed])]]
     rows += [ranked[~np.isin(patients[ranked], patients[rows[3]])][:validation]]

@@ -1,4 +1,4 @@
-"""Patients dealt out to train, validation and test, before anything of them is drawn."""
+"""Patients assigned to train, validation and test, before anything of them is drawn."""
 
 import hashlib
 from collections.abc import Sequence

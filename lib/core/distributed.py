@@ -49,12 +49,12 @@ def end() -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0; also inside `alone`."""
+    """The number of this process, from 0; also inside `no_sync`."""
     return _rank
 
 
 def world() -> int:
-    """How many processes work together now: 1 inside `alone`, and wherever torchrun started none."""
+    """How many processes work together now: 1 inside `no_sync`, and wherever torchrun started none."""
     return 1 if _alone else _world
 
 
@@ -69,7 +69,7 @@ def is_writer() -> bool:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def no_sync() -> Iterator[None]:
     """Inside, this rank works for itself: it waits for nobody, and writes. No two ranks may write the same file."""
     global _alone
     before, _alone = _alone, True
@@ -88,7 +88,7 @@ def barrier() -> None:
         dist.all_reduce(torch.zeros(1))
 
 
-def told(value):
+def broadcast(value):
     """The writer's `value`, in every rank; anything that JSON can hold. The others come to here, and wait for it."""
     if world() == 1:
         return value
@@ -104,7 +104,7 @@ def told(value):
     return json.loads(text.numpy().tobytes())
 
 
-def agree(mine, what: str) -> None:
+def assert_equal_across_ranks(mine, what: str) -> None:
     """OSError unless `mine`, what this rank has read of `what`, is what the writer has read."""
-    if (theirs := told(mine)) != mine:
+    if (theirs := broadcast(mine)) != mine:
         raise OSError(f"rank {_rank} reads {mine} in {what}, and rank 0 {theirs}: give all ranks the same file system")

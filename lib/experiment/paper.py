@@ -109,7 +109,7 @@ class Paper(_Strict):
 
     def column(self, scale: str) -> dict[str, Any]:
         """The settings of one scale."""
-        return {knob: values[SCALES.index(scale)] for knob, values in self.settings.items()}
+        return {setting: values[SCALES.index(scale)] for setting, values in self.settings.items()}
 
     def settings_digest(self, scale: str, cohort: str) -> str:
         """SHA-256, 16 characters of it, of one scale's settings and of the cohort's source."""
@@ -152,9 +152,9 @@ def load_paper(folder: Path) -> Paper:
         first = error.errors()[0]
         what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         refuse(first["loc"], what)
-    for knob, values in paper.settings.items():
+    for setting, values in paper.settings.items():
         if len(values) != len(SCALES):
-            refuse(("settings", knob), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
+            refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:

@@ -44,8 +44,8 @@ def revision() -> str:
 
 
 class _Settings(SimpleNamespace):
-    def __getattr__(self, knob):
-        raise AttributeError(f"no setting {knob!r} in paper.yaml; known are {', '.join(vars(self))}")
+    def __getattr__(self, setting):
+        raise AttributeError(f"no setting {setting!r} in paper.yaml; known are {', '.join(vars(self))}")
 
 
 class Run:
@@ -163,7 +163,7 @@ class Run:
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
-        """Judge a declared claim by its bar, record value, interval and verdict, and return the verdict.
+        """Evaluate a declared claim by its bar, record value, interval and verdict, and return the verdict.
 
         `n` says what the interval is over ("5 seeds"). At smoke scale no claim is testable.
         """
@@ -172,31 +172,33 @@ class Run:
         if not (math.isfinite(value) and interval[0] <= value <= interval[1]):
             raise ValueError(f"claim {name}: value {value} must be finite and lie inside its interval {interval}")
         verdict = self._claim(name).verdict(value, interval)
-        self._judge(name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict})
+        self._record_claim(
+            name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict}
+        )
         return verdict
 
-    def verdicts(self, notebook: str, judged: Mapping[str, tuple], *, why: str) -> pd.Series:
-        """Judge all claims that `notebook` declares, and return the verdicts by claim.
+    def verdicts(self, notebook: str, evaluated: Mapping[str, tuple], *, why: str) -> pd.Series:
+        """Evaluate all claims that `notebook` declares, and return the verdicts by claim.
 
-        judged: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded as
+        evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded as
         not testable, because `why`. ValueError for a claim that is not of this notebook.
         """
         declared = [name for name, claim in self.paper.claims.items() if claim.notebook == notebook]
-        if unknown := set(judged) - set(declared):
+        if unknown := set(evaluated) - set(declared):
             raise ValueError(f"{notebook} does not declare {', '.join(sorted(unknown))}; paper.yaml says: {declared}")
         verdicts = {}
         for name in declared:
-            if name in judged:
-                value, low, high, n = judged[name]
+            if name in evaluated:
+                value, low, high, n = evaluated[name]
                 verdicts[name] = self.claim(name, value=value, interval=(low, high), n=n)
             else:
                 verdicts[name] = self.untestable(name, why)
         return pd.Series(verdicts, dtype=object)
 
     def untestable(self, name: str, why: str) -> str:
-        """Record that a declared claim cannot be judged in this run, and why."""
+        """Record that a declared claim cannot be evaluated in this run, and why."""
         self._claim(name)
-        self._judge(name, {"value": None, "interval": None, "n": "", "verdict": "not testable here", "why": why})
+        self._record_claim(name, {"value": None, "interval": None, "n": "", "verdict": "not testable here", "why": why})
         return "not testable here"
 
     def _claim(self, name: str):
@@ -204,12 +206,12 @@ class Run:
             raise ValueError(f"unknown claim {name!r}: paper.yaml declares {', '.join(self.paper.claims) or 'none'}")
         return self.paper.claims[name]
 
-    def _judge(self, name: str, judged: dict) -> None:
+    def _record_claim(self, name: str, evaluated: dict) -> None:
         claim = self._claim(name)
         about = {"claim": name, "scale": self.scale, "cohort": self.cohort, "seed": self.seed, "revision": revision()}
         about |= {"settings_sha256": self._settings_digest}
         with atomic(self.path(f"claims/{name}.json")) as path:
-            path.write_text(json.dumps(about | claim.model_dump() | judged, indent=1), encoding="utf-8")
+            path.write_text(json.dumps(about | claim.model_dump() | evaluated, indent=1), encoding="utf-8")
 
     def _facts(self, item: str, n: str | int) -> dict:
         if item not in self.paper.items:
@@ -230,7 +232,7 @@ class Run:
 
     def __repr__(self) -> str:
         lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
-        return "\n".join(lines + [f"  {knob} = {value}" for knob, value in vars(self.settings).items()])
+        return "\n".join(lines + [f"  {setting} = {value}" for setting, value in vars(self.settings).items()])
 
     def _repr_html_(self) -> str:
         settings = pd.DataFrame(

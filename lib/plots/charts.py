@@ -35,15 +35,15 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
 def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=()) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
-    scores: arm -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each seed a
-    faint dot. references: (label, seed values) pairs of arms without a budget, drawn as horizontal lines.
+    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each seed a
+    faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
     """
-    for place, (arm, by_epsilon) in enumerate(scores.items()):
+    for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
         style = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
-        ax.errorbar(shift, mean, half, label=arm, **style)
+        ax.errorbar(shift, mean, half, label=condition, **style)
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):

@@ -127,15 +127,15 @@ class Records:
 
         def read(record: dict) -> dict:
             _ = VERDICTS[record["verdict"]]
-            judged = {"verdict": record["verdict"], "why": record.get("why", "")}
+            evaluated = {"verdict": record["verdict"], "why": record.get("why", "")}
             if record["value"] is not None:
                 value, low, high = float(record["value"]), *map(float, record["interval"])
                 ours, *limits = rounded(record["value"], *record["interval"])
-                judged |= {"ours": ours, "interval": f"[{limits[0]}, {limits[1]}]", "n": str(record["n"])}
-                judged |= {"value": value, "low": low, "high": high}
+                evaluated |= {"ours": ours, "interval": f"[{limits[0]}, {limits[1]}]", "n": str(record["n"])}
+                evaluated |= {"value": value, "low": low, "high": high}
             if record["bar"] != claim.bar:
-                judged["why"] += f" Judged by the bar {as_text(record['bar'])}, before paper.yaml changed."
-            return judged
+                evaluated["why"] += f" Evaluated by the bar {as_text(record['bar'])}, before paper.yaml changed."
+            return evaluated
 
         path = self.runs / "claims" / f"{name}.json"
         damaged = {"why": "its record is damaged"} if path.exists() else {}

@@ -12,8 +12,8 @@ _STATES = ("made", "missing")
 def claims(records: Sequence[Records]) -> pd.DataFrame:
     """One row a declared claim, in the papers' order, with the columns
 
-    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not judged), bar, verdict,
-    deviations (numbers of `deviations`), remark (why not judged; what its record is too old for), n, measured.
+    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated), bar, verdict,
+    deviations (numbers of `deviations`), remark (why not evaluated; what its record is too old for), n, measured.
     """
     rows = []
     for paper in _papers(records):
@@ -53,10 +53,10 @@ def counts(records: Sequence[Records]) -> pd.DataFrame:
     """One row a paper: each verdict counted, claims, items made, items, problems with its records; its citation."""
     rows = []
     for paper in _papers(records):
-        judged = [claim["verdict"] for claim in paper.content["claims"]]
+        evaluated = [claim["verdict"] for claim in paper.content["claims"]]
         made = [item for item in paper.content["items"] if item["kind"] != "missing"]
-        row = {"paper": paper.name, "cite": paper.content["cite"]} | {v: judged.count(v) for v in VERDICTS}
-        row |= {"claims": len(judged), "items made": len(made), "items": len(paper.content["items"])}
+        row = {"paper": paper.name, "cite": paper.content["cite"]} | {v: evaluated.count(v) for v in VERDICTS}
+        row |= {"claims": len(evaluated), "items made": len(made), "items": len(paper.content["items"])}
         rows.append(row | {"problems": len(paper.problems)})
     columns = ["paper", *VERDICTS, "claims", "items made", "items", "problems", "cite"]
     return pd.DataFrame(rows, columns=columns)

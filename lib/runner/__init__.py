@@ -5,5 +5,5 @@
     ./run_all.sh                                          all: arguments → suite → Snakemake → one process a notebook
 
 A notebook runs in two processes: papermill, and the kernel. Where the suite runs on one machine both are forked
-from the zygote, a process that has imported the libraries already; elsewhere they start afresh.
+from the fork server, a process that has imported the libraries already; elsewhere they start afresh.
 """

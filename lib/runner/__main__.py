@@ -1,6 +1,6 @@
 """`python -m lib.runner PAPER NOTEBOOK --scale S --cohort C --seed N`: execute one notebook.
 
-Sends it to the zygote of a running suite where there is one, and otherwise executes it here.
+Sends it to the fork server of a running suite where there is one, and otherwise executes it here.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import os
 import sys
 
 from lib.runner.cli import COHORTS, SCALES, value_of
-from lib.runner.fork_server import server as zygote
+from lib.runner.fork_server import server as fork_server
 from lib.runner.fork_server.lifetime import die_with_parent
 
 
@@ -26,12 +26,12 @@ def main() -> int:
     if parent := arguments.pop("parent"):
         die_with_parent(parent)
     arguments["extra"] = {name: value_of(text) for name, text in arguments.pop("parameter")}
-    if path := os.environ.get("SUITE_ZYGOTE"):
+    if path := os.environ.get("SUITE_FORK_SERVER"):
         try:
-            return zygote.ask(path, arguments)
+            return fork_server.ask(path, arguments)
         except (FileNotFoundError, ConnectionRefusedError):
-            print("no zygote here: importing everything afresh", flush=True)
-    from lib.runner.notebook import execute  # seconds of imports, which the zygote has behind it
+            print("no fork server here: importing everything afresh", flush=True)
+    from lib.runner.notebook import execute  # seconds of imports, which the fork server has behind it
 
     return execute(**arguments)
 

@@ -126,8 +126,10 @@ class Notebook:
             kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
             if not any(all((made / f"{name}.{suffix}").exists() for suffix in kind) for kind in kinds):
                 absent.append(name)
-        judged = (name for name, claim in paper.claims.items() if claim.notebook == self.name)
-        return absent + [name for name in judged if not (self.run_folder / self.paper / f"claims/{name}.json").exists()]
+        evaluated = (name for name, claim in paper.claims.items() if claim.notebook == self.name)
+        return absent + [
+            name for name in evaluated if not (self.run_folder / self.paper / f"claims/{name}.json").exists()
+        ]
 
     def finished_needs(self) -> dict[str, str]:
         """When each notebook that this one needs was finished, by its own record."""

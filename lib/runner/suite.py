@@ -155,10 +155,10 @@ class _Run:
         return 1 if problem or any(not notebook.read("done") for notebook in self.notebooks) else 0
 
     def _run_graph(self) -> str:
-        """Have Snakemake execute what is left, with a zygote beside it; what stopped it, or nothing."""
+        """Have Snakemake execute what is left, with a fork server beside it; what stopped it, or nothing."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = self._environment()
-        zygote = snakemake = None
+        fork_server = snakemake = None
         with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "ab") as log:
 
             def start(*command: str) -> subprocess.Popen:
@@ -168,9 +168,11 @@ class _Run:
                 return subprocess.Popen(command, cwd=CODE, env=environment, start_new_session=True, **streams)
 
             try:
-                if self.is_local and sys.platform == "linux" and "SUITE_ZYGOTE" not in environment:
-                    environment["SUITE_ZYGOTE"] = os.path.join(folder, "zygote")
-                    zygote = start("lib.runner.fork_server.server", environment["SUITE_ZYGOTE"], str(os.getpid()))
+                if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in environment:
+                    environment["SUITE_FORK_SERVER"] = os.path.join(folder, "fork server")
+                    fork_server = start(
+                        "lib.runner.fork_server.server", environment["SUITE_FORK_SERVER"], str(os.getpid())
+                    )
                 snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
                 while snakemake.poll() is None:
                     time.sleep(_LOOK)
@@ -180,7 +182,7 @@ class _Run:
                     snakemake.send_signal(signal.SIGINT)  # it cancels what it has submitted
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         snakemake.wait(_GRACE)
-                for process in filter(None, (snakemake, zygote)):
+                for process in filter(None, (snakemake, fork_server)):
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
                     process.wait()

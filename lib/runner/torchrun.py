@@ -2,7 +2,7 @@
 
     torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper
 
-Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are dealt out whole,
+Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are assigned whole,
 and any other is repeated by every rank. Files are rank 0's. No executed copy is kept: `./run_all.sh` makes it
 afterwards, and finds every training finished.
 """
@@ -115,7 +115,7 @@ def _execute(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:
             trace.touch(exist_ok=False)
         except FileExistsError:
             return 1
-        with ranks.alone():
+        with ranks.no_sync():
             trace.write_text(traceback.format_exc(), encoding="utf-8")
         says = next(iter(str(problem).strip().splitlines()), "")
         who = f", rank {ranks.rank()}" if ranks.is_one_of_many() else ""

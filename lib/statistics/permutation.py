@@ -21,17 +21,17 @@ def permutation_pvalue(
     permutations: int = 1000,
     rng: np.random.Generator,
 ) -> float:
-    """Chance that innocent scores separate members (n,) from nonmembers (m,) at least as well as these do.
+    """Chance that null scores separate members (n,) from nonmembers (m,) at least as well as these do.
 
     Under the null hypothesis a patient's images would have scored the same on the other side. So membership is
-    dealt out anew among the patients `member_groups` (n,) and `nonmember_groups` (m,), in one numbering, as many
+    randomly permuted among the patients `member_groups` (n,) and `nonmember_groups` (m,), in one numbering, as many
     being members as are; all images of a patient go together, and what they have in common is not mistaken for
     memory. None: every image is its own patient. `statistic` takes labels (n + m, permutations), True for a member,
     and scores (n + m,), and returns one value per column, larger meaning better separated; those of
     `lib.metrics.utility.classification` do. One-sided; p = (1 + permutations at least as good) / (1 + permutations), which is
     never 0 (Phipson and Smyth 2010) and, with few patients, never small either.
 
-    Raises ValueError on NaN, or a patient on both sides, whose images cannot be dealt out together.
+    Raises ValueError on NaN, or a patient on both sides, whose images cannot be assigned together.
     """
     scores = np.concatenate([samples.scores(member, "member"), samples.scores(nonmember, "nonmember")])
     labels = np.arange(len(scores)) < len(np.asarray(member))
@@ -45,8 +45,8 @@ def permutation_pvalue(
     observed = statistic(labels[:, None], scores)[0]
     step, reached = max(1, _CELLS // len(scores)), 0
     for start in range(0, permutations, step):
-        dealt = np.tile(members > 0, (min(step, permutations - start), 1))
-        dealt = rng.permuted(dealt, axis=1, out=dealt)
+        permuted = np.tile(members > 0, (min(step, permutations - start), 1))
+        permuted = rng.permuted(permuted, axis=1, out=permuted)
         # Equal separations by other patients differ in their last digits.
-        reached += int((statistic(dealt.T[code], scores) >= observed - 1e-12).sum())
+        reached += int((statistic(permuted.T[code], scores) >= observed - 1e-12).sum())
     return (1 + reached) / (1 + permutations)

@@ -56,20 +56,20 @@ def across(estimates: Sequence[Interval]) -> Interval:
 class PairedDifference(NamedTuple):
     """Outcome of `paired_difference`."""
 
-    interval: Interval  # mean of arm − baseline with its t interval; `draws` holds the differences
-    wins: int  # seeds in which the arm is larger
+    interval: Interval  # mean of condition − baseline with its t interval; `draws` holds the differences
+    wins: int  # seeds in which the condition is larger
     seeds: int
 
 
-def paired_difference(*, arm: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> PairedDifference:
-    """Mean difference arm − baseline over seeds, both (n,) in the same order of seeds; positive: arm is larger.
+def paired_difference(*, condition: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> PairedDifference:
+    """Mean difference condition − baseline over seeds, both (n,) in the same order of seeds; positive: condition is larger.
 
     Raises ValueError when the lengths differ or fewer than two seeds are given.
     """
-    arm, baseline = _per_seed(arm, "arm"), _per_seed(baseline, "baseline")
-    if arm.shape != baseline.shape:
-        raise ValueError(f"arm has {len(arm)} seeds and baseline {len(baseline)}: pair them seed by seed")
-    difference = arm - baseline
+    condition, baseline = _per_seed(condition, "condition"), _per_seed(baseline, "baseline")
+    if condition.shape != baseline.shape:
+        raise ValueError(f"condition has {len(condition)} seeds and baseline {len(baseline)}: pair them seed by seed")
+    difference = condition - baseline
     return PairedDifference(seed_interval(difference, level=level), int((difference > 0).sum()), len(difference))
 
 

@@ -2,7 +2,7 @@
 
 DIR holds preds.csv of github.com/jrzech/reproduce-chexnet and NIH's Data_Entry_2017_v2020.csv(.gz), or both below it,
 as `python -m lib.cohorts.public prepare chexnet_predictions` finds or fetches them. No row of a patient is written: counts,
-correlations, and for each finding how many films with and without it have a score in a narrow range.
+correlations, and for each finding how many radiographs with and without it have a score in a narrow range.
 """
 
 import gzip
@@ -22,7 +22,7 @@ ORDER = [*pd.read_csv(HERE / "correlation_matrix_published.csv", index_col=0).co
 
 
 def derive(table: dict, predictions: Predictions) -> dict[str, pd.DataFrame]:
-    """File name -> content, from NIH's whole label table and the predictions for its test films."""
+    """File name -> content, from NIH's whole label table and the predictions for its test radiographs."""
     labels = np.array([findings for _, findings, _ in table.values()])
     place = [FINDINGS.index(finding) for finding in ORDER]
     scores = predictions.scores[:, place]
@@ -40,7 +40,7 @@ def _square(matrix: np.ndarray) -> pd.DataFrame:
 
 
 def _by_score(predictions: Predictions) -> pd.DataFrame:
-    """For each finding and narrow range of scores, named by its middle: films without and with the finding.
+    """For each finding and narrow range of scores, named by its middle: radiographs without and with the finding.
 
     The published protocol looks at 10,000 thresholds. A range never holds one, and is narrower than 0.4 % of its score,
     or 3e-7, so that thresholds and their rates are exact and an AUC moves by 1e-5.

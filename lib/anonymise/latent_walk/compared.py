@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from lib.anonymise.latent_walk.plan import detour, linear, plan, step_energy, synthesis_of
 from lib.core.seeding import device, numpy_generator
-from lib.training.loop.resume import kept, weights_digest
+from lib.training.loop.resume import cached, weights_digest
 from lib.training.loop.trainer import finished_training
 
 
-class Arms(NamedTuple):
+class Conditions(NamedTuple):
     """Walks (p, T, ...) between the same ends, and the class of each (p,)."""
 
     linear: Tensor
@@ -23,10 +23,10 @@ class Arms(NamedTuple):
     labels: np.ndarray
 
 
-def walk_arms(
+def walk_conditions(
     generator: nn.Module, *, identity: nn.Module, diagnosis: nn.Module, first: Tensor, last: Tensor, labels, path,
     seed: int, points: int, **options,
-) -> Arms:  # fmt: skip
+) -> Conditions:  # fmt: skip
     """Walk from `first` (p, ...) to `last` by all three, or fetch the walks from folder `path`.
 
     `options` are those of `lib.anonymise.latent_walk.plan.plan`. What decides the result is kept beside it, the networks by the
@@ -46,14 +46,16 @@ def walk_arms(
         blind = detour(first, last, energy=step_energy(found), points=points, rng=rng)
         return {"linear": linear(first, last, points=points), "plan": found, "detour": blind}
 
-    found = kept(path, settings, compute)
-    return Arms(**{name: value.to(first.device) for name, value in found.items()}, labels=labels)
+    found = cached(path, settings, compute)
+    return Conditions(**{name: value.to(first.device) for name, value in found.items()}, labels=labels)
 
 
-def load_arms(path) -> Arms:
+def load_conditions(path) -> Conditions:
     """The walks in folder `path`, whatever their settings; FileNotFoundError or ValueError where they are not whole."""
     found, settings = finished_training(path, "walk")
-    return Arms(**{name: value.to(device()) for name, value in found.items()}, labels=np.array(settings["labels"]))
+    return Conditions(
+        **{name: value.to(device()) for name, value in found.items()}, labels=np.array(settings["labels"])
+    )
 
 
 @torch.inference_mode()

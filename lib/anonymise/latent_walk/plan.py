@@ -40,7 +40,7 @@ class Walk(NamedTuple):
     history: Losses  # (steps, p) each, before every update
 
 
-class Judgement(NamedTuple):
+class Evaluation(NamedTuple):
     """What two classifiers say of every image of a walk; all (p, T)."""
 
     divergence: Tensor  # of the identity prediction from the uniform, nats
@@ -172,7 +172,7 @@ def plan(
     optimiser = torch.optim.Adam([inner], lr=learning_rate, fused=True)
     inner.grad = torch.empty_like(inner)
     flat, gradient = inner.detach().flatten(0, 1), inner.grad.flatten(0, 1)  # views
-    guides = _Guides(synthesis, identity, diagnosis, direction, int(labels.max()))
+    auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
     history = []
     with frozen(synthesis, identity, diagnosis):
         for _ in range(steps):
@@ -183,7 +183,7 @@ def plan(
                 some = flat[rows].clone().requires_grad_()
                 with torch.enable_grad():
                     with seeding.autocast(flat.device, precision):
-                        terms = guides.terms(some, classes[rows], hard=as_published)[:2]
+                        terms = auxiliary.terms(some, classes[rows], hard=as_published)[:2]
                     loss = weights[rows] @ (lambda_identity * terms[0] + lambda_class * terms[1])
                 gradient[rows] = torch.autograd.grad(loss, some)[0]
                 parts.append(torch.stack(terms).detach())
@@ -197,37 +197,37 @@ def plan(
 
 
 @torch.no_grad()
-def judge(
+def evaluate(
     walks: Tensor, labels, *, synthesis: Callable[[Tensor], Tensor], identity: nn.Module, diagnosis: nn.Module,
     direction: str = "from_uniform", memory_images: int = 64,
-) -> Judgement:  # fmt: skip
+) -> Evaluation:  # fmt: skip
     """What `identity` and `diagnosis` say of the images of walks (p, T, ...), `labels` as in `plan`.
 
-    The networks that drove a walk flatter it: judge by others, trained from another seed.
+    The networks that drove a walk flatter it: evaluate by others, trained from another seed.
     """
     labels = _walk_labels(labels, len(walks)).to(walks.device)
     classes = labels.repeat_interleave(walks.shape[1])
-    guides = _Guides(synthesis, identity, diagnosis, direction, int(labels.max()))
+    auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
     found = []
     with frozen(synthesis, identity, diagnosis):
         for start in range(0, len(classes), memory_images):
             rows = slice(start, start + memory_images)
             latents = walks.flatten(0, 1)[rows]
-            divergence, cross_entropy, who, what = guides.terms(latents, classes[rows], hard=True)
+            divergence, cross_entropy, who, what = auxiliary.terms(latents, classes[rows], hard=True)
             entropy = math.log(who.shape[1]) - uniform_divergence(who, "to_uniform")
             found.append((divergence, entropy, cross_entropy, what.argmax(dim=1) == classes[rows]))
-    return Judgement(*(torch.cat(part).view(walks.shape[:2]) for part in zip(*found, strict=True)))
+    return Evaluation(*(torch.cat(part).view(walks.shape[:2]) for part in zip(*found, strict=True)))
 
 
 def path_losses(walks: Tensor, labels, *, as_published: bool = False, **networks) -> Losses:
-    """The terms that `plan` minimises, of any walks (p, T, ...); `networks` and `direction` as for `judge`."""
-    inner = judge(walks[:, 1:-1], labels, **networks)
+    """The terms that `plan` minimises, of any walks (p, T, ...); `networks` and `direction` as for `evaluate`."""
+    inner = evaluate(walks[:, 1:-1], labels, **networks)
     terms = torch.stack([inner.divergence.flatten(), inner.cross_entropy.flatten()])
     weights = group_weights(walks.shape[1] - 2, as_published=as_published).to(terms).repeat(len(walks))
     return _summed(terms, weights, walks, as_published)
 
 
-class _Guides(NamedTuple):
+class _AuxiliaryLosses(NamedTuple):
     synthesis: Callable[[Tensor], Tensor]
     identity: nn.Module
     diagnosis: nn.Module

@@ -1,8 +1,8 @@
-"""A second decoder that draws the redrawn case with the opposite finding, and changes nothing outside the mask.
+"""A second decoder that draws the anonymised case with the opposite finding, and changes nothing outside the mask.
 
 Montenegro et al. 2021, §4.5 and §5.1 of the specification. It learns in a stage of its own, encoder and first decoder
 frozen: the released switch within one run changes the frozen networks and not the new one (§7, D8). Realism, privacy
-and divergence have no part in it; the redrawn case, whose latent numbers it shares, brings them along.
+and divergence have no part in it; the anonymised case, whose latent numbers it shares, brings them along.
 """
 
 import copy
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lib.anonymise.vaegan.guidance import Guide
-from lib.anonymise.vaegan.losses import opposite_finding, soft_cross_entropy, surroundings_error
+from lib.anonymise.vaegan.losses import background_mse, opposite_finding, soft_cross_entropy
 from lib.anonymise.vaegan.masked_images import checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Decoder
 from lib.training.loop.resume import weights_digest
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.trainer import finished_training, run_training
 
 STARTS = ("factual", "random")
 
@@ -30,12 +30,12 @@ def train_counterfactual(
 ) -> Decoder:  # fmt: skip
     """Train the counterfactual decoder of `model`, or finish or fetch the one in folder `path`; in eval mode.
 
-    images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_redrawing`; `model`, from there, is not changed. finding: a
-    trained recogniser of two findings, copied and frozen; each image shall get the one that it thinks less likely of
-    the original. surroundings_weight: of the mean squared difference from the redrawn case outside the masks, on
+    images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; `model`, from there, is not changed. finding: a
+    trained classifier of two findings, copied and frozen; each image shall get the one that it thinks less likely of
+    the original. surroundings_weight: of the mean squared difference from the anonymised case outside the masks, on
     [-1, 1], or with `summed` of its sum over the batch, as in the released code (§7, D14). start: "factual", a copy of
-    the model's decoder, or "random". To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.redraw` as decoder=. The
-    rest, resuming included, is as for `train_redrawing`. ValueError for input that does not fit, an unknown start, or
+    the model's decoder, or "random". To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.anonymise` as decoder=. The
+    rest, resuming included, is as for `train_pp_vaegan`. ValueError for input that does not fit, an unknown start, or
     divergence.
     """
     device = device or seeding.device()
@@ -51,7 +51,7 @@ def train_counterfactual(
         "data": examples.digest, "masks": regions.digest, "factual": weights_digest(model),
         "finding": weights_digest(finding),
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Training(model, examples, regions, Guide(finding, examples), settings, device), name="counterfactual",
         path=path, settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -98,7 +98,7 @@ class _Training:
             drawn = self.decoder(latents).float()
             found = soft_cross_entropy(self.wanted[rows], self.guide(drawn))
         masks = self.regions.inputs(rows)
-        changed = surroundings_error(factual, drawn, masks, summed=self.settings["summed"])
+        changed = background_mse(factual, drawn, masks, summed=self.settings["summed"])
         loss = self.settings["finding_weight"] * found + self.settings["surroundings_weight"] * changed
         self.optimiser.zero_grad()
         loss.backward()

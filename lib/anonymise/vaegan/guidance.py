@@ -1,9 +1,9 @@
-"""The frozen recognisers that guide how a case is redrawn: what is found must stay, who it is must go.
+"""The frozen classifiers that guide how a case is anonymised: what is found must stay, who it is must go.
 
-Montenegro et al. 2021, §5.1 of the specification. Who it is, is asked in one of two ways: of a recogniser of many
-people, whose posterior shall name nobody ("posterior", PP-MIR), or of an embedding, in which the redrawn image shall be
+Montenegro et al. 2021, §5.1 of the specification. Who it is, is asked in one of two ways: of a classifier of many
+people, whose posterior shall name nobody ("posterior", PP-MIR), or of an embedding, in which the anonymised image shall be
 far from an image of everybody and from its own original ("distance", PP-SIR); or not at all ("none", a plain VAE-GAN).
-Recognisers are in eval mode, so what they say of the training images is computed once and not in every step.
+Classifiers are in eval mode, so what they say of the training images is computed once and not in every step.
 """
 
 import copy
@@ -11,10 +11,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from lib.anonymise.vaegan.losses import soft_cross_entropy, too_near, uniform_targets
+from lib.anonymise.vaegan.losses import margin_loss, soft_cross_entropy, uniform_targets
 from lib.models.classifiers.identity import distances, paired_distances
-from lib.training.loop.dataset import Examples
-from lib.training.loop.inference import logits_of
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.inference import predict_logits
 
 PRIVACIES = ("posterior", "distance", "none")
 TERMS = {"posterior": ("finding", "privacy"), "distance": ("finding", "privacy", "source"), "none": ("finding",)}
@@ -27,10 +27,10 @@ class Guide:
     agree, and nothing is computed ahead.
     """
 
-    def __init__(self, network: nn.Module, examples: Examples, *, training_mode: bool = False):
+    def __init__(self, network: nn.Module, examples: DeviceDataset, *, training_mode: bool = False):
         self.network = copy.deepcopy(network).to(examples.values.device).requires_grad_(False)
         self.examples = examples
-        self.outputs = None if training_mode else logits_of(self.network, examples, batch=256).clone()
+        self.outputs = None if training_mode else predict_logits(self.network, examples, batch=256).clone()
         self.network.train(training_mode)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -42,30 +42,30 @@ class Guide:
         return self(self.examples.inputs(rows)) if self.outputs is None else self.outputs[rows]
 
 
-class Guides:
-    """What both recognisers ask of redrawn images of `examples`, whose labels are identities.
+class AuxiliaryLosses:
+    """What both classifiers ask of anonymised images of `examples`, whose labels are identities.
 
     finding: -> logits of findings; identity: -> logits of people for "posterior", points for "distance", None for
     "none". margin: of the distances. noisy_targets: see `uniform_targets`. inert: the released term of "distance" to
     everybody in its counterfactual script, a cross-entropy to targets of 0, which is 0 whatever is drawn (§7, D5).
-    ValueError for an unknown privacy, a missing recogniser, or identities that are not all of 0 … P − 1.
+    ValueError for an unknown privacy, a missing classifier, or identities that are not all of 0 … P − 1.
     """
 
     def __init__(
-        self, privacy: str, *, finding: nn.Module, identity: nn.Module | None, examples: Examples, margin: float = 1.0,
+        self, privacy: str, *, finding: nn.Module, identity: nn.Module | None, examples: DeviceDataset, margin: float = 1.0,
         noisy_targets: bool = True, inert: bool = False, training_mode: bool = False,
     ):  # fmt: skip
         if privacy not in PRIVACIES:
             raise ValueError(f"unknown privacy {privacy!r}: choose one of {', '.join(PRIVACIES)}")
         if (identity is None) != (privacy == "none"):
             wanted = "takes no" if privacy == "none" else "needs a"
-            raise ValueError(f"privacy {privacy!r} {wanted} recogniser of identities")
+            raise ValueError(f"privacy {privacy!r} {wanted} identity classifier")
         self.privacy, self.margin, self.noisy, self.inert = privacy, margin, noisy_targets, inert
         self.finding = Guide(finding, examples, training_mode=training_mode)
         self.identity = Guide(identity, examples, training_mode=training_mode) if identity is not None else None
         counts = torch.bincount(examples.labels)
         if privacy == "posterior" and len(counts) > (known := self.identity(examples.inputs(slice(0, 1))).shape[1]):
-            raise ValueError(f"Identities reach {len(counts) - 1}, but the recogniser knows {known}: train it on all.")
+            raise ValueError(f"Identities reach {len(counts) - 1}, but the classifier knows {known}: train it on all.")
         if privacy == "distance":
             if missing := counts.eq(0).nonzero().flatten().tolist():
                 raise ValueError(f"Identities {missing} have no training image: number those that have from 0.")
@@ -73,7 +73,7 @@ class Guides:
             self.starts = counts.cumsum(0) - counts
 
     def terms(self, drawn: Tensor, rows: Tensor, *, noisy: bool | None = None) -> dict[str, Tensor]:
-        """The losses `TERMS` of images (n, 1, s, s) redrawn from the examples `rows`; draws from torch's generator."""
+        """The losses `TERMS` of images (n, 1, s, s) anonymised from the examples `rows`; draws from torch's generator."""
         return self.terms_of(
             drawn, self.finding.of(rows), self.identity.of(rows) if self.privacy == "distance" else None,
             noisy=self.noisy if noisy is None else noisy,
@@ -89,10 +89,10 @@ class Guides:
         elif self.privacy == "distance":
             points = self.identity(drawn)
             apart = distances(points, self.identity.of(self._anchors()))
-            terms["privacy"] = too_near(apart, margin=self.margin)
+            terms["privacy"] = margin_loss(apart, margin=self.margin)
             if self.inert:
                 terms["privacy"] = soft_cross_entropy(torch.zeros_like(apart), apart)
-            terms["source"] = too_near(paired_distances(points, source), margin=self.margin)
+            terms["source"] = margin_loss(paired_distances(points, source), margin=self.margin)
         return terms
 
     def _anchors(self) -> Tensor:

@@ -1,7 +1,7 @@
-"""What redrawing a case is trained for: realism, privacy, evidence, and the opposite finding of a counterfactual.
+"""What anonymisation a case is trained for: realism, privacy, evidence, and the opposite finding of a counterfactual.
 
 Montenegro et al. 2021, §5.1 of the specification, x being an original (n, 1, s, s), x̂ what was drawn of it, M its mask
-in {0, 1}, p(·) a recogniser's posterior. All losses are means, over images, pairs or pixels, unless it says otherwise;
+in {0, 1}, p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless it says otherwise;
 a weight of the released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (§7, D14).
 """
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     """½ Σ_j (exp s_j + μ_j² − 1 − s_j), the mean over images; μ, s (n, latent). 0 only where μ and s are 0; nats."""
     return (log_variance.exp() + mean.square() - 1 - log_variance).sum(dim=1).mean() / 2
 
@@ -32,12 +32,12 @@ def uniform_targets(count: int, identities: int, *, draw: Tensor | None = None) 
     return targets / targets.sum(dim=1, keepdim=True)
 
 
-def too_near(distances: Tensor, *, margin: float = 1.0) -> Tensor:
+def margin_loss(distances: Tensor, *, margin: float = 1.0) -> Tensor:
     """max(margin − d, 0)² of any number of distances d, their mean."""
     return (margin - distances).clamp_min(0).square().mean()
 
 
-def evidence_error(original: Tensor, drawn: Tensor, masks: Tensor, *, summed: bool = False) -> Tensor:
+def masked_mse(original: Tensor, drawn: Tensor, masks: Tensor, *, summed: bool = False) -> Tensor:
     """(M x − M x̂)², the mean over pixels of the masks, in squares of grey units; 0 where no mask has a pixel.
 
     summed: the sum over the batch, as in the released code. There the masks of the validation and test images stayed
@@ -47,9 +47,9 @@ def evidence_error(original: Tensor, drawn: Tensor, masks: Tensor, *, summed: bo
     return total if summed else total / masks.count_nonzero().clamp_min(1)
 
 
-def surroundings_error(first: Tensor, second: Tensor, masks: Tensor, *, summed: bool = False) -> Tensor:
-    """`evidence_error` outside the masks: what a counterfactual may not change."""
-    return evidence_error(first, second, 1 - masks, summed=summed)
+def background_mse(first: Tensor, second: Tensor, masks: Tensor, *, summed: bool = False) -> Tensor:
+    """`masked_mse` outside the masks: what a counterfactual may not change."""
+    return masked_mse(first, second, 1 - masks, summed=summed)
 
 
 def opposite_finding(posterior: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""Cases to redraw: grey images and the masks of the region where their evidence lies."""
+"""Cases to anonymise: grey images and the masks of the region where their evidence lies."""
 
 import numpy as np
 from torch import Tensor
 
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 
-class Masks(Examples):
+class Masks(DeviceDataset):
     """Masks kept as uint8 0 and 1; the network sees float32 0 and 1."""
 
     def inputs(self, rows: Tensor | slice, flips: Tensor | None = None) -> Tensor:
@@ -14,9 +14,9 @@ class Masks(Examples):
         return self.values[rows].float()
 
 
-def checked_cases(images, masks, identities, *, device, name: str = "training") -> tuple[Examples, Masks]:
+def checked_cases(images, masks, identities, *, device, name: str = "training") -> tuple[DeviceDataset, Masks]:
     """Grey images and their masks of 0 and 1 on `device`, or ValueError."""
-    examples = Examples(images, identities, device=device, name=name)
+    examples = DeviceDataset(images, identities, device=device, name=name)
     if examples.values.shape[1] != 1:
         raise ValueError(f"The {name} images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
     masks = np.asarray(masks)

@@ -1,4 +1,4 @@
-"""Redrawing a case so that the person goes and the evidence stays: a VAE-GAN trained against frozen recognisers.
+"""Anonymisation a case so that the person goes and the evidence stays: a VAE-GAN trained against frozen classifiers.
 
 Montenegro et al. 2021, §4.3 to §5.4 of the specification. Each step updates a Wasserstein critic some times and then
 encoder and decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance` and
@@ -8,7 +8,7 @@ what to keep of it:
 masks: of validation and test images they run from 0 to 255, as the encoder and the choice of weights see them (D1);
 inert: see `lib.anonymise.vaegan.guidance.Guides` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: evidence is weighed by the
 sum over the batch, not the mean over its masks' pixels (D14); critic: three separate updates for its losses of real,
-redrawn and mixed images (D18); recognisers: in training mode (§5.4).
+anonymised and mixed images (D18); classifiers: in training mode (§5.4).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.anonymise.vaegan.guidance import TERMS, Guides
-from lib.anonymise.vaegan.losses import critic_loss, divergence_from_normal, evidence_error
+from lib.anonymise.vaegan.guidance import TERMS, AuxiliaryLosses
+from lib.anonymise.vaegan.losses import critic_loss, kl_to_standard_normal, masked_mse
 from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
 from lib.training.gan.losses import gradient_norms
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.resume import weights_digest
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.trainer import finished_training, run_training
 
-DEFECTS = ("masks", "inert", "variance", "sums", "critic", "recognisers")
+DEFECTS = ("masks", "inert", "variance", "sums", "critic", "classifiers")
 _SHAPE = ("image_size", "kernel", "width", "latent")
 
 
@@ -50,28 +50,28 @@ class Curves(NamedTuple):
     values: np.ndarray  # (steps, names) float32, unweighted
 
 
-def train_redrawing(
+def train_pp_vaegan(
     images, masks, identities, *, finding: nn.Module, identity: nn.Module | None = None, privacy: str, path, seed: int,
-    steps: int, validation: tuple | None = None, judged_from: int = 0, judge_every: int = 50, batch: int = 64,
+    steps: int, validation: tuple | None = None, validate_from: int = 0, validate_every: int = 50, batch: int = 64,
     kernel: int = 8, width: int = 256, latent: int = 128, dropout: float = 0.2, weights: Weights | None = None,
     margin: float = 1.0, noisy_targets: bool = True, critic_steps: int = 5, generator_steps: int = 2,
     penalty: float = 10.0, learning_rate: float = 2e-5, decay: float = 1e-6, betas: tuple = (0.9, 0.999),
     as_published: Sequence[str] = (), precision: str = "float32", device: torch.device | None = None,
     save_seconds: float = 60.0, progress: Callable | None = None,
 ) -> VAE:  # fmt: skip
-    """Train a VAE that redraws cases, or finish or fetch the one in folder `path`; in eval mode.
+    """Train a VAE that anonymises cases, or finish or fetch the one in folder `path`; in eval mode.
 
     images: (n, s, s) grey, uint8, or float32 in [-1, 1], s one of lib.models.gan.vaegan.SIZES; masks: (n, s, s) of 0 and 1,
-    the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained recognisers, copied and
+    the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained classifiers, copied and
     frozen; privacy "posterior", "distance" (`margin`) or "none", see `lib.anonymise.vaegan.guidance`. noisy_targets: those of
     `uniform_targets`, published for PP-MIR. A step is `critic_steps` updates of the critic, the VAE in eval mode, and
     `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no critic. The rate of a
     network is learning_rate / (1 + decay · its updates in whole steps so far).
 
-    validation: (images, masks), on which from step `judged_from` on, every `judge_every` steps, the weighted sum of
+    validation: (images, masks), on which from step `validate_from` on, every `validate_every` steps, the weighted sum of
     finding, privacy, source and evidence is taken; the weights of the least are handed over. None: the last weights.
     as_published: names from DEFECTS. precision, progress, save_seconds and checkpoints as in
-    `lib.training.loop.trainer.train_stepwise`. On the CPU a resumed training equals an uninterrupted one bit for bit.
+    `lib.training.loop.trainer.run_training`. On the CPU a resumed training equals an uninterrupted one bit for bit.
     ValueError for colour images, masks that do not fit, identities without an image, an unknown name, or divergence.
     """
     device = device or seeding.device()
@@ -81,48 +81,48 @@ def train_redrawing(
         raise ValueError(f"unknown {unknown} in as_published: choose from {', '.join(DEFECTS)}")
     if batch > len(examples):
         raise ValueError(f"The batch is {batch} of {len(examples)} training images: give at most as many.")
-    judged = None if validation is None else checked_cases(*validation, None, device=device, name="validation")
+    held_out = None if validation is None else checked_cases(*validation, None, device=device, name="validation")
     settings = {
-        "model": "redrawing", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
+        "model": "anonymisation", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
         "latent": latent, "dropout": dropout, "privacy": privacy, "weights": weights._asdict(), "margin": margin,
         "noisy_targets": noisy_targets, "critic_steps": critic_steps, "generator_steps": generator_steps,
         "penalty": penalty, "learning_rate": learning_rate, "decay": decay, "betas": betas,
-        "as_published": sorted(as_published), "steps": steps, "batch": batch, "judged_from": judged_from,
-        "judge_every": judge_every, "precision": precision, "seed": seed, "data": examples.digest,
-        "masks": regions.digest, "validation": [part.digest for part in judged or ()],
+        "as_published": sorted(as_published), "steps": steps, "batch": batch, "validate_from": validate_from,
+        "validate_every": validate_every, "precision": precision, "seed": seed, "data": examples.digest,
+        "masks": regions.digest, "validation": [part.digest for part in held_out or ()],
         "finding": weights_digest(finding), "identity": None if identity is None else weights_digest(identity),
     }  # fmt: skip
-    guides = Guides(
+    auxiliary = AuxiliaryLosses(
         privacy, finding=finding, identity=identity, examples=examples, margin=margin, noisy_targets=noisy_targets,
-        inert="inert" in as_published, training_mode="recognisers" in as_published,
+        inert="inert" in as_published, training_mode="classifiers" in as_published,
     )  # fmt: skip
-    tensors = train_stepwise(
-        lambda: Adversaries(examples, regions, guides, judged, settings, device), name=f"redrawing ({privacy})",
+    tensors = run_training(
+        lambda: Adversaries(examples, regions, auxiliary, held_out, settings, device), name=f"anonymisation ({privacy})",
         path=path, settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return _trained(tensors, settings, device)
 
 
-def load_redrawing(path, *, device: torch.device | None = None) -> VAE:
+def load_pp_vaegan(path, *, device: torch.device | None = None) -> VAE:
     """The VAE of the finished training in folder `path`, in eval mode, whatever its settings.
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _trained(*finished_training(path, "redrawing"), device or seeding.device())
+    return _trained(*finished_training(path, "anonymisation"), device or seeding.device())
 
 
-def redrawing_curves(path) -> Curves:
-    """The losses of every step of the finished training in folder `path`; errors as `load_redrawing`."""
-    tensors, settings = finished_training(path, "redrawing")
+def anonymiser_curves(path) -> Curves:
+    """The losses of every step of the finished training in folder `path`; errors as `load_pp_vaegan`."""
+    tensors, settings = finished_training(path, "anonymisation")
     return Curves(_names(settings), tensors["curves"].numpy())
 
 
 @torch.inference_mode()
-def redraw(
+def anonymise(
     model: VAE, images, masks, *, seed: int, decoder: nn.Module | None = None, as_published: Sequence[str] = (),
     batch: int = 256, device: torch.device | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Images (n, s, s), with masks of 0 and 1, redrawn: uint8 (n, s, s), [-1, 1] mapped to 0..255.
+    """Images (n, s, s), with masks of 0 and 1, anonymised: uint8 (n, s, s), [-1, 1] mapped to 0..255.
 
     decoder: another one, such as a counterfactual's, on the same latent numbers where `seed` is the same; None: the
     model's own. Image i depends on seed, i and itself, not on `batch`. as_published: "masks" multiplies them by 255.
@@ -146,15 +146,15 @@ def redraw(
 
 
 class Adversaries:
-    """VAE, critic and their optimisers on `device`, `settings` as `train_redrawing` resolves them.
+    """VAE, critic and their optimisers on `device`, `settings` as `train_pp_vaegan` resolves them.
 
     `step(k)` does the k-th update and depends on nothing but the weights, the optimisers and (seed, k).
     """
 
     def __init__(
-        self, examples: Examples, regions: Masks, guides: Guides, judged: tuple | None, settings: dict, device
+        self, examples: DeviceDataset, regions: Masks, auxiliary: AuxiliaryLosses, held_out: tuple | None, settings: dict, device
     ):  # fmt: skip
-        self.examples, self.regions, self.guides, self.judged = examples, regions, guides, judged
+        self.examples, self.regions, self.auxiliary, self.held_out = examples, regions, auxiliary, held_out
         self.settings, self.device = settings, device
         self.weights, self.defects = Weights(**settings["weights"]), settings["as_published"]
         with seeding.initialising(settings["seed"], "redrawing"):
@@ -178,8 +178,8 @@ class Adversaries:
             for _ in range(self.settings["generator_steps"]):
                 losses |= self._redraw()
             done = step + 1
-            if self.judged and done > self.settings["judged_from"] and done % self.settings["judge_every"] == 0:
-                self._judge()
+            if self.held_out and done > self.settings["validate_from"] and done % self.settings["validate_every"] == 0:
+                self._validate()
         self.curves[step] = torch.stack(list(losses.values()))
         return losses
 
@@ -201,7 +201,7 @@ class Adversaries:
         self.best, self.curves = _under("best", tensors), tensors["curves"].to(self.device)
 
     def _criticise(self) -> Tensor:
-        """The mean difference of the last scores, real − redrawn. The VAE rests and redraws for all updates at once."""
+        """The mean difference of the last scores, real − anonymised. The VAE rests and anonymises for all updates at once."""
         rows = self._rows(self.settings["critic_steps"])
         self.vae.eval()
         with torch.no_grad(), self._precision():
@@ -235,9 +235,9 @@ class Adversaries:
         with self._precision():
             mean, log_variance = (part.float() for part in self.vae.encoder(original, masks))
             drawn = self.vae.decoder(self.vae.sample(mean, log_variance, self._noise(len(rows)))).float()
-            losses = self.guides.terms(drawn, rows)
-        losses["divergence"] = divergence_from_normal(mean, log_variance)
-        losses["evidence"] = evidence_error(original, drawn, masks, summed="sums" in self.defects)
+            losses = self.auxiliary.terms(drawn, rows)
+        losses["divergence"] = kl_to_standard_normal(mean, log_variance)
+        losses["evidence"] = masked_mse(original, drawn, masks, summed="sums" in self.defects)
         if self.weights.realism:
             self.critic.requires_grad_(False)  # its gradients are not computed here
             losses["realism"] = -self._scores(drawn).mean()
@@ -246,17 +246,17 @@ class Adversaries:
         return {name: loss.detach() for name, loss in losses.items()}
 
     @torch.no_grad()
-    def _judge(self) -> None:
-        """Keep the VAE's weights if the validation images have not been redrawn better yet."""
-        examples, regions = self.judged
+    def _validate(self) -> None:
+        """Keep the VAE's weights if the validation images have not been anonymised better yet."""
+        examples, regions = self.held_out
         masks = regions.inputs(slice(None)) * (255 if "masks" in self.defects else 1)
         original = examples.inputs(slice(None))
         drawn = self.vae.eval()(original, masks, self._noise(len(examples)))
         self.vae.train()
-        finding, identity = self.guides.finding, self.guides.identity
-        source = identity(original) if self.guides.privacy == "distance" else None
-        losses = self.guides.terms_of(drawn, finding(original), source, noisy=False)
-        losses["evidence"] = evidence_error(original, drawn, masks, summed="sums" in self.defects)
+        finding, identity = self.auxiliary.finding, self.auxiliary.identity
+        source = identity(original) if self.auxiliary.privacy == "distance" else None
+        losses = self.auxiliary.terms_of(drawn, finding(original), source, noisy=False)
+        losses["evidence"] = masked_mse(original, drawn, masks, summed="sums" in self.defects)
         score = self._weighted(losses).cpu()
         if score <= self.best["score"]:
             self.best = {name: value.clone() for name, value in self.vae.state_dict().items()} | {"score": score}

@@ -1,4 +1,4 @@
-"""Swapping identities, the older way: an image is redrawn as that of another, real person of the training set.
+"""Swapping identities, the older way: an image is anonymised as that of another, real person of the training set.
 
 PPRL-VGAN (Chen, Konrad and Ishwar 2018) as Montenegro et al. 2021 build on it, §4.6 of the specification: a VAE whose
 decoder is told whom to draw, and a discriminator with three heads, real or not, who, and which finding. Per update, of
@@ -7,7 +7,7 @@ cross-entropies in nats, y being the true identity and finding, c the identity a
     L_D = ¼ BCE(real | x) + ½ CE(y_id | x) + ¼ CE(y_finding | x) + BCE(not real | x̂)
     L_G = 0.002 KL + 0.078 BCE(real | x̂) + 0.8 CE(c | x̂) + 0.12 CE(y_finding | x̂)
 
-Targets of the first head are drawn from U(0.9, 1) for real and from U(0, 0.1) for redrawn images.
+Targets of the first head are drawn from U(0.9, 1) for real and from U(0, 0.1) for anonymised images.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.anonymise.vaegan.losses import divergence_from_normal
+from lib.anonymise.vaegan.losses import kl_to_standard_normal
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
-from lib.training.loop.dataset import Examples
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.trainer import finished_training, run_training
 
 
 def train_swapping(
@@ -30,17 +30,17 @@ def train_swapping(
     as_published: bool = False, precision: str = "float32", device: torch.device | None = None,
     save_seconds: float = 60.0, progress: Callable | None = None,
 ) -> VAE:  # fmt: skip
-    """Train a VAE that redraws images as those of given people, or finish or fetch the one in `path`; in eval mode.
+    """Train a VAE that anonymises images as those of given people, or finish or fetch the one in `path`; in eval mode.
 
     images: (n, s, s) grey, uint8, or float32 in [-1, 1]; identities, findings: (n,) integers from 0, none left out.
     RMSprop; a step is one update of the discriminator and `generator_steps` of the VAE. as_published: the VAE's own
     variance (`lib.models.gan.vaegan.sample`), which later work inherited. precision, progress, save_seconds, checkpoints
-    and resuming as in `lib.training.loop.trainer.train_stepwise`. ValueError for colour images, labels that do not fit or
+    and resuming as in `lib.training.loop.trainer.run_training`. ValueError for colour images, labels that do not fit or
     leave out a number, a batch above n, or divergence.
     """
     device = device or seeding.device()
-    examples = Examples(images, identities, device=device)
-    found = Examples(images, findings, device=device)
+    examples = DeviceDataset(images, identities, device=device)
+    found = DeviceDataset(images, findings, device=device)
     if examples.values.shape[1] != 1:
         raise ValueError(f"The images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
     for name, labels in (("Identities", examples.labels), ("Findings", found.labels)):
@@ -55,7 +55,7 @@ def train_swapping(
         "as_published": as_published, "steps": steps, "batch": batch, "precision": precision, "seed": seed,
         "data": [examples.digest, found.digest],
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Adversaries(examples, found.labels, settings, device), name="identity swapping", path=path,
         settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -74,12 +74,12 @@ def load_swapping(path, *, device: torch.device | None = None) -> VAE:
 def swap(
     model: VAE, images, targets, *, seed: int, batch: int = 256, device: torch.device | None = None
 ) -> np.ndarray:  # fmt: skip
-    """Images (n, s, s) redrawn as those of the people `targets` (n,): uint8 (n, s, s), [-1, 1] mapped to 0..255.
+    """Images (n, s, s) anonymised as those of the people `targets` (n,): uint8 (n, s, s), [-1, 1] mapped to 0..255.
 
     Image i depends on seed, i, itself and its target. ValueError for images that do not fit or an unknown target.
     """
     device = device or seeding.device()
-    examples = Examples(images, targets, device=device, name="given")
+    examples = DeviceDataset(images, targets, device=device, name="given")
     people = model.decoder.layers[0].in_features - model.shape["latent"]
     if (unknown := int(examples.labels.max())) >= people:
         raise ValueError(f"There is no identity {unknown} to turn into: give targets from 0 to {people - 1}.")
@@ -98,7 +98,7 @@ def swap(
 class _Adversaries:
     """VAE, discriminator and their optimisers on `device`; update k depends on them and (seed, k) alone."""
 
-    def __init__(self, examples: Examples, findings: Tensor, settings: dict, device: torch.device):
+    def __init__(self, examples: DeviceDataset, findings: Tensor, settings: dict, device: torch.device):
         self.settings, self.device, self.examples, self.findings = settings, device, examples, findings
         outputs = 1 + settings["identities"] + settings["findings"]
         with seeding.initialising(settings["seed"], "swapping"):
@@ -135,7 +135,7 @@ class _Adversaries:
         with torch.no_grad(), self._precision():
             drawn = vae(images, self._asked()[1], self._noise()).float()
         vae.train()
-        real, who, what = self._judge(torch.cat([images, drawn]))
+        real, who, what = self._discriminate(torch.cat([images, drawn]))
         count = len(images)
         soft = torch.rand(2, count, device=self.device) * 0.1
         loss = F.binary_cross_entropy_with_logits(real[:count], 1 - soft[0]) / 4
@@ -152,14 +152,14 @@ class _Adversaries:
             latents = vae.sample(mean, log_variance, self._noise())
             drawn = vae.decoder(torch.cat([latents, codes], dim=1)).float()
         discriminator.requires_grad_(False)  # its gradients are not computed here
-        real, who, what = self._judge(drawn)
+        real, who, what = self._discriminate(drawn)
         discriminator.requires_grad_(True)
-        loss = 0.002 * divergence_from_normal(mean, log_variance)
+        loss = 0.002 * kl_to_standard_normal(mean, log_variance)
         loss = loss + 0.078 * F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
         loss = loss + 0.8 * F.cross_entropy(who, asked) + 0.12 * F.cross_entropy(what, self.findings[rows])
         return self._update("vae", loss)
 
-    def _judge(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _discriminate(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self._precision():
             logits = self.networks["discriminator"](images).float()
         real, who, what = logits.split([1, self.settings["identities"], self.settings["findings"]], dim=1)

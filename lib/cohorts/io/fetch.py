@@ -2,7 +2,7 @@
 
 What is verified: every file, by a fingerprint: 128 bits of SHA-256, in hexadecimal. To pass off another
 file takes a second preimage, about 2^128 trials; that a manifest is half as long costs nothing in safety.
-Of most files the fingerprint is of the bytes. Of films that the project knows only in reduced form it is
+Of most files the fingerprint is of the bytes. Of radiographs that the project knows only in reduced form it is
 of the reduced pixels (the source says which): that proves the pixels of the cohort, not the published bytes.
 
 A set of thousands of small files comes as the one archive of its commit: GitHub allows about 5,000

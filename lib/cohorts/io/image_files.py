@@ -41,8 +41,8 @@ def read_exact(path: Path, size: int) -> np.ndarray:
 def read_reduced(path: Path, size: int) -> np.ndarray:
     """The pixels of a square PNG, box-averaged to `size` × `size`: (size, size) uint8.
 
-    Colour becomes grey by ITU-R 601 luma; a grey film stored as RGB keeps its values exactly, as the
-    weights sum to one. Transparency is dropped, not blended: films are opaque. The average is taken along
+    Colour becomes grey by ITU-R 601 luma; a grey radiograph stored as RGB keeps its values exactly, as the
+    weights sum to one. Transparency is dropped, not blended: radiographs are opaque. The average is taken along
     rows, rounded, then along columns, rounded: within one grey level of the mean of the block.
     Raises ValueError that names the file if it is damaged, deeper than 8 bits, or not a whole multiple of
     `size` on each side.
@@ -53,7 +53,7 @@ def read_reduced(path: Path, size: int) -> np.ndarray:
             raise ValueError(f"{path}: mode {image.mode} is not 8-bit grey or colour; convert the file")
         if image.width != image.height or image.width % size:
             problem = f"{image.width}×{image.height} pixels cannot be box-averaged to {size}×{size}"
-            raise ValueError(f"{path}: {problem}; give the published square film")
+            raise ValueError(f"{path}: {problem}; give the published square radiograph")
 
     return _decode(path, check, lambda image: image.convert("L").resize((size, size), Image.Resampling.BOX))
 
@@ -61,7 +61,7 @@ def read_reduced(path: Path, size: int) -> np.ndarray:
 def read_squeezed(path: Path, size: int) -> np.ndarray:
     """The pixels of a JPEG or PNG of any shape, squeezed to `size` × `size` and stretched to 0 … 255: uint8.
 
-    The whole film is kept, without crop or border, so its aspect is lost; each pixel is the area average of what
+    The whole radiograph is kept, without crop or border, so its aspect is lost; each pixel is the area average of what
     it covers, colour becomes luma as in `read_reduced`, and `stretched` sets the grey levels. Raises ValueError
     that names the file if it is damaged, deeper than 8 bits, or smaller than `size` on a side.
     """
@@ -77,7 +77,9 @@ def read_squeezed(path: Path, size: int) -> np.ndarray:
 def require_larger(path: Path, shape: tuple[int, int], size: int) -> None:
     """Raises ValueError, naming the file, unless both sides of `shape` reach `size`."""
     if min(shape) < size:
-        raise ValueError(f"{path}: {shape[0]}×{shape[1]} pixels are fewer than {size}×{size}; give the published film")
+        raise ValueError(
+            f"{path}: {shape[0]}×{shape[1]} pixels are fewer than {size}×{size}; give the published radiograph"
+        )
 
 
 def squeezed(image: Image.Image, size: int) -> Image.Image:
@@ -85,10 +87,10 @@ def squeezed(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BOX)
 
 
-def stretched(film: np.ndarray) -> np.ndarray:
-    """A film with its darkest pixel at 0 and its brightest at 255, uint8; a film of one grey level becomes 0."""
-    low, high = int(film.min()), int(film.max())
-    return np.rint((film.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(np.uint8)
+def stretched(radiograph: np.ndarray) -> np.ndarray:
+    """A radiograph with its darkest pixel at 0 and its brightest at 255, uint8; a radiograph of one grey level becomes 0."""
+    low, high = int(radiograph.min()), int(radiograph.max())
+    return np.rint((radiograph.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(np.uint8)
 
 
 def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, ...] = ("PNG",)) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Frontal chest films drawn from a known anatomy: two hospitals and more, 14 findings, patients who never lived.
+"""Frontal chest radiographs drawn from a known anatomy: two hospitals and more, 14 findings, patients who never lived.
 
-A patient keeps lungs, heart, ribs, vessels and the place of each lesion; a film has its own pose, breath, view
+A patient keeps lungs, heart, ribs, vessels and the place of each lesion; a radiograph has its own pose, breath, view
 and lines; a hospital has its own prevalence, mix of views and style. Lengths are in half-widths of the thorax
 (u, from the midline, positive to the patient's left) and in heights of the right lung (v, 0 apex to 1 dome).
 Views are independent of findings, which in real hospitals they are not.
@@ -25,16 +25,18 @@ FINDINGS = (
 # The findings that NIH ChestX-ray14 and CheXpert share, in the order of the published merged table.
 SHARED = ("Cardiomegaly", "Effusion", "Atelectasis", "Pneumothorax", "Pneumonia", "Edema", "Consolidation")
 SIZES, SPLITS = (16, 256), (70, 10, 20)
-PERSISTENCE = 0.6  # latent correlation of two films of one patient; NIH's consecutive films: .40 to .91, median .62
+PERSISTENCE = (
+    0.6  # latent correlation of two radiographs of one patient; NIH's consecutive radiographs: .40 to .91, median .62
+)
 
-# Columns as FINDINGS. A: NIH, 112,120 films, labels of 2020. B: CheXpert where it has the label (uncertain
+# Columns as FINDINGS. A: NIH, 112,120 radiographs, labels of 2020. B: CheXpert where it has the label (uncertain
 # read as in the published table), otherwise our choice. C: halfway, our choice.
 _PREVALENCE = {
     "hospital_a": (.103, .025, .119, .177, .052, .056, .013, .047, .042, .021, .022, .015, .030, .002),
     "hospital_b": (.312, .158, .453, .250, .050, .060, .108, .107, .068, .322, .030, .020, .040, .004),
     "hospital_c": (.200, .080, .250, .200, .050, .060, .050, .070, .055, .120, .025, .020, .035, .003),
 }  # fmt: skip
-# Tetrachoric correlations of NIH's labels (112,120 films, labels of 2020): of two normal deviates which, cut at
+# Tetrachoric correlations of NIH's labels (112,120 radiographs, labels of 2020): of two normal deviates which, cut at
 # the two prevalences, have the labels' φ. Below the diagonal, in the order of FINDINGS.
 _TETRACHORIC = (
     (),
@@ -52,7 +54,7 @@ _TETRACHORIC = (
     (.10, .06, .23, .07, .24, .19, .02, .14, .13, -.01, .14, .26),
     (.11, .03, -.05, -.04, .13, -.04, .00, -.03, -.11, -.05, -.03, .12, .02),
 )  # fmt: skip
-# Of a hospital: share of AP; contrast, brightness and gamma of its curve; noise; blur; share of films with bars
+# Of a hospital: share of AP; contrast, brightness and gamma of its curve; noise; blur; share of radiographs with bars
 # above and below; chance of each line or lead; chance and place of a side marker (from the edge, from the top).
 _STYLE = {
     "hospital_a": (0.15, 1.0, 0.0, 1.0, 0.05, 0.0022, 0.0, 0.06, 0.8, 0.07, 0.10),
@@ -61,11 +63,11 @@ _STYLE = {
 }
 _STYLES = ("ap", "contrast", "bright", "gamma", "noise", "blur", "barred", "lined", "marked", "marker_x", "marker_y")
 
-# Of each quantity: its median in PA, how much patients and films of one patient vary, and what AP does to it. The
+# Of each quantity: its median in PA, how much patients and radiographs of one patient vary, and what AP does to it. The
 # first table varies by factors, exp(SD z), the second by sums, SD z.
 _FACTORS = {
-    "wide": (0.345, 0.04, 0.015, 0.97),  # half-width of the thorax, in widths of the film
-    "high": (0.565, 0.05, 0.03, 0.88),  # from apex to right dome, in heights of the film
+    "wide": (0.345, 0.04, 0.015, 0.97),  # half-width of the thorax, in widths of the radiograph
+    "high": (0.565, 0.05, 0.03, 0.88),  # from apex to right dome, in heights of the radiograph
     "heart": (0.43, 0.09, 0.02, 1.14),  # half-width
     "heart_high": (0.30, 0.08, 0.02, 1.08),
     "mediastinum": (0.19, 0.10, 0.02, 1.15),  # half-width
@@ -79,8 +81,8 @@ _FACTORS = {
     "gain": (1.0, 0.08, 0.05, 0.92),
 }
 _SUMS = {
-    "centre": (0.5, 0.008, 0.012, 0.0),  # of the spine on the film
-    "top": (0.115, 0.012, 0.012, 0.04),  # of the lungs on the film
+    "centre": (0.5, 0.008, 0.012, 0.0),  # of the spine on the radiograph
+    "top": (0.115, 0.012, 0.012, 0.04),  # of the lungs on the radiograph
     "lean": (0.0, 0.03, 0.015, 0.0),  # of the spine
     "heart_at": (0.17, 0.03, 0.015, 0.0),
     "heart_low": (0.79, 0.02, 0.015, 0.0),
@@ -105,19 +107,19 @@ _LEAST = 0.35  # severity of the mildest case; the gravest has 1
 
 def draw(
     *, patients: int, image_size: int = 128, rng: np.random.Generator, site: str = "hospital_a",
-    splits: Sequence[float] = SPLITS, films: float = 2.0, findings: Sequence[str] = FINDINGS,
+    splits: Sequence[float] = SPLITS, radiographs: float = 2.0, findings: Sequence[str] = FINDINGS,
     prevalence: Mapping[str, float] | None = None, correlation: np.ndarray | None = None,
 ) -> Cohort:  # fmt: skip
-    """Draw the films of `patients` patients of one hospital, `films` of each on average (1 + Poisson).
+    """Draw the radiographs of `patients` patients of one hospital, `radiographs` of each on average (1 + Poisson).
 
     images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `id` patient; `dis` (N, K)
     0/1, a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP;
-    `set`, disjoint by patient, in the proportions `splits` of train, validation and test; `key`, patient and film.
+    `set`, disjoint by patient, in the proportions `splits` of train, validation and test; `key`, patient and radiograph.
     prevalence: of some findings, instead of the hospital's. correlation: (K, K), of the Gaussian copula that couples
-    `findings`; that of NIH's labels unless given. Two films of a patient share their latents by PERSISTENCE.
+    `findings`; that of NIH's labels unless given. Two radiographs of a patient share their latents by PERSISTENCE.
     The same state of `rng` gives the same patients at every size and hospital, as long as prevalences agree.
 
-    Raises ValueError for an unknown site or finding, a size out of range, fewer patients than splits, fewer films than
+    Raises ValueError for an unknown site or finding, a size out of range, fewer patients than splits, fewer radiographs than
     one a patient, a prevalence outside (0, 1), or a matrix that is not a correlation.
     """
     if not isinstance(patients, (int, np.integer)) or patients < 1:
@@ -126,12 +128,12 @@ def draw(
         raise ValueError(f"image_size is {image_size!r}; give a whole number from {SIZES[0]} to {SIZES[1]}")
     if site not in SITES:
         raise ValueError(f"unknown site {site!r}: choose one of {', '.join(SITES)}")
-    if not np.isfinite(films) or films < 1:
-        raise ValueError(f"films is {films}; give the mean number a patient, at least 1")
+    if not np.isfinite(radiographs) or radiographs < 1:
+        raise ValueError(f"radiographs is {radiographs}; give the mean number a patient, at least 1")
     findings = tuple(findings)
     shares, mix = prevalences(site, findings, prevalence), _correlation(findings, correlation)
     split = split_codes(patients, splits, rng)
-    owner = np.repeat(np.arange(patients), 1 + rng.poisson(films - 1, patients))
+    owner = np.repeat(np.arange(patients), 1 + rng.poisson(radiographs - 1, patients))
     severity = _severity(owner, shares, mix, [FINDINGS.index(name) for name in findings], rng)
     style = dict(zip(_STYLES, _STYLE[site], strict=True))
     truth = _anatomy(owner, severity, style, rng)
@@ -182,7 +184,7 @@ def _correlation(findings: tuple[str, ...], given: np.ndarray | None) -> np.ndar
 
 
 def _severity(owner, shares, correlation, columns, rng) -> np.ndarray:
-    """(N, 14) severity of each finding on each film, 0 where absent: the tail of a Gaussian copula."""
+    """(N, 14) severity of each finding on each radiograph, 0 where absent: the tail of a Gaussian copula."""
     draws = (rng.standard_normal((owner[-1] + 1, len(FINDINGS)))[owner], rng.standard_normal((len(owner), 14)))
     latent = np.sqrt(PERSISTENCE) * draws[0] + np.sqrt(1 - PERSISTENCE) * draws[1]
     latent = latent[:, columns] @ np.linalg.cholesky(correlation).T
@@ -193,7 +195,7 @@ def _severity(owner, shares, correlation, columns, rng) -> np.ndarray:
 
 
 def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Everything that is random except fields, one row a film, and the style of its hospital."""
+    """Everything that is random except fields, one row a radiograph, and the style of its hospital."""
     p, n = owner[-1] + 1, len(owner)
     normal, uniform = rng.standard_normal, rng.uniform
     view = (uniform(size=n) < style["ap"]).astype(np.int64)
@@ -265,7 +267,7 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Lines and leads, in (u, v), and the letter of a side, in parts of the film: (n, 12, 3, 2), brightness (n, 12)."""
+    """Lines and leads, in (u, v), and the letter of a side, in parts of the radiograph: (n, 12, 3, 2), brightness (n, 12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube

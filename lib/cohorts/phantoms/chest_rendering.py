@@ -1,4 +1,4 @@
-"""Films of a thorax, from the anatomy that `lib.cohorts.phantoms.chest` draws.
+"""Radiographs of a thorax, from the anatomy that `lib.cohorts.phantoms.chest` draws.
 
 Attenuations add along the ray, a lung being tissue less air; a logistic curve turns the sum into grey. What
 depends on u or v alone is a row or a column; what is thin (vessels, lines, letters) is strewn as points and
@@ -11,33 +11,33 @@ import numpy as np
 
 from lib.cohorts.phantoms.chest_findings import SIGNS, bell, ramp
 
-_RENDERED = (64, 256)  # films are drawn at twice their size, within these, and box-averaged
+_RENDERED = (64, 256)  # radiographs are drawn at twice their size, within these, and box-averaged
 _GRIDS = {"cloud": 11, "mesh": 60, "noise": 128}  # control points of the random fields, in each direction
-_WIDTHS = np.array([0.0025, 0.006, 0.014])  # SDs to which strewn points are blurred, in widths of the film
+_WIDTHS = np.array([0.0025, 0.006, 0.014])  # SDs to which strewn points are blurred, in widths of the radiograph
 _OUTSIDE = 4.6
 
 
 def render(truth: dict[str, np.ndarray], size: int, chunk: int | None = None) -> np.ndarray:
-    """Films (N, size, size) uint8; `chunk` films at a time change the speed, not a byte."""
+    """Radiographs (N, size, size) uint8; `chunk` radiographs at a time change the speed, not a byte."""
     factor = max(-(-_RENDERED[0] // size), 2 if 2 * size <= _RENDERED[1] else 1)
     fine, n = factor * size, len(truth["key"])
     chunk = chunk or max(1, 2**16 // fine**2)
-    films = np.empty((n, size, size), np.uint8)
+    radiographs = np.empty((n, size, size), np.uint8)
     known = {k: v if k == "key" else v.astype(np.float32) for k, v in truth.items()}
     for start in range(0, n, chunk):
         part = slice(start, start + chunk)
         grey = _expose({k: v[part] for k, v in known.items()}, fine)
         grey = grey.reshape(len(grey), size, factor, size, factor).mean((2, 4))
-        films[part] = np.clip(grey + 0.5, 0, 255)
-    return films
+        radiographs[part] = np.clip(grey + 0.5, 0, 255)
+    return radiographs
 
 
 def _expose(t: dict[str, np.ndarray], size: int) -> np.ndarray:
-    """Grey levels (n, size, size) of a few films."""
+    """Grey levels (n, size, size) of a few radiographs."""
     c = {k: np.moveaxis(v, 0, -1)[..., None, None] for k, v in t.items() if k != "key"}
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
-    film = (at[:, None] - c["bar"]) / (1 - 2 * c["bar"])  # bars above and below squeeze the film
-    g = {"u": (at - c["centre"]) / c["wide"], "v": (film - c["top"]) / c["high"]}
+    radiograph = (at[:, None] - c["bar"]) / (1 - 2 * c["bar"])  # bars above and below squeeze the radiograph
+    g = {"u": (at - c["centre"]) / c["wide"], "v": (radiograph - c["top"]) / c["high"]}
     g |= dict(zip(_GRIDS, _fields(t["key"], size), strict=True))
     g["edge_u"] = np.sqrt(c["blur"] ** 2 + (0.6 / size) ** 2) / c["wide"]
     g["edge_v"] = np.sqrt(c["blur"] ** 2 + (0.6 / size) ** 2) / c["high"]
@@ -54,7 +54,7 @@ def _expose(t: dict[str, np.ndarray], size: int) -> np.ndarray:
     level = (level + c["exposure"]) * (c["gain"] * c["contrast"]) + c["bright"]
     np.exp(-np.clip(level, -20, 20, out=level), out=level)
     grey = 255 * np.exp(-c["gamma"] * np.log1p(level))
-    return grey * np.clip((0.5 - abs(film - 0.5)) * size + 0.5, 0, 1)
+    return grey * np.clip((0.5 - abs(radiograph - 0.5)) * size + 0.5, 0, 1)
 
 
 def _normal(c, g, size, t):
@@ -186,23 +186,23 @@ def _strew(curves, wide, shine, t, size, points):
 
     wide, shine: (n, S, 2) SD across, in half-widths of the thorax, and attenuation, at both ends.
     """
-    film, curve = np.nonzero(shine.any(-1))
-    curves, wide, shine = curves[film, curve], wide[film, curve], shine[film, curve]
+    radiograph, curve = np.nonzero(shine.any(-1))
+    curves, wide, shine = curves[radiograph, curve], wide[radiograph, curve], shine[radiograph, curve]
     s = (np.arange(points, dtype=np.float32) + 0.5) / points
     basis = (1 - s) ** 2, 2 * s * (1 - s), s**2
     x, y = (sum(curves[:, i, axis, None] * basis[i] for i in range(3)) for axis in range(2))
-    own = {k: t[k][film, None] for k in ("wide", "centre", "high", "top", "bar")}
+    own = {k: t[k][radiograph, None] for k in ("wide", "centre", "high", "top", "bar")}
     x = (x * own["wide"] + own["centre"]) * size - 0.5
     y = ((y * own["high"] + own["top"]) * (1 - 2 * own["bar"]) + own["bar"]) * size - 0.5
     step = np.hypot(np.gradient(x, axis=-1), np.gradient(y, axis=-1))
     sd = (wide[:, :1] + (wide[:, 1:] - wide[:, :1]) * s) * own["wide"]
     weight = (shine[:, :1] + (shine[:, 1:] - shine[:, :1]) * s) * step * sd * np.float32(size * np.sqrt(2 * np.pi))
     inside = (x > 0) & (x < size - 1) & (y > 0) & (y < size - 1)
-    film = np.broadcast_to(film[:, None], x.shape)[inside]
+    radiograph = np.broadcast_to(radiograph[:, None], x.shape)[inside]
     x, y, weight, sd = x[inside], y[inside], weight[inside], sd[inside]
     column, row = x.astype(np.intp), y.astype(np.intp)
     x, y = x - column, y - row
-    where = (film * size + row) * size + column
+    where = (radiograph * size + row) * size + column
     taps = ((0, (1 - x) * (1 - y)), (1, x * (1 - y)), (size, (1 - x) * y), (size + 1, x * y))
     grade = np.clip(np.interp(np.log(sd), np.log(_WIDTHS), np.arange(len(_WIDTHS))), 0, len(_WIDTHS) - 1)
     total, cells = 0, len(t["key"]) * size * size
@@ -231,7 +231,7 @@ def _pool(size: int) -> np.ndarray:
 
 
 def _fields(keys: np.ndarray, size: int) -> list[np.ndarray]:
-    """Fields of unit variance, (n, size, size) each, a stream a film."""
+    """Fields of unit variance, (n, size, size) each, a stream a radiograph."""
     counts = [k * k for k in _GRIDS.values()]
     # Bytes are a fifth of the price of normal deviates, and smearing makes them normal.
     raw = np.stack([np.random.SFC64(int(key)).random_raw(-(-sum(counts) // 8)) for key in keys])

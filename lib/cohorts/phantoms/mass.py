@@ -72,8 +72,8 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
     owner = np.repeat(np.arange(p), history[:, 0])
     n, first = len(owner), np.r_[True, owner[1:] != owner[:-1]]
     malignant = first_malignant[owner] ^ (~first & (uniform(size=n) < 0.2))
-    suspicion = np.where(malignant, 1.1, -1.1) + 0.75 * normal(n)
-    irregular, spiculated, dense, fuzzy = _logistic(1.6 * (suspicion + 0.6 * normal((4, n))))
+    severity = np.where(malignant, 1.1, -1.1) + 0.75 * normal(n)
+    irregular, spiculated, dense, fuzzy = _logistic(1.6 * (severity + 0.6 * normal((4, n))))
     spiky, lobes, needles = spiculated[:, None], (n, _LOBES), (n, _NEEDLES)
     axes, turn = np.exp((0.16 + 0.06 * irregular)[:, None] * normal((n, 3))), np.linalg.qr(normal((n, 3, 3)))[0]
     outward = normal((n, _LOBES + _NEEDLES, 3))

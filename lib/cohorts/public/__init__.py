@@ -26,9 +26,9 @@ SET_OF = {
 _TABLES = ("chexnet_predictions",)  # CSV, without images
 # Cohorts that are not fetched, and where a browser finds them.
 _BY_HAND = {
-    "nih_cxr14": "download the films from nihcc.app.box.com/v/ChestXray-NIHCC",
+    "nih_cxr14": "download the radiographs from nihcc.app.box.com/v/ChestXray-NIHCC",
     "chexpert": "ask for CheXpert-v1.0-small at stanfordmlgroup.github.io/competitions/chexpert",
-    "rsna": "download the films of kaggle.com/c/rsna-pneumonia-detection-challenge",
+    "rsna": "download the radiographs of kaggle.com/c/rsna-pneumonia-detection-challenge",
     "shenzhen": "download the Shenzhen set of lhncbc.nlm.nih.gov",
     "aptos": "download the data of kaggle.com/c/aptos2019-blindness-detection",
     "aptos_950": "download the data of kaggle.com/c/aptos2019-blindness-detection",

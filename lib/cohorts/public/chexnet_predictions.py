@@ -1,6 +1,6 @@
-"""What a public DenseNet-121 says of the 22,433 test films of NIH ChestX-ray14, beside NIH's labels. No image.
+"""What a public DenseNet-121 says of the 22,433 test radiographs of NIH ChestX-ray14, beside NIH's labels. No image.
 
-Of github.com/jrzech/reproduce-chexnet: 14 probabilities a film; labels, patient and view come from NIH's table.
+Of github.com/jrzech/reproduce-chexnet: 14 probabilities a radiograph; labels, patient and view come from NIH's table.
 """
 
 import csv
@@ -31,12 +31,12 @@ _SCORES = tuple(f"prob_{finding}" for finding in FINDINGS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels and scores of `film` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0, 1].
+    """Labels and scores of `radiograph` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0, 1].
 
     Columns are by FINDINGS.
     """
 
-    film: np.ndarray
+    radiograph: np.ndarray
     patient: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
@@ -45,23 +45,23 @@ class Predictions:
     @classmethod
     def open(cls, path: Path) -> "Predictions":
         """Read a prepared table; ValueError for one that is damaged."""
-        columns = ("film", "patient", *FINDINGS, *_SCORES)
+        columns = ("radiograph", "patient", *FINDINGS, *_SCORES)
         rows = [values for _, values in tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
-        film, patient, *values = zip(*rows, strict=True)
+        radiograph, patient, *values = zip(*rows, strict=True)
         values = np.array(values, float).T
-        return cls(np.array(film), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
+        return cls(np.array(radiograph), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
 
     @property
     def digest(self) -> str:
-        """SHA-256 of films, patients, labels and scores."""
-        sha = hashlib.sha256("\n".join(self.film.tolist()).encode())
+        """SHA-256 of radiographs, patients, labels and scores."""
+        sha = hashlib.sha256("\n".join(self.radiograph.tolist()).encode())
         for values in (self.patient, self.labels, self.scores):
             sha.update(np.ascontiguousarray(values).tobytes())
         return sha.hexdigest()
 
     def __str__(self) -> str:
         patients = len(np.unique(self.patient))
-        return f"{self.name}: 14 probabilities for {len(self.film):,} films of {patients:,} patients"
+        return f"{self.name}: 14 probabilities for {len(self.radiograph):,} radiographs of {patients:,} patients"
 
 
 def sources() -> list[fetch.Source]:
@@ -74,25 +74,29 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
     """Write chexnet_predictions.csv.gz from preds.csv and NIH's label table, both at or near `folder`.
 
-    count: films expected. Raises ValueError, naming file and fix, where one of the two is missing, a film has no
+    count: radiographs expected. Raises ValueError, naming file and fix, where one of the two is missing, a radiograph has no
     label row or stands twice, a probability is none, or the count is another.
     """
     path, labels_path = find_files(Path(folder))
     labels = nih_cxr14.read_table(labels_path)
     lines, seen = [], set()
-    for where, (film, *scores) in tables.read_rows(path, ("Image Index", *_SCORES), expected=f"{_TABLE} of {CITATION}"):
-        if film not in labels:
-            raise ValueError(f"{where}: {film!r} has no row in {labels_path}; give NIH's whole table")
-        if film in seen:
-            raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
+    for where, (radiograph, *scores) in tables.read_rows(
+        path, ("Image Index", *_SCORES), expected=f"{_TABLE} of {CITATION}"
+    ):
+        if radiograph not in labels:
+            raise ValueError(f"{where}: {radiograph!r} has no row in {labels_path}; give NIH's whole table")
+        if radiograph in seen:
+            raise ValueError(f"{where}: {radiograph} stands in the table twice; remove one row")
         if not all(_is_probability(score) for score in scores):
-            raise ValueError(f"{where}: a probability of {film} is not a number from 0 to 1; fetch the table again")
-        seen.add(film)
-        lines.append((film, labels[film][0], *labels[film][1].tolist(), *scores))
+            raise ValueError(
+                f"{where}: a probability of {radiograph} is not a number from 0 to 1; fetch the table again"
+            )
+        seen.add(radiograph)
+        lines.append((radiograph, labels[radiograph][0], *labels[radiograph][1].tolist(), *scores))
     if len(lines) != count:
-        raise ValueError(f"{path}: {len(lines):,} films where {count:,} were published; fetch the table again")
+        raise ValueError(f"{path}: {len(lines):,} radiographs where {count:,} were published; fetch the table again")
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("film", "patient", *FINDINGS, *_SCORES), *lines])
+    csv.writer(text, lineterminator="\n").writerows([("radiograph", "patient", *FINDINGS, *_SCORES), *lines])
     out = Path(out_folder) / f"{COHORTS[0]}.csv.gz"
     with atomic(out) as partial:
         partial.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))

@@ -1,8 +1,8 @@
-"""Frontal chest films of CheXpert (Stanford) with 14 observations, some of them uncertain, patient and view.
+"""Frontal chest radiographs of CheXpert (Stanford) with 14 observations, some of them uncertain, patient and view.
 
-The release is 224,316 films of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv (labels
-read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234 films,
-labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral films are left out.
+The release is 224,316 radiographs of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv (labels
+read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234 radiographs,
+labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral radiographs are left out.
 """
 
 import re
@@ -31,11 +31,13 @@ ASSUMED = (
     "No Finding", "Enlarged Cardiomediastinum", "Lung Lesion", "Pneumonia", "Pleural Other", "Fracture",
     "Support Devices",
 )  # fmt: skip
-VIEWS = ("PA", "AP", "LL", "RL")  # the last two: lying on a side, 17 films of the release
+VIEWS = ("PA", "AP", "LL", "RL")  # the last two: lying on a side, 17 radiographs of the release
 LICENCE = "Stanford University Dataset Research Use Agreement: no redistribution"
 CITATION = "Irvin et al. 2019, AAAI, arXiv 1901.07031; stanfordmlgroup.github.io/competitions/chexpert"
 
-_PATH = re.compile(r"[^/]+/(?P<film>(?:train|valid)/patient(?P<patient>\d{5,})/study\d+/view\d+_(?P<side>\w+)\.jpg)")
+_PATH = re.compile(
+    r"[^/]+/(?P<radiograph>(?:train|valid)/patient(?P<patient>\d{5,})/study\d+/view\d+_(?P<side>\w+)\.jpg)"
+)
 _VALUES = {"": 0, "0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": None, "-1.0": None}
 _COLUMNS = ("Path", "Frontal/Lateral", "AP/PA", *FINDINGS)
 _LAYOUT = (
@@ -52,37 +54,41 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write chexpert.h5 from the release at `folder`, or one folder below; returns its path.
 
-    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a film, in the order of
+    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a radiograph, in the order of
     the tables; `dis` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `id` is the release's patient
-    number; `view` is by VIEWS; `key` the path in the release. `set`: the films of valid.csv are test, one eighth of
-    the other patients, by a hash of their number, validation. Films of the tables that are not there are left out:
+    number; `view` is by VIEWS; `key` the path in the release. `set`: the radiographs of valid.csv are test, one eighth of
+    the other patients, by a hash of their number, validation. Radiographs of the tables that are not there are left out:
     a part of the release can be prepared.
-    Raises ValueError, naming file and fix, for a wrong tree, a film without a row, a bad row, or a film that is
+    Raises ValueError, naming file and fix, for a wrong tree, a radiograph without a row, a bad row, or a radiograph that is
     damaged, deeper than 8 bits or smaller than 256 pixels.
     """
     root = _find_release(Path(folder))
     table = read_table(root / "train.csv") | read_table(root / "valid.csv")
-    films = {path.relative_to(root).as_posix() for path in root.glob("*/patient*/study*/view*_frontal.jpg")}
-    if not films:
-        raise ValueError(f"{root}: no film in it; {_LAYOUT}")
-    if films - set(table):
-        raise ValueError(f"{root / min(films - set(table))}: no row in train.csv or valid.csv; give their own tables")
-    rows = [film for film in table if film in films]
-    patients, dis, views = (np.array(column) for column in zip(*(table[film] for film in rows), strict=True))
+    radiographs = {path.relative_to(root).as_posix() for path in root.glob("*/patient*/study*/view*_frontal.jpg")}
+    if not radiographs:
+        raise ValueError(f"{root}: no radiograph in it; {_LAYOUT}")
+    if radiographs - set(table):
+        raise ValueError(
+            f"{root / min(radiographs - set(table))}: no row in train.csv or valid.csv; give their own tables"
+        )
+    rows = [radiograph for radiograph in table if radiograph in radiographs]
+    patients, dis, views = (
+        np.array(column) for column in zip(*(table[radiograph] for radiograph in rows), strict=True)
+    )
     cohort = Cohort(
-        png.Unread([root / film for film in rows], SIZE, png.read_squeezed), patients, dis,
-        [_split(film, patient) for film, patient in zip(rows, patients.tolist(), strict=True)], view=views,
+        png.Unread([root / radiograph for radiograph in rows], SIZE, png.read_squeezed), patients, dis,
+        [_split(radiograph, patient) for radiograph, patient in zip(rows, patients.tolist(), strict=True)], view=views,
         key=rows, name=COHORTS[0], modality="CR", labels=FINDINGS, value_range=(0, 255), licence=LICENCE,
-        source=f"{CITATION}; {len(rows):,} of {len(table):,} frontal films of {root.name}",
+        source=f"{CITATION}; {len(rows):,} of {len(table):,} frontal radiographs of {root.name}",
     )  # fmt: skip
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
 
 
 def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
-    """The frontal films of train.csv or valid.csv, in its order: film → (patient, 14 labels as 0/1, view).
+    """The frontal radiographs of train.csv or valid.csv, in its order: radiograph → (patient, 14 labels as 0/1, view).
 
     Blank and 0 become 0, 1 stays, and -1 becomes what UNCERTAIN says of the finding. Raises ValueError, naming the
-    line, for a missing column, an unknown label or view, a path of another form, or a repeated film.
+    line, for a missing column, an unknown label or view, a path of another form, or a repeated radiograph.
     """
     table = {}
     for where, (name, side, view, *values) in tables.read_rows(path, _COLUMNS, expected="a table of CheXpert-v1.0"):
@@ -91,11 +97,11 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
             raise ValueError(f"{where}: {name!r} is not a {side or 'film'} of this release; fetch the table again")
         if side != "Frontal":
             continue
-        if match["film"] in table:
+        if match["radiograph"] in table:
             raise ValueError(f"{where}: {match['film']} stands in the table twice; remove one row")
         if view not in VIEWS:
             raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
-        table[match["film"]] = int(match["patient"]), _labels(values, where), VIEWS.index(view)
+        table[match["radiograph"]] = int(match["patient"]), _labels(values, where), VIEWS.index(view)
     return table
 
 
@@ -108,8 +114,8 @@ def _labels(values: list[str], where: str) -> np.ndarray:
     return np.array([UNCERTAIN[finding] if value is None else value for finding, value in pairs], np.int64)
 
 
-def _split(film: str, patient: int) -> int:
-    if film.startswith("valid/"):
+def _split(radiograph: str, patient: int) -> int:
+    if radiograph.startswith("valid/"):
         return SPLITS["test"]
     return splits.hashed_split(f"chexpert/{patient}", held_out=False)
 

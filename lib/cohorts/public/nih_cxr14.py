@@ -1,8 +1,8 @@
-"""Frontal chest films of NIH ChestX-ray14 with 14 findings, patient and view: all, or 1,000 of them.
+"""Frontal chest radiographs of NIH ChestX-ray14 with 14 findings, patient and view: all, or 1,000 of them.
 
-The full release is 112,120 films of 30,805 patients (images_001/images … images_012/images, or one folder),
+The full release is 112,120 radiographs of 30,805 patients (images_001/images … images_012/images, or one folder),
 its label table Data_Entry_2017.csv (or _v2020) and the lists train_val_list.txt and test_list.txt.
-The subset is 500 films without finding and 500 with Pneumonia, of 682 patients, from the tree of
+The subset is 500 radiographs without finding and 500 with Pneumonia, of 682 patients, from the tree of
 github.com/muhammedtalo/COVID-19, with the label table of github.com/mlmed/torchxrayvision.
 """
 
@@ -38,88 +38,94 @@ _TABLE_FOLDERS = (".", "torchxrayvision/data", "data")
 _LISTS = ("train_val_list.txt", "test_list.txt")
 _RELEASE = ("images_*/images/*.png", "images_*/*.png", "images/*.png", "*.png")
 _LAYOUT = (
-    f"expected are films NNNNNNNN_NNN.png in {SUBSET}/{{No_findings,Pneumonia}}, images_001/images …, "
+    f"expected are radiographs NNNNNNNN_NNN.png in {SUBSET}/{{No_findings,Pneumonia}}, images_001/images …, "
     "images, or the folder itself, beside Data_Entry_2017_v2020.csv"
 )
-_MANIFEST = Path(__file__).parent / "manifests" / "nih_cxr14_films.txt.gz"
+_MANIFEST = Path(__file__).parent / "manifests" / "nih_cxr14_radiographs.txt.gz"
 
 
-def film_fingerprint(path: Path) -> str:
-    """128 bits of the SHA-256 of the pixels of a film at 256×256, 32 hexadecimal digits.
+def radiograph_fingerprint(path: Path) -> str:
+    """128 bits of the SHA-256 of the pixels of a radiograph at 256×256, 32 hexadecimal digits.
 
-    The project knows the films in this form only; the published ones have 1024×1024 pixels.
+    The project knows the radiographs in this form only; the published ones have 1024×1024 pixels.
     """
     return hashlib.sha256(png.read_reduced(path, SIZE).tobytes()).hexdigest()[:32]
 
 
 def sources() -> list[fetch.Source]:
-    """What the 1,000-film subset needs; the full release (42 GB) cannot be fetched without a browser."""
-    films = fetch.read_manifest(_MANIFEST)
+    """What the 1,000-radiograph subset needs; the full release (42 GB) cannot be fetched without a browser."""
+    radiographs = fetch.read_manifest(_MANIFEST)
     table = {"torchxrayvision/data/Data_Entry_2017_v2020.csv.gz": "9d4de640ee4f760215d8be98376b2038"}
     return [
-        fetch.Source("muhammedtalo/COVID-19", "ee3e2cffc0824711bed675275506b26f19be7198", films, film_fingerprint),
+        fetch.Source(
+            "muhammedtalo/COVID-19", "ee3e2cffc0824711bed675275506b26f19be7198", radiographs, radiograph_fingerprint
+        ),
         fetch.Source("mlmed/torchxrayvision", "f4087a0b0d0cdc6a5877fb5456965b6d29adb1e5", table),
     ]
 
 
 def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) -> list[Path]:
-    """Write nih_cxr14_1000.h5 or nih_cxr14.h5, as the films at or near `folder` are laid out.
+    """Write nih_cxr14_1000.h5 or nih_cxr14.h5, as the radiographs at or near `folder` are laid out.
 
     `images` are 256×256 (see `png.read_reduced`), in order of file name; `dis` is (N, 14) 0/1 by FINDINGS;
-    `id` is NIH's patient number; `view` is 0 PA, 1 AP; `key` the file name. Films of the release that are
+    `id` is NIH's patient number; `view` is 0 PA, 1 AP; `key` the file name. Radiographs of the release that are
     not there are left out: a part of it can be prepared.
-    Split: with the official lists beside the films, test is as listed and one eighth of the patients of
+    Split: with the official lists beside the radiographs, test is as listed and one eighth of the patients of
     train_val is validation; without, 70/10/20 % of the patients. Both draw by a hash of the patient
-    number, so that a patient's place depends neither on the other films nor on a seed.
-    counts: films expected in each folder of the subset. Returns the one path written.
-    Raises ValueError, naming file and fix, for a wrong tree or count, a film without label row, an unknown
-    finding or view, a film that contradicts its folder, that stands in both lists or none, or that is
+    number, so that a patient's place depends neither on the other radiographs nor on a seed.
+    counts: radiographs expected in each folder of the subset. Returns the one path written.
+    Raises ValueError, naming file and fix, for a wrong tree or count, a radiograph without label row, an unknown
+    finding or view, a radiograph that contradicts its folder, that stands in both lists or none, or that is
     damaged.
     """
-    root, films = _find_films(Path(folder))
-    subset = films[0].parent.parent.name == SUBSET
+    root, radiographs = _find_radiographs(Path(folder))
+    subset = radiographs[0].parent.parent.name == SUBSET
     if subset:
-        _check_counts(root, films, counts)
-    films = sorted(films, key=lambda path: path.name)
-    for one, other in zip(films, films[1:], strict=False):
+        _check_counts(root, radiographs, counts)
+    radiographs = sorted(radiographs, key=lambda path: path.name)
+    for one, other in zip(radiographs, radiographs[1:], strict=False):
         if one.name == other.name:
-            raise ValueError(f"{one}: the same film is also {other}; keep one of them")
+            raise ValueError(f"{one}: the same radiograph is also {other}; keep one of them")
     table_path = find_table(root)
     table = read_table(table_path)
-    for film in films:
-        if film.name not in table:
-            raise ValueError(f"{film}: no row in {table_path}; give the label table of these films")
-    patients, dis, views = (np.array(column) for column in zip(*(table[film.name] for film in films), strict=True))
+    for radiograph in radiographs:
+        if radiograph.name not in table:
+            raise ValueError(f"{radiograph}: no row in {table_path}; give the label table of these radiographs")
+    patients, dis, views = (
+        np.array(column) for column in zip(*(table[radiograph.name] for radiograph in radiographs), strict=True)
+    )
     if subset:
-        _check_folders(films, dis)
+        _check_folders(radiographs, dis)
     name = COHORTS[0] if subset else COHORTS[1]
     cohort = Cohort(
-        png.Unread(films, SIZE, png.read_reduced), patients, dis, _splits(root, films, patients), view=views,
-        key=[film.name for film in films], name=name, modality="CR", labels=FINDINGS, value_range=(0, 255),
-        licence=LICENCE, source=f"{CITATION}; {len(films):,} of {len(table):,} films of {table_path.name}",
+        png.Unread(radiographs, SIZE, png.read_reduced), patients, dis, _splits(root, radiographs, patients), view=views,
+        key=[radiograph.name for radiograph in radiographs], name=name, modality="CR", labels=FINDINGS, value_range=(0, 255),
+        licence=LICENCE, source=f"{CITATION}; {len(radiographs):,} of {len(table):,} radiographs of {table_path.name}",
     )  # fmt: skip
     return [cohort.save(Path(out_folder) / f"{name}.h5")]
 
 
 def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
-    """NIH's label table: film → (patient, 14 findings as 0/1, view). CSV, plain or gzipped.
+    """NIH's label table: radiograph → (patient, 14 findings as 0/1, view). CSV, plain or gzipped.
 
-    Raises ValueError, naming the line, for a missing column, unknown finding or view, or a repeated film.
+    Raises ValueError, naming the line, for a missing column, unknown finding or view, or a repeated radiograph.
     """
     columns = ("Image Index", "Finding Labels", "Patient ID", "View Position")
-    table, read = {}, {}  # films; and findings by their text, of which there are few
-    for where, (film, findings, patient, view) in tables.read_rows(
+    table, read = {}, {}  # radiographs; and findings by their text, of which there are few
+    for where, (radiograph, findings, patient, view) in tables.read_rows(
         path, columns, expected="NIH's Data_Entry_2017 table"
     ):
-        if film in table:
-            raise ValueError(f"{where}: {film} stands in the table twice; remove one row")
+        if radiograph in table:
+            raise ValueError(f"{where}: {radiograph} stands in the table twice; remove one row")
         if view not in VIEWS:
             raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
-        if not patient.isdecimal() or not film.startswith(f"{int(patient):08d}_"):
-            raise ValueError(f"{where}: patient {patient!r} does not fit film {film!r}; fetch the table again")
+        if not patient.isdecimal() or not radiograph.startswith(f"{int(patient):08d}_"):
+            raise ValueError(
+                f"{where}: patient {patient!r} does not fit radiograph {radiograph!r}; fetch the table again"
+            )
         if findings not in read:
             read[findings] = _findings(findings, where)
-        table[film] = int(patient), read[findings], VIEWS.index(view)
+        table[radiograph] = int(patient), read[findings], VIEWS.index(view)
     return table
 
 
@@ -138,16 +144,16 @@ def _findings(text: str, where: str) -> np.ndarray:
     return np.array([name in names for name in FINDINGS], np.int64)
 
 
-def _find_films(folder: Path) -> tuple[Path, list[Path]]:
+def _find_radiographs(folder: Path) -> tuple[Path, list[Path]]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; {_LAYOUT}")
     above = [folder.resolve().parent] if folder.resolve().name in (SUBSET, "images") else []
     for root in (folder, *(folder / name for name in COHORTS), *above):
         for patterns in ([f"{SUBSET}/{name}/*.png" for name in COUNTS], _RELEASE):
-            films = [path for pattern in patterns for path in root.glob(pattern) if _NAME.fullmatch(path.name)]
-            if films:
-                return root, films
-    raise ValueError(f"{folder}: no film in it; {_LAYOUT}")
+            radiographs = [path for pattern in patterns for path in root.glob(pattern) if _NAME.fullmatch(path.name)]
+            if radiographs:
+                return root, radiographs
+    raise ValueError(f"{folder}: no radiograph in it; {_LAYOUT}")
 
 
 def find_table(root: Path) -> Path:
@@ -159,24 +165,28 @@ def find_table(root: Path) -> Path:
     raise ValueError(f"{root}: no label table; put NIH's Data_Entry_2017_v2020.csv (or .csv.gz) there")
 
 
-def _check_counts(root: Path, films: list[Path], counts: dict[str, int]) -> None:
+def _check_counts(root: Path, radiographs: list[Path], counts: dict[str, int]) -> None:
     for name, expected in counts.items():
-        here = {film.relative_to(root).as_posix() for film in films if film.parent.name == name}
+        here = {radiograph.relative_to(root).as_posix() for radiograph in radiographs if radiograph.parent.name == name}
         if len(here) != expected:
             published = {path for path in sources()[0].manifest if path.startswith(f"{SUBSET}/{name}/")}
             example = f", missing {min(published - here)}" if published - here else ""
-            problem = f"{len(here)} films where {expected} were published{example}"
+            problem = f"{len(here)} radiographs where {expected} were published{example}"
             raise ValueError(f"{root / SUBSET / name}: {problem}; fetch the folder again")
 
 
-def _check_folders(films: list[Path], dis: np.ndarray) -> None:
-    for film, findings in zip(films, dis, strict=True):
-        expected = findings[FINDINGS.index("Pneumonia")] if film.parent.name == "Pneumonia" else not findings.any()
+def _check_folders(radiographs: list[Path], dis: np.ndarray) -> None:
+    for radiograph, findings in zip(radiographs, dis, strict=True):
+        expected = (
+            findings[FINDINGS.index("Pneumonia")] if radiograph.parent.name == "Pneumonia" else not findings.any()
+        )
         if not expected:
-            raise ValueError(f"{film}: the label table contradicts its folder {film.parent.name}; move the film")
+            raise ValueError(
+                f"{radiograph}: the label table contradicts its folder {radiograph.parent.name}; move the radiograph"
+            )
 
 
-def _splits(root: Path, films: list[Path], patients: np.ndarray) -> list[int]:
+def _splits(root: Path, radiographs: list[Path], patients: np.ndarray) -> list[int]:
     present = [name for name in _LISTS if (root / name).is_file()]
     if not present:
         return [split_of(patient) for patient in patients.tolist()]
@@ -185,9 +195,9 @@ def _splits(root: Path, films: list[Path], patients: np.ndarray) -> list[int]:
         raise ValueError(f"{root}: {present[0]} is there without {other}; add it, or remove both")
     learn, test = (set((root / name).read_text().split()) for name in _LISTS)
     splits = []
-    for film, patient in zip(films, patients.tolist(), strict=True):
-        if (film.name in learn) == (film.name in test):
-            which = "both" if film.name in test else "neither"
-            raise ValueError(f"{film}: in {which} of {', '.join(_LISTS)}; give the official lists")
-        splits.append(SPLITS["test"] if film.name in test else split_of(patient, held_out=False))
+    for radiograph, patient in zip(radiographs, patients.tolist(), strict=True):
+        if (radiograph.name in learn) == (radiograph.name in test):
+            which = "both" if radiograph.name in test else "neither"
+            raise ValueError(f"{radiograph}: in {which} of {', '.join(_LISTS)}; give the official lists")
+        splits.append(SPLITS["test"] if radiograph.name in test else split_of(patient, held_out=False))
     return splits

@@ -1,18 +1,18 @@
-"""Chest films as cases to be shown: patients of several films, one finding, lung fields as the evidence.
+"""Chest radiographs as cases to be shown: patients of several radiographs, one finding, lung fields as the evidence.
 
-Of the films of `nih_cxr14` those of patients with few films are left out, so that each identity can be recognised.
+Of the radiographs of `nih_cxr14` those of patients with few radiographs are left out, so that each identity can be recognised.
 
-Confounds, measured on nih_cxr14_1000 (500 films without finding, 500 with Pneumonia), finding Pneumonia, fewest 3: 67
-patients, 288 films, 42 % with Pneumonia.
-- Identity predicts disease: only 10 of the 67 patients have films of both kinds, and guessing each patient's commoner
-  kind is right in 94.8 % of films. Of the 500 other films none has any other finding: the contrast is disease against
+Confounds, measured on nih_cxr14_1000 (500 radiographs without finding, 500 with Pneumonia), finding Pneumonia, fewest 3: 67
+patients, 288 radiographs, 42 % with Pneumonia.
+- Identity predicts disease: only 10 of the 67 patients have radiographs of both kinds, and guessing each patient's commoner
+  kind is right in 94.8 % of radiographs. Of the 500 other radiographs none has any other finding: the contrast is disease against
   health, not Pneumonia against other disease.
-- View predicts disease: 70 % of the films with Pneumonia are AP, 95 % of those without (phi -.34); 51 patients have
+- View predicts disease: 70 % of the radiographs with Pneumonia are AP, 95 % of those without (phi -.34); 51 patients have
   one view only, so view is identity as well.
-- Few films an identity: 4.3 on average, 1 to 9 of them in train. The nearest train film by correlation of pixels is
-  of the same patient for 17 % of test films, within the masks for 15 % (chance 1.5 %); with fewest 6, of 10 patients,
-  for 29 % and 50 % of 14 test films.
-Infiltration varies most within patients: 22 of the 67 have films of both kinds (16 %, phi with AP -.20).
+- Few radiographs an identity: 4.3 on average, 1 to 9 of them in train. The nearest train radiograph by correlation of pixels is
+  of the same patient for 17 % of test radiographs, within the masks for 15 % (chance 1.5 %); with fewest 6, of 10 patients,
+  for 29 % and 50 % of 14 test radiographs.
+Infiltration varies most within patients: 22 of the 67 have radiographs of both kinds (16 %, phi with AP -.20).
 """
 
 import numpy as np
@@ -20,42 +20,44 @@ import numpy as np
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.splits import split_within
 
-# Ellipses: centre x, y and half-axes x, y, in widths of the film, laid on the mean of the 1,000 films.
+# Ellipses: centre x, y and half-axes x, y, in widths of the radiograph, laid on the mean of the 1,000 radiographs.
 LUNGS = ((0.335, 0.43, 0.145, 0.28), (0.685, 0.43, 0.145, 0.28))
 
 
-def cases(films: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, image_size: int = 64) -> Cohort:
-    """The films of patients with at least `fewest` films, with one finding and the same mask for all.
+def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, image_size: int = 64) -> Cohort:
+    """The radiographs of patients with at least `fewest` radiographs, with one finding and the same mask for all.
 
-    films: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size, image_size); `id`
+    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size, image_size); `id`
     from 0, in the order of the patients' numbers; `dis` 0 without, 1 with `finding`; `view` 0 PA, 1 AP; `masks` by
-    `lung_fields`; `set` by `closed_set.split_within`, so each patient stands in every split; `key` the film.
-    Raises ValueError for an unknown finding, fewer than three films a patient, films of one kind only or of no
+    `lung_fields`; `set` by `closed_set.split_within`, so each patient stands in every split; `key` the radiograph.
+    Raises ValueError for an unknown finding, fewer than three radiographs a patient, radiographs of one kind only or of no
     patient with enough, or a size that does not divide theirs.
     """
-    if finding not in films.labels or films.dis.ndim != 2:
-        raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(films.labels)}")
+    if finding not in radiographs.labels or radiographs.dis.ndim != 2:
+        raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.labels)}")
     if not isinstance(fewest, (int, np.integer)) or fewest < 3:
-        raise ValueError(f"fewest is {fewest!r}; three splits need at least 3 films of each patient")
-    _, owner, counts = np.unique(films.id, return_inverse=True, return_counts=True)
+        raise ValueError(f"fewest is {fewest!r}; three splits need at least 3 radiographs of each patient")
+    _, owner, counts = np.unique(radiographs.id, return_inverse=True, return_counts=True)
     if counts.max() < fewest:
-        raise ValueError(f"{films.name}: no patient has {fewest} films, the most is {counts.max()}; lower fewest")
-    kept = films[counts[owner] >= fewest].resized(image_size)
-    ill = kept.dis[:, films.labels.index(finding)]
+        raise ValueError(
+            f"{radiographs.name}: no patient has {fewest} radiographs, the most is {counts.max()}; lower fewest"
+        )
+    kept = radiographs[counts[owner] >= fewest].resized(image_size)
+    ill = kept.dis[:, radiographs.labels.index(finding)]
     if ill.min() == ill.max():
         raise ValueError(
-            f"{films.name}: all films kept are alike in {finding}; choose another finding, or lower fewest"
+            f"{radiographs.name}: all radiographs kept are alike in {finding}; choose another finding, or lower fewest"
         )
     return Cohort(
         kept.images[:], np.unique(kept.id, return_inverse=True)[1], ill, split_within(kept.id, name="nih_cases"),
         view=kept.view, key=kept.key, masks=np.repeat(lung_fields(image_size)[None], len(kept), 0), closed_set=True,
         name="nih_cases", modality=kept.modality, labels=(f"no {finding}", finding), value_range=kept.value_range,
-        licence=kept.licence, source=f"{kept.source}; patients with at least {fewest} films",
+        licence=kept.licence, source=f"{kept.source}; patients with at least {fewest} radiographs",
     )  # fmt: skip
 
 
 def lung_fields(size: int) -> np.ndarray:
-    """Two ellipses where lungs lie on most frontal films: (size, size) uint8, 1 inside.
+    """Two ellipses where lungs lie on most frontal radiographs: (size, size) uint8, 1 inside.
 
     Fixed, so the mask says nothing of a patient; it is no segmentation: hearts reach into it, and lungs out of it.
     """

@@ -1,7 +1,7 @@
-"""Frontal chest films of the RSNA Pneumonia Detection Challenge 2018, with or without an opacity.
+"""Frontal chest radiographs of the RSNA Pneumonia Detection Challenge 2018, with or without an opacity.
 
-The release is stage_2_train_labels.csv (a row for each box, so several for a film) beside the 26,684 DICOM films of
-stage_2_train_images. Its films come from NIH ChestX-ray14, under other names: a patient of the one may be a patient
+The release is stage_2_train_labels.csv (a row for each box, so several for a radiograph) beside the 26,684 DICOM radiographs of
+stage_2_train_images. Its radiographs come from NIH ChestX-ray14, under other names: a patient of the one may be a patient
 of the other, and nothing in this release says which. Do not test on it what was trained on all of ChestX-ray14.
 """
 
@@ -22,13 +22,13 @@ DIGESTS = {}  # not known here: the release was not at hand
 SIZE = 256
 LABELS = ("no opacity", "opacity")
 VIEWS = ("PA", "AP")
-TABLE, FILMS = "stage_2_train_labels.csv", "stage_2_train_images"
+TABLE, RADIOGRAPHS = "stage_2_train_labels.csv", "stage_2_train_images"
 LICENCE = "RSNA Pneumonia Detection Challenge terms of use: academic research and education"
 CITATION = "Shih et al. 2019, Radiol Artif Intell 1:e180041, doi 10.1148/ryai.2019180041"
 
 _COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
 _NAME = re.compile(r"[0-9a-f-]+")
-_LAYOUT = f"give --from the folder that holds {TABLE} beside {FILMS}/<patientId>.dcm"
+_LAYOUT = f"give --from the folder that holds {TABLE} beside {RADIOGRAPHS}/<patientId>.dcm"
 
 
 def sources() -> list[fetch.Source]:
@@ -39,36 +39,36 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write rsna.h5 from the release at `folder`; returns its path. Needs pydicom.
 
-    `images` are 256×256 (see `read_film`), in order of name; `dis` is 1 where a radiologist marked an opacity that
-    may be pneumonia; each film is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of the
-    DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose film is not there
+    `images` are 256×256 (see `read_radiograph`), in order of name; `dis` is 1 where a radiologist marked an opacity that
+    may be pneumonia; each radiograph is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of the
+    DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph is not there
     are left out: a part of the release can be prepared.
-    Raises ValueError, naming file and fix, for a wrong tree, a film without a row, a bad row or a bad film, and
+    Raises ValueError, naming file and fix, for a wrong tree, a radiograph without a row, a bad row or a bad radiograph, and
     ImportError, with the command, where pydicom is not installed.
     """
     folder = Path(folder)
-    for name, found in ((TABLE, (folder / TABLE).is_file()), (FILMS, (folder / FILMS).is_dir())):
+    for name, found in ((TABLE, (folder / TABLE).is_file()), (RADIOGRAPHS, (folder / RADIOGRAPHS).is_dir())):
         if not found:
             raise ValueError(f"{folder}: no {name} in it; {_LAYOUT}")
     table = read_table(folder / TABLE)
-    films = sorted((folder / FILMS).glob("*.dcm"))
-    if not films:
-        raise ValueError(f"{folder / FILMS}: no film in it; {_LAYOUT}")
-    for film in films:
-        if film.stem not in table:
-            raise ValueError(f"{film}: no row in {TABLE}; give the label table of these films")
-    names = [film.stem for film in films]
+    radiographs = sorted((folder / RADIOGRAPHS).glob("*.dcm"))
+    if not radiographs:
+        raise ValueError(f"{folder / RADIOGRAPHS}: no radiograph in it; {_LAYOUT}")
+    for radiograph in radiographs:
+        if radiograph.stem not in table:
+            raise ValueError(f"{radiograph}: no row in {TABLE}; give the label table of these radiographs")
+    names = [radiograph.stem for radiograph in radiographs]
     cohort = Cohort(
-        png.Unread(films, SIZE, read_film), np.arange(len(films)), [table[name] for name in names],
-        [splits.hashed_split(f"rsna/{name}") for name in names], view=[_view(film) for film in films], key=names,
+        png.Unread(radiographs, SIZE, read_radiograph), np.arange(len(radiographs)), [table[name] for name in names],
+        [splits.hashed_split(f"rsna/{name}") for name in names], view=[_view(radiograph) for radiograph in radiographs], key=names,
         name=COHORTS[0], modality="CR", labels=LABELS, value_range=(0, 255), licence=LICENCE,
-        source=f"{CITATION}; {len(films):,} of {len(table):,} films of {TABLE}",
+        source=f"{CITATION}; {len(radiographs):,} of {len(table):,} radiographs of {TABLE}",
     )  # fmt: skip
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
 
 
 def read_table(path: Path) -> dict[str, int]:
-    """The label table: patientId → 0 or 1. The rows of a film, one a box, must agree.
+    """The label table: patientId → 0 or 1. The rows of a radiograph, one a box, must agree.
 
     Raises ValueError, naming the line, for a missing column, a Target other than 0 or 1, a Target that contradicts
     another row or its box, or a patientId that cannot be a file name of the release.
@@ -86,8 +86,8 @@ def read_table(path: Path) -> dict[str, int]:
     return table
 
 
-def read_film(path: Path, size: int) -> np.ndarray:
-    """The pixels of a DICOM film of any shape, squeezed to `size` × `size` by area averages: (size, size) uint8.
+def read_radiograph(path: Path, size: int) -> np.ndarray:
+    """The pixels of a DICOM radiograph of any shape, squeezed to `size` × `size` by area averages: (size, size) uint8.
 
     Grey levels stay as stored, inverted where the header says MONOCHROME1. Raises ValueError that names the file if
     it is damaged, in colour, of several frames, not of 8 bits, or smaller than `size` on a side.
@@ -95,19 +95,19 @@ def read_film(path: Path, size: int) -> np.ndarray:
     header = _read(path)
     kind = header.get("PhotometricInterpretation")
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(f"{path}: {kind} where a grey film is expected; convert the file")
+        raise ValueError(f"{path}: {kind} where a grey radiograph is expected; convert the file")
     bits = {header.get(name) for name in ("BitsAllocated", "BitsStored")}
     if bits != {8} or header.get("PixelRepresentation"):
         raise ValueError(f"{path}: not 8 unsigned bits a pixel, as are published; convert the file")
     try:
-        film = header.pixel_array
+        radiograph = header.pixel_array
     except Exception as error:  # pydicom and its decoders raise what they like
         raise ValueError(f"{path}: truncated or damaged DICOM; fetch the file again") from error
-    if film.ndim != 2:
-        raise ValueError(f"{path}: pixels of shape {film.shape} where one frame is expected; convert the file")
-    png.require_larger(path, film.shape, size)
-    film = np.asarray(png.squeezed(Image.fromarray(film), size))
-    return 255 - film if kind == "MONOCHROME1" else film
+    if radiograph.ndim != 2:
+        raise ValueError(f"{path}: pixels of shape {radiograph.shape} where one frame is expected; convert the file")
+    png.require_larger(path, radiograph.shape, size)
+    radiograph = np.asarray(png.squeezed(Image.fromarray(radiograph), size))
+    return 255 - radiograph if kind == "MONOCHROME1" else radiograph
 
 
 def _view(path: Path) -> int:
@@ -121,7 +121,9 @@ def _read(path: Path, **options):
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("DICOM films need pydicom: run `pip install -e '.[data]'` in the project's folder") from error
+        raise ImportError(
+            "DICOM radiographs need pydicom: run `pip install -e '.[data]'` in the project's folder"
+        ) from error
     try:
         return pydicom.dcmread(path, **options)
     except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:

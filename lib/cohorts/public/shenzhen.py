@@ -1,6 +1,6 @@
-"""Frontal chest films of Shenzhen No. 3 People's Hospital, normal or with tuberculosis, as released by the NLM.
+"""Frontal chest radiographs of Shenzhen No. 3 People's Hospital, normal or with tuberculosis, as released by the NLM.
 
-The release is CXR_png/CHNCXR_0001_0.png …, 662 films, whose name ends in 1 where the patient has tuberculosis, and,
+The release is CXR_png/CHNCXR_0001_0.png …, 662 radiographs, whose name ends in 1 where the patient has tuberculosis, and,
 beside it, ClinicalReadings/CHNCXR_0001_0.txt with sex, age and reading of each.
 """
 
@@ -19,12 +19,12 @@ DIGESTS = {}  # not known here: the release was not at hand
 SIZE = 256
 LABELS = ("normal", "tuberculosis")
 COUNTS = (326, 336)
-FILMS, READINGS = "CXR_png", "ClinicalReadings"
+RADIOGRAPHS, READINGS = "CXR_png", "ClinicalReadings"
 LICENCE = "U.S. National Library of Medicine: free use with attribution"
 CITATION = "Jaeger et al. 2014, Quant Imaging Med Surg 4:475; Shenzhen set, lhncbc.nlm.nih.gov"
 
 _NAME = re.compile(r"CHNCXR_(?P<number>\d{4})_(?P<label>[01])")
-_LAYOUT = f"give --from the folder that holds {FILMS}/CHNCXR_0001_0.png … and {READINGS}"
+_LAYOUT = f"give --from the folder that holds {RADIOGRAPHS}/CHNCXR_0001_0.png … and {READINGS}"
 
 
 def sources() -> list[fetch.Source]:
@@ -35,32 +35,34 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write shenzhen.h5 from the release at `folder`; returns its path.
 
-    `images` are 256×256 (see `png.read_squeezed`), in order of name; `dis` is the last digit of the name; each film is
+    `images` are 256×256 (see `png.read_squeezed`), in order of name; `dis` is the last digit of the name; each radiograph is
     its own patient, as the release knows no other; `key` the name without its ending. Split: 70/10/20 % by a hash of
-    the number. Films that are not there are left out, and `source` says how many were.
+    the number. Radiographs that are not there are left out, and `source` says how many were.
     Raises ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both
-    labels, a film without its reading where there are readings, or a damaged film.
+    labels, a radiograph without its reading where there are readings, or a damaged radiograph.
     """
     folder = Path(folder)
-    if not (folder / FILMS).is_dir():
-        raise ValueError(f"{folder}: no {FILMS} in it; {_LAYOUT}")
-    films = sorted(path for path in (folder / FILMS).glob("*.png") if not path.name.startswith("."))
-    if not films:
-        raise ValueError(f"{folder / FILMS}: no film in it; {_LAYOUT}")
+    if not (folder / RADIOGRAPHS).is_dir():
+        raise ValueError(f"{folder}: no {RADIOGRAPHS} in it; {_LAYOUT}")
+    radiographs = sorted(path for path in (folder / RADIOGRAPHS).glob("*.png") if not path.name.startswith("."))
+    if not radiographs:
+        raise ValueError(f"{folder / RADIOGRAPHS}: no radiograph in it; {_LAYOUT}")
     labels = {}
-    for film in films:
-        read = _NAME.fullmatch(film.stem)
+    for radiograph in radiographs:
+        read = _NAME.fullmatch(radiograph.stem)
         if read is None:
-            raise ValueError(f"{film}: not a film of the release by its name; remove it")
+            raise ValueError(f"{radiograph}: not a radiograph of the release by its name; remove it")
         if labels.setdefault(read["number"], int(read["label"])) != int(read["label"]):
-            raise ValueError(f"{film}: film {read['number']} is there with both labels; fetch the release again")
-        if (folder / READINGS).is_dir() and not (folder / READINGS / f"{film.stem}.txt").is_file():
-            raise ValueError(f"{film}: no reading {film.stem}.txt in {READINGS}; fetch the release again")
+            raise ValueError(
+                f"{radiograph}: radiograph {read['number']} is there with both labels; fetch the release again"
+            )
+        if (folder / READINGS).is_dir() and not (folder / READINGS / f"{radiograph.stem}.txt").is_file():
+            raise ValueError(f"{radiograph}: no reading {radiograph.stem}.txt in {READINGS}; fetch the release again")
     found = np.bincount(list(labels.values()), minlength=2)
     says = " and ".join(f"{n} of {of} {name}" for n, of, name in zip(found, COUNTS, LABELS, strict=True))
     cohort = Cohort(
-        png.Unread(films, SIZE, png.read_squeezed), np.array([*map(int, labels)]), [*labels.values()],
-        [splits.hashed_split(f"shenzhen/{number}") for number in labels], key=[film.stem for film in films],
+        png.Unread(radiographs, SIZE, png.read_squeezed), np.array([*map(int, labels)]), [*labels.values()],
+        [splits.hashed_split(f"shenzhen/{number}") for number in labels], key=[radiograph.stem for radiograph in radiographs],
         name=COHORTS[0], modality="CR", labels=LABELS, value_range=(0, 255), licence=LICENCE,
         source=f"{CITATION}; {says}",
     )  # fmt: skip

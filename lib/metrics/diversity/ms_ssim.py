@@ -84,7 +84,7 @@ def label_pairs(
 
     Returns K arrays (m, 2) int64 of rows. The pairs of a label are distinct, unordered, and never of an image with
     itself; m is `pairs`, or all there are where a rare label has fewer. With the patients `groups` (N,) the two
-    images are of two patients: films of one patient resemble each other for another reason. Labels (N,) are one
+    images are of two patients: radiographs of one patient resemble each other for another reason. Labels (N,) are one
     column. Raises ValueError on a label that has no pair.
     """
     labels = samples.columns(labels, "labels")

@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def masked_rmse(*, original: ArrayLike, redrawn: ArrayLike, mask: ArrayLike) -> np.ndarray:
+def masked_rmse(*, original: ArrayLike, anonymised: ArrayLike, mask: ArrayLike) -> np.ndarray:
     """Root mean squared difference of grey images (n, h, w) inside `mask` (n, h, w) of 0 and 1: (n,), NaN where a
     mask is empty.
 
     In the unit of the images. ValueError for other shapes, or masks of other values, such as 0 and 255.
     """
-    first, second = (np.asarray(part, dtype=np.float64) for part in (original, redrawn))
+    first, second = (np.asarray(part, dtype=np.float64) for part in (original, anonymised))
     mask = np.asarray(mask)
     if not first.shape == second.shape == mask.shape or first.ndim != 3:
         raise ValueError(f"shapes are {first.shape}, {second.shape}, mask {mask.shape}: give three of one (n, h, w)")

@@ -34,7 +34,7 @@ def artefact_test(
 
     `real` (n₁, d) and `synthetic` (n₂, d) are features, `real_groups` (n₁,) and `synthetic_groups` (n₂,) their
     patients; None: every image is its own. AUROC of the pooled out-of-fold scores of a stratified cross-validation
-    in which no patient is in two folds: two views of one lesion in two folds would betray their side. It flags
+    in which no patient is in two folds: two views of one lesion in two folds would reveal their side. It flags
     textures (grids, noise) that the eye and a Fréchet distance forgive. Raises ValueError on NaN, different widths,
     or fewer patients than `folds` on a side.
     """

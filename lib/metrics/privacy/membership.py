@@ -1,8 +1,8 @@
 """Does a synthetic set give its training patients away? Attacks, and the controls that prove an attack works.
 
 An attack gives every real image a score, larger meaning more likely a member: one that the generator was trained
-on. `memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are judged on members against
-nonmembers, held-out images of the same population. An attack means nothing until it has been seen to find planted
+on. `memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are evaluated on members against
+nonmembers, held-out images of the same population. An attack means nothing until it has been seen to find injected
 copies and to find nothing in images that copy nobody: `controls`.
 """
 
@@ -25,8 +25,8 @@ class Attack(NamedTuple):
     auroc: Interval  # .5: members look like nonmembers
     tpr: Interval  # share of members found at a false-positive rate of at most `fpr`
     fpr: float
-    precision: float  # share of members among the `suspicious` largest scores
-    suspicious: int
+    precision: float  # share of members among the `top` largest scores
+    top: int
     base_rate: float  # precision of a guess: share of members among all
     gap: Interval  # mean score of members − of nonmembers, in units of the score
     pvalue: float | None = None  # of the AUROC, by `permutation_pvalue`; None: not asked for
@@ -37,7 +37,7 @@ def attack_row(attack: Attack) -> dict[str, float | None]:
     row = {}
     for name, interval in (("AUROC", attack.auroc), (f"TPR at {attack.fpr:.0%} FPR", attack.tpr)):
         row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return row | {f"precision at {attack.suspicious}": attack.precision, "p": attack.pvalue}
+    return row | {f"precision at {attack.top}": attack.precision, "p": attack.pvalue}
 
 
 def membership_attack(
@@ -48,23 +48,23 @@ def membership_attack(
     nonmember_groups: ArrayLike | None = None,
     rng: np.random.Generator,
     fpr: float = 0.01,
-    suspicious: int = 20,
+    top: int = 20,
     draws: int = 1000,
     level: float = 0.95,
     permutations: int = 0,
 ) -> Attack:
-    """Judge any attack by its scores of members (n,) and nonmembers (m,), larger meaning more likely a member.
+    """Evaluate any attack by its scores of members (n,) and nonmembers (m,), larger meaning more likely a member.
 
     `member_groups` (n,) and `nonmember_groups` (m,) are patients, in one numbering: a patient on both sides is
     resampled as one. `permutations` above 0 adds the p-value of the AUROC, for which sides must share no patient.
-    Raises ValueError on NaN, an empty side, or more `suspicious` than images.
+    Raises ValueError on NaN, an empty side, or more `top` than images.
     """
     sides = {"member": samples.scores(member, "member"), "nonmember": samples.scores(nonmember, "nonmember")}
     patients = {"member_groups": member_groups, "nonmember_groups": nonmember_groups}
     scores = np.concatenate(list(sides.values()))
     count = len(sides["member"])
-    if not 1 <= suspicious <= len(scores):
-        raise ValueError(f"suspicious is {suspicious} of {len(scores)} images: ask for 1 to all of them")
+    if not 1 <= top <= len(scores):
+        raise ValueError(f"highly ranked is {top} of {len(scores)} images: ask for 1 to all of them")
     labels = np.arange(len(scores)) < count
     groups = samples.joint_codes(member_groups, nonmember_groups, count, len(scores) - count)
     options = {"groups": groups, "draws": draws, "rng": rng, "level": level}
@@ -73,8 +73,8 @@ def membership_attack(
         auroc=bootstrap(WeightedAuroc(labels, scores), **options),
         tpr=bootstrap(WeightedTprAtFpr(labels, scores, fpr=fpr), **options),
         fpr=fpr,
-        precision=roc.precision_at(labels, scores, k=suspicious),
-        suspicious=suspicious,
+        precision=roc.precision_at(labels, scores, k=top),
+        top=top,
         base_rate=count / len(scores),
         gap=bootstrap(lambda weights: inside(weights) - outside(weights), **options),
         pvalue=permutation_pvalue(**sides, **patients, permutations=permutations, rng=rng) if permutations else None,
@@ -94,7 +94,7 @@ def mean_auroc(
 
 
 class PrecisionCurve(NamedTuple):
-    """Outcome of `precision_curve`, for the k most suspicious images."""
+    """Outcome of `precision_curve`, for the k highest-ranked images."""
 
     k: np.ndarray  # (K,) cut-offs; as published, `first` less
     shares: dict[Hashable, np.ndarray]  # share (K,) of each origin among the k
@@ -104,7 +104,7 @@ class PrecisionCurve(NamedTuple):
 def precision_curve(
     scores: ArrayLike, origin: ArrayLike, *, member: Hashable = "train", first: int = 5, as_published: bool = False
 ) -> PrecisionCurve:
-    """Where the k most suspicious images come from, for every k from `first` to n − 2.
+    """Where the k highest-ranked images come from, for every k from `first` to n − 2.
 
     `scores` (n,) are larger for likelier members, `origin` (n,) names the set that each image is from. Precision
     is given against every other origin by itself: that against held-out images of the same population is the

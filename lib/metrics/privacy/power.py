@@ -1,9 +1,9 @@
-"""Power of privacy measures: how often does each see copies that were planted, and how often some that were not?
+"""Power of privacy measures: how often does each see copies that were injected, and how often some that were not?
 
 A measure gives scores to suspects (training images, or synthetic ones) and to references (held-out images), larger
-meaning more suspicious; a test asks whether the suspects' are larger. Without copies the two sides are exchangeable,
+meaning more highly ranked; a test asks whether the suspects' are larger. Without copies the two sides are exchangeable,
 so that either test below rejects in 5 % of all random cohorts, whatever the images. Everything is computed from
-distances between images, once; a repetition deals the patients out anew, which costs a few partial sorts.
+distances between images, once; a repetition permutes the patients, which costs a few partial sorts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def area_pvalue(suspect: ArrayLike, reference: ArrayLike) -> np.ndarray:
     a, b = suspect.shape[-1], reference.shape[-1]
     rank = rankdata(np.concatenate([suspect, reference], axis=-1), axis=-1)
     excess = rank[..., :a].sum(axis=-1) - a * (a + b + 1) / 2
-    # The variance of the rank sum among all ways to deal out these ranks, tied or not.
+    # The variance of the rank sum among all ways to assign these ranks, tied or not.
     spread = a * b / (a + b) * rank.var(axis=-1, ddof=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(spread > 0, ndtr(-excess / np.sqrt(spread)), 1.0)
@@ -119,10 +119,10 @@ def rejections(
     """Which of `repeats` random cohorts each measure and test rejects: (measure, test) -> (len(copies), repeats) bool.
 
     `distance` and `correlation` (P, P): of images of P patients, one of each; `copy_distance` and `copy_correlation`
-    (P, P): of an image (row) with the copy, altered or not, of another (column). Each time `side` patients are dealt
+    (P, P): of an image (row) with the copy, altered or not, of another (column). Each time `side` patients are split
     out as training, as many as held out, and as many as the synthetic set, a perfect generator's that copies nobody.
     For each number in `copies` so many of its images are then replaced by copies of as many training images; the larger
-    plantings hold the smaller. Authenticity, of two values, has no top.
+    injections hold the smaller. Authenticity, of two values, has no top.
     ValueError for matrices that differ in shape, three sides that exceed P, or more copies than a side.
     """
     given = [np.asarray(of, np.float32) for of in (distance, correlation, copy_distance, copy_correlation)]
@@ -135,12 +135,12 @@ def rejections(
     found = {key: [] for key in [(measure, test) for measure in MEASURES for test in TESTS][:-1]}
     step = max(1, _BLOCK // (2 * side**2))
     for start in range(0, repeats, step):
-        dealt = rng.permuted(np.tile(np.arange(total), (min(step, repeats - start), 1)), axis=1)
-        train, real, carrier = dealt[:, :side], dealt[:, : 2 * side], dealt[:, 2 * side : 3 * side]
+        permuted = rng.permuted(np.tile(np.arange(total), (min(step, repeats - start), 1)), axis=1)
+        train, real, carrier = permuted[:, :side], permuted[:, : 2 * side], permuted[:, 2 * side : 3 * side]
         among = apart[train[:, :, None], train[:, None, :]]
         among[:, np.arange(side), np.arange(side)] = np.inf
         spacing = among.min(axis=-1)
-        innocent = copying_scores(apart[train[:, :, None], real[:, None, side:]], spacing)
+        null = copying_scores(apart[train[:, :, None], real[:, None, side:]], spacing)
         block, similar = (of[real[:, :, None], carrier[:, None, :]] for of in (apart, alike))
         rejected = {key: [] for key in found}
         for m in copies:
@@ -150,7 +150,7 @@ def rejections(
                 name: (of[:, :side], of[:, side:])
                 for name, of in membership_scores(block, similar, quantile=quantile).items()
             }
-            sides |= {name: (of, innocent[name]) for name, of in copying_scores(block[:, :side], spacing).items()}
+            sides |= {name: (of, null[name]) for name, of in copying_scores(block[:, :side], spacing).items()}
             for measure, test in found:
                 p = area_pvalue(*sides[measure]) if test == TESTS[0] else top_pvalue(*sides[measure], fpr=fpr)
                 rejected[measure, test].append(p <= level)

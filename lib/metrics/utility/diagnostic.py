@@ -26,7 +26,7 @@ def closest_cut(labels: ArrayLike, scores: ArrayLike, *, steps: int = 10_000) ->
     """Per finding the cut, of `steps` equally spaced values from 0 to 1, nearest to the corner of a perfect test.
 
     `labels` (n, k) 0/1 and `scores` (n, k) in [0, 1]; returns (k,) float64. It minimises (1 − sensitivity)² +
-    (1 − specificity)² of "score > cut"; of equal cuts the smallest. Chosen on the images that it is then judged on,
+    (1 − specificity)² of "score > cut"; of equal cuts the smallest. Chosen on the images that it is then evaluated on,
     as published, it flatters: choose it on a validation set. Raises ValueError on scores outside [0, 1] or when a
     finding has one class only.
     """
@@ -56,7 +56,7 @@ def diagnostic_bootstrap(
     `labels` (n, k) 0/1, `scores` (n, k), `cuts` (k,): predicted is "score > cut", and no draw chooses its own cut.
     A draw is shared by all metrics and findings. `groups` (n,) are patients, drawn whole; None draws single images.
     `size` is how many of them a draw holds, None as many as there are. The published protocol is `groups=None,
-    size=10_000`: its SD is √(n / 10,000) times that of the estimate, and it takes films of one patient for independent.
+    size=10_000`: its SD is √(n / 10,000) times that of the estimate, and it takes radiographs of one patient for independent.
     Draws in which a metric is undefined (nothing predicted, an absent class) are left out of its spread.
 
     Raises ValueError when a finding has one class only, or a metric is undefined in more than half of the draws.

@@ -1,7 +1,7 @@
 """DenseNet-121, the classifier of chest radiographs (Han et al. 2019, §4.2 of the specification), without torchvision.
 
 Huang et al. 2017, with the parameter names of torchvision's `densenet121`, whose ImageNet weights load through
-`load_imagenet`. The preparation of the films belongs to the network.
+`load_imagenet`. The preparation of the radiographs belongs to the network.
 """
 
 import re
@@ -19,9 +19,9 @@ _SD = (0.229, 0.224, 0.225)
 
 
 class DenseNet(nn.Module):
-    """(n, 1 or 3, h, w) films -> (n, classes) logits; the defaults are DenseNet-121 (6,968,206 parameters).
+    """(n, 1 or 3, h, w) radiographs -> (n, classes) logits; the defaults are DenseNet-121 (6,968,206 parameters).
 
-    Films are uint8, or float32 in [-1, 1] as `lib.training.loop.images.network_input` gives them; one grey channel is
+    Radiographs are uint8, or float32 in [-1, 1] as `lib.training.loop.images.network_input` gives them; one grey channel is
     used three times. The shorter side becomes `input_size` (bilinear, antialiased), the middle square is cut out and
     normalised by ImageNet's mean and SD. `growth`: the channels each layer adds. `blocks`: the layers of each block.
     """
@@ -41,7 +41,7 @@ class DenseNet(nn.Module):
 
 
 class _Features(nn.Sequential):
-    """Films -> (n, width): the mean over positions of the last rectified maps."""
+    """Radiographs -> (n, width): the mean over positions of the last rectified maps."""
 
     def __init__(self, growth: int, blocks: tuple, stem: int, input_size: int):
         super().__init__()
@@ -106,7 +106,7 @@ def prepared(images: Tensor, size: int) -> Tensor:
     ValueError for another shape.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(f"DenseNet takes (n, 1 or 3, h, w) films, not {tuple(images.shape)}.")
+        raise ValueError(f"DenseNet takes (n, 1 or 3, h, w) radiographs, not {tuple(images.shape)}.")
     images = images / 255 if images.dtype == torch.uint8 else (images + 1) / 2
     shorter = min(images.shape[2:])
     if shorter != size:

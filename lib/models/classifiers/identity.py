@@ -1,4 +1,4 @@
-"""Recognisers of people and of findings: a small classifier, and an embedding in which one person's images are near.
+"""Classifiers of people and of findings: a small classifier, and an embedding in which one person's images are near.
 
 Montenegro et al. 2021, §4.1 and §4.2 of the specification: kernels, widths, order of the layers and the constants of
 batch normalisation are Keras's; convolutions are padded alike on both sides, where Keras pads one pixel more at the
@@ -15,7 +15,7 @@ _SLOPE = 0.2
 _DISTANCE_EPSILON = 1e-8
 
 
-class Recogniser(nn.Module):
+class ConvClassifier(nn.Module):
     """(n, 1, s, s) -> LOGITS (n, classes) of findings or of people; published image_size 64, width 32, momentum 0.01.
 
     Four times convolution, ReLU, batch normalisation (`momentum` in PyTorch's sense: the weight of the newest batch)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.layers.convolution import Doubling, Filter, convolve, spread
+from lib.models.layers.convolution import Doubling, Filter, conv2d, conv_transpose2d
 
 SIZES = (8, 16, 32, 64, 128, 256)
 GROUP = 4
@@ -72,7 +72,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(n, channels, image_size, image_size) and labels (n,) -> LOGITS of being real (n,).
 
-    The label judges by projection: ⟨features, M(label)⟩ / √d. The spread of the batch is measured in groups of four
+    The label evaluates by projection: ⟨features, M(label)⟩ / √d. The spread of the batch is measured in groups of four
     successive images: n is a multiple of 4, or less than 4, else ValueError. Arguments as for the `Generator`.
     """
 
@@ -146,7 +146,7 @@ class _Convolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = convolve(x, self.weight, stride=self.stride, padding=int(self.stride == 1), scale=self.scale)
+        x = conv2d(x, self.weight, stride=self.stride, padding=int(self.stride == 1), scale=self.scale)
         return x.add_(self.bias)
 
 
@@ -189,9 +189,9 @@ class _Styled(nn.Module):
         )
         x = x * style[:, :, None, None]
         if self.up:
-            x = self.filter.same(spread(x, self.weight, stride=2), padding=1)
+            x = self.filter.same(conv_transpose2d(x, self.weight, stride=2), padding=1)
         else:
-            x = convolve(x, self.weight, padding=1)
+            x = conv2d(x, self.weight, padding=1)
         drawn = self.noise
         if noise is not None:
             drawn = torch.randn(len(x), *drawn.shape[1:], generator=noise, device=x.device)

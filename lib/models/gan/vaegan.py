@@ -1,4 +1,4 @@
-"""Variational auto-encoders and critics that redraw an image, and the parts that those swapping identities need.
+"""Variational auto-encoders and critics that anonymise an image, and the parts that those swapping identities need.
 
 Montenegro et al. 2021, §4.3 to §4.5 of the specification (an encoder with a branch for the image and one for the mask
 of its evidence, decoders, a Wasserstein critic) and, from the same parts, PPRL-VGAN (Chen et al. 2018, §4.6). Published
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.classifiers.identity import initialise
-from lib.models.layers.convolution import convolve, spread
+from lib.models.layers.convolution import conv2d, conv_transpose2d
 
 SIZES = (16, 32, 64, 128)
 _SLOPE = 0.2
@@ -94,7 +94,7 @@ class Critic(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder and decoder: (n, 1, s, s) images, with masks or the people to turn into, -> redrawn images.
+    """Encoder and decoder: (n, 1, s, s) images, with masks or the people to turn into, -> anonymised images.
 
     identities: 0 with a branch for masks; above 0 without one, and the decoder is given one-hot codes of as many people
     (PPRL-VGAN). dropout: the encoder's. as_published: see `Encoder` and `sample`. `shape`: what another decoder for
@@ -133,18 +133,18 @@ class _Halving(nn.Conv2d):
     """A convolution whose gradient with respect to the image can be differentiated at the price of a plain one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
+        return conv2d(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
 
 
 class _Doubling(nn.ConvTranspose2d):
     """A transposed convolution in the form that is fast on a CPU too."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return spread(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
+        return conv_transpose2d(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
 
 
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In the precision of autocast, which does not reach into `convolve` and `spread`."""
+    """In the precision of autocast, which does not reach into `conv2d` and `conv_transpose2d`."""
     kind = tensors[0].device.type
     return tuple(t.to(torch.get_autocast_dtype(kind)) for t in tensors) if torch.is_autocast_enabled(kind) else tensors
 

@@ -13,7 +13,7 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 _BLOCK = 4
 
 
-def convolve(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
     """F.conv2d with scale · weight, no bias: x (n, in, h, w), weight (out, in, k, k); stride divides h + 2 padding - k.
 
     Of a gradient that is itself to be differentiated (create_graph) only the part with respect to x is given.
@@ -21,8 +21,8 @@ def convolve(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, sc
     return _Convolved.apply(x, weight, stride, padding, scale)
 
 
-def spread(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
-    """F.conv_transpose2d likewise, the adjoint of `convolve`: x (n, out, h, w), weight (out, in, k, k)."""
+def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
+    """F.conv_transpose2d likewise, the adjoint of `conv2d`: x (n, out, h, w), weight (out, in, k, k)."""
     return _Spread.apply(x, weight, stride, padding, scale)
 
 

@@ -62,7 +62,7 @@ class RotationCNN(nn.Module):
     """The substitute of LPIPS: (n, 1, h, w) float images in [-1, 1] -> logits (n, 4) of the quarter turn.
 
     It learns, without any label, to tell by how many quarter turns an image was rotated (`rotations`), on images that
-    are neither shared nor used to optimise what it judges. `features` are those of LPIPS with all heads 1.
+    are neither shared nor used to optimise what it evaluates. `features` are those of LPIPS with all heads 1.
     """
 
     name = "perceptual_rotation_cnn"

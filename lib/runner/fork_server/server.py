@@ -1,7 +1,7 @@
 """A process that has imported the libraries and forks itself for each notebook.
 
 Importing papermill and the numerical stack costs seconds a notebook; a fork of a process that has done so
-costs milliseconds, and isolates as well. The zygote computes nothing: neither OpenMP nor CUDA may have
+costs milliseconds, and isolates as well. The fork server computes nothing: neither OpenMP nor CUDA may have
 started a thread before a fork. Linux only: elsewhere system libraries do not survive it.
 
 The client (`python -m lib.runner`) sends what to execute together with its own standard streams, and waits.
@@ -39,7 +39,7 @@ WHEN_IDLE = ("scipy.stats", "sklearn.metrics", "opacus")  # the first notebook n
 
 
 def ask(path: str, request: dict) -> int:
-    """Have the zygote at `path` execute `request` (arguments of `lib.runner.notebook.execute`); its exit code.
+    """Have the fork server at `path` execute `request` (arguments of `lib.runner.notebook.execute`); its exit code.
 
     FileNotFoundError or ConnectionRefusedError where there is none, as on another machine.
     """
@@ -84,14 +84,14 @@ def _preload(names: Iterable[str]) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:  # the notebook that needs it will say so in its own words
-            print(f"zygote: {name} is not preloaded ({error!r})", flush=True)
+            print(f"fork server: {name} is not preloaded ({error!r})", flush=True)
     for name in [name for name in sys.modules if name.split(".")[0] == "lib"]:
         del sys.modules[name]
     if nbformat := sys.modules.get("nbformat"):
         nbformat.validate(nbformat.v4.new_notebook())  # builds the validator
     gc.collect()
     gc.freeze()
-    print(f"zygote: {', '.join(names)} in {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"fork server: {', '.join(names)} in {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def _run(connection: socket.socket, parent: int) -> None:
@@ -182,7 +182,7 @@ def _become_kernel(reader: int, parent: int) -> None:
 
 
 def _allow_threads(count: int) -> None:
-    """Undo the zygote's one thread in every library it has loaded."""
+    """Undo the fork server's one thread in every library it has loaded."""
     import threadpoolctl
 
     if "torch" in sys.modules:

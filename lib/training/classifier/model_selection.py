@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.statistics.roc import auprc
-from lib.training.loop.dataset import Examples
-from lib.training.loop.inference import changing, logits_of
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.inference import changing, predict_logits
 
 SELECTIONS = ("auprc", "last", "balanced_accuracy")
 
@@ -34,16 +34,22 @@ class History:
 
 
 class Selection:
-    """Judges each epoch on the `validation` examples and keeps the weights of the best.
+    """Evaluates each epoch on the `validation` examples and keeps the weights of the best.
 
-    `rule`: "auprc", "balanced_accuracy", or "last" for no choice. `batch` images are judged at a time; with
-    `batch_statistics` as in `logits_of`. `measure`: the score of the history, which for "last" is "auprc" where the
+    `rule`: "auprc", "balanced_accuracy", or "last" for no choice. `batch` images are evaluated at a time; with
+    `batch_statistics` as in `predict_logits`. `measure`: the score of the history, which for "last" is "auprc" where the
     labels are 0 and 1. ValueError for an unknown rule, or unless images of both classes, for balanced accuracy of
     all the network's classes, occur.
     """
 
     def __init__(
-        self, rule: str, validation: Examples, *, batch: int, label_smoothing: float, batch_statistics: bool = False
+        self,
+        rule: str,
+        validation: DeviceDataset,
+        *,
+        batch: int,
+        label_smoothing: float,
+        batch_statistics: bool = False,
     ):
         if rule not in SELECTIONS:
             raise ValueError(f"unknown selection {rule!r}: choose one of {', '.join(SELECTIONS)}")
@@ -62,12 +68,12 @@ class Selection:
             raise ValueError(f"The validation labels hold only {present}: give images of every class.")
         self.weights: dict[str, Tensor] = {}
 
-    def judge(self, network: nn.Module, history: History, *, eligible: bool = True) -> None:
+    def evaluate(self, network: nn.Module, history: History, *, eligible: bool = True) -> None:
         """Append the epoch's validation loss and score; keep the weights if it is `eligible` and best.
 
         The loss carries the label smoothing of the training. ValueError when an output is not finite.
         """
-        logits = logits_of(network, self.examples, batch=self.batch, batch_statistics=self.batch_statistics)
+        logits = predict_logits(network, self.examples, batch=self.batch, batch_statistics=self.batch_statistics)
         if self.measure == "balanced_accuracy":
             self._check_classes(logits.shape[1])
         loss = float(F.cross_entropy(logits, self.examples.labels, label_smoothing=self.smoothing))

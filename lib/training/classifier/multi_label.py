@@ -1,4 +1,4 @@
-"""Training a classifier of films that may show several findings at once, and its predictions.
+"""Training a classifier of radiographs that may show several findings at once, and its predictions.
 
 Han et al. 2019, §4.2 of the specification: binary cross-entropy, the mean over findings; SGD with momentum, and a
 learning rate that falls when the validation loss rises; or Adam for a fixed number of steps, as in the pilot (§8.2).
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.training.classifier.model_selection import History
-from lib.training.loop.dataset import Examples
-from lib.training.loop.inference import changing, logits_of, training_mode
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.inference import changing, predict_logits, training_mode
 from lib.training.loop.resume import Resumable, weights_digest
 
 OPTIMISERS = ("sgd", "adam")
@@ -33,19 +33,19 @@ def train_findings(
     """Train `model` in place; it ends with the weights of the epoch of least validation loss. Defaults: as published.
 
     images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); findings: (n, k) numbers
-    in [0, 1], 1 where the film shows the finding; validation: (images, findings), or None, which needs `patience`
-    None and keeps the last weights. model: images -> (n, k) logits. Every film is seen once an epoch; the last batch
+    in [0, 1], 1 where the radiograph shows the finding; validation: (images, findings), or None, which needs `patience`
+    None and keeps the last weights. model: images -> (n, k) logits. Every radiograph is seen once an epoch; the last batch
     may be smaller. Either epochs, or steps (then epochs=None): so many updates, however many epochs that takes.
     patience: after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10 and
     the optimiser made anew, so that its momentum is forgotten; after so many epochs without a new least loss the
-    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the films of each epoch
+    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the radiographs of each epoch
     are mirrored left-right. precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder,
     or None; a training finished there with the same settings, data and initial weights is returned, an unfinished one
     continued. progress: called as progress(epochs done, loss=, validation_loss=).
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for input that does not fit,
-    a finding that no training film shows or all show, or divergence.
+    a finding that no training radiograph shows or all show, or divergence.
     """
     if optimiser not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
@@ -54,23 +54,23 @@ def train_findings(
     if patience is not None and validation is None:
         raise ValueError("Without validation images there is no validation loss to watch: give patience=None.")
     device = device or seeding.device()
-    films = _Films(images, findings, device=device, mirror=mirror)
-    judged = None if validation is None else _Films(*validation, device=device, name="validation")
+    radiographs = _Radiographs(images, findings, device=device, mirror=mirror)
+    held_out = None if validation is None else _Radiographs(*validation, device=device, name="validation")
     settings = {
         "algorithm": "findings", "model": type(model).__name__, "epochs": epochs, "steps": steps, "batch": batch,
         "learning_rate": learning_rate, "weight_decay": weight_decay, "optimiser": optimiser, "patience": patience,
-        "mirror": mirror, "precision": precision, "seed": seed, "data": films.digest,
-        "validation": judged and judged.digest, "weights": weights_digest(model),
+        "mirror": mirror, "precision": precision, "seed": seed, "data": radiographs.digest,
+        "validation": held_out and held_out.digest, "weights": weights_digest(model),
     }  # fmt: skip
     model.to(device, memory_format=torch.channels_last)
-    _check_findings(model, films, judged)
+    _check_findings(model, radiographs, held_out)
     saved = Resumable(checkpoint, settings)
     found = saved.load(model)
     history = History(**found["history"]) if found else History()
     if saved.finished:
         return history
     best = {name: value.to(device) for name, value in found["best"].items()} if found else {}
-    per_epoch = math.ceil(len(films) / batch)
+    per_epoch = math.ceil(len(radiographs) / batch)
     steps = epochs * per_epoch if steps is None else steps
     epochs = math.ceil(steps / per_epoch)
 
@@ -86,10 +86,12 @@ def train_findings(
         updates.load_state_dict(found["optimiser"])
     while len(history.loss) < epochs and not (patience and epochs_since_best(history.validation_loss) >= patience):
         epoch = len(history.loss)
-        history.loss.append(_epoch(model, films, updates, batch, steps - epoch * per_epoch, seed, epoch, precision))
+        history.loss.append(
+            _epoch(model, radiographs, updates, batch, steps - epoch * per_epoch, seed, epoch, precision)
+        )
         values = {"loss": history.loss[-1]}
-        if judged:
-            values["validation_loss"] = _judge(model, judged)
+        if held_out:
+            values["validation_loss"] = _validate(model, held_out)
             before = drops(history.validation_loss)
             history.validation_loss.append(values["validation_loss"])
             if epochs_since_best(history.validation_loss) == 0:
@@ -103,7 +105,7 @@ def train_findings(
             progress(epoch + 1, **values)
         state = {"history": asdict(history), "optimiser": updates.state_dict(), "best": best}
         saved.save(model, epoch + 1, lambda state=state: state)
-    if judged:
+    if held_out:
         model.load_state_dict(best, strict=False)
     else:
         history.selected = len(history.loss)
@@ -115,8 +117,8 @@ def train_findings(
 def predict_findings(model: nn.Module, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
     """The probability of each finding, (n, k) float32, of images as `train_findings` takes them; eval mode after."""
     device = device or seeding.device()
-    examples = Examples(images, None, device=device, name="given")
-    return logits_of(model.to(device), examples, batch=batch).sigmoid().cpu().numpy()
+    examples = DeviceDataset(images, None, device=device, name="given")
+    return predict_logits(model.to(device), examples, batch=batch).sigmoid().cpu().numpy()
 
 
 def drops(losses: list[float]) -> int:
@@ -129,7 +131,7 @@ def epochs_since_best(losses: list[float]) -> int:
     return len(losses) - 1 - int(np.argmin(losses)) if losses else 0
 
 
-class _Films(Examples):
+class _Radiographs(DeviceDataset):
     """Examples whose labels are (n, k) float32 findings, mirrored left-right only."""
 
     def __init__(self, images, findings, *, device, mirror: bool = False, name: str = "training"):
@@ -150,20 +152,20 @@ class _Films(Examples):
         return None if flips is None else flips & torch.tensor([True, False], device=flips.device)
 
 
-def _epoch(model, films, updates, batch, steps, seed, epoch, precision) -> float:
-    """One pass over the films, or `steps` updates of it if that is fewer; the mean loss."""
+def _epoch(model, radiographs, updates, batch, steps, seed, epoch, precision) -> float:
+    """One pass over the radiographs, or `steps` updates of it if that is fewer; the mean loss."""
     training_mode(model)
-    device = films.values.device
+    device = radiographs.values.device
     generator = seeding.torch_generator(seed, "findings", "epoch", epoch)
-    order = torch.randperm(len(films), generator=generator).to(device)
-    flips = films.draw_flips(len(films), generator)
-    total, seen = torch.zeros((), device=device), min(len(films), steps * batch)
+    order = torch.randperm(len(radiographs), generator=generator).to(device)
+    flips = radiographs.draw_flips(len(radiographs), generator)
+    total, seen = torch.zeros((), device=device), min(len(radiographs), steps * batch)
     with seeding.initialising(seed, "findings", "dropout", epoch):
         for i in range(0, seen, batch):
             rows = order[i : i + batch]
             with seeding.autocast(device, precision):
-                logits = model(films.inputs(rows, None if flips is None else flips[i : i + batch]))
-            loss = F.binary_cross_entropy_with_logits(logits.float(), films.labels[rows])
+                logits = model(radiographs.inputs(rows, None if flips is None else flips[i : i + batch]))
+            loss = F.binary_cross_entropy_with_logits(logits.float(), radiographs.labels[rows])
             updates.zero_grad()
             loss.backward()
             updates.step()
@@ -171,20 +173,22 @@ def _epoch(model, films, updates, batch, steps, seed, epoch, precision) -> float
     return float(total) / seen
 
 
-def _judge(model: nn.Module, films: _Films) -> float:
-    return float(F.binary_cross_entropy_with_logits(logits_of(model, films, batch=_JUDGED), films.labels))
+def _validate(model: nn.Module, radiographs: _Radiographs) -> float:
+    return float(
+        F.binary_cross_entropy_with_logits(predict_logits(model, radiographs, batch=_JUDGED), radiographs.labels)
+    )
 
 
 @torch.no_grad()
-def _check_findings(model: nn.Module, films: _Films, judged: _Films | None) -> None:
-    outputs = model.eval()(films.inputs(slice(0, 1))).shape[1]
-    for part in (films, judged):
+def _check_findings(model: nn.Module, radiographs: _Radiographs, held_out: _Radiographs | None) -> None:
+    outputs = model.eval()(radiographs.inputs(slice(0, 1))).shape[1]
+    for part in (radiographs, held_out):
         if part and part.labels.shape[1] != outputs:
             found = part.labels.shape[1]
             raise ValueError(f"The {part.name} findings are {found}, but the model has {outputs} outputs.")
     for found, words in (
-        (films.labels.amax(0) == 0, "No training film shows"),
-        (films.labels.amin(0) == 1, "Every training film shows"),
+        (radiographs.labels.amax(0) == 0, "No training radiograph shows"),
+        (radiographs.labels.amin(0) == 1, "Every training radiograph shows"),
     ):
         if found.any():
-            raise ValueError(f"{words} finding {found.nonzero().flatten().tolist()}: leave it out, or add films.")
+            raise ValueError(f"{words} finding {found.nonzero().flatten().tolist()}: leave it out, or add radiographs.")

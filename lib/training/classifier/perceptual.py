@@ -1,4 +1,4 @@
-"""The perceptual distance by which nearness to a real image is judged: LPIPS, or the network that stands in for it.
+"""The perceptual distance by which nearness to a real image is evaluated: LPIPS, or the network that stands in for it.
 
 Whatever is optimised must not have seen it (§6 and §9 of the specification of Pennisi et al. 2023).
 """
@@ -9,21 +9,21 @@ from torch import Tensor
 from lib.core.seeding import device, initialising
 from lib.models.pretrained.lpips import Lpips, RotationCNN, load_lpips, rotations
 from lib.training.classifier.single_label import train_classifier
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.trainer import finished_training
 
 NETWORKS = ("rotation", "lpips_alex", "lpips_vgg")
 
 
-def train_rotations(images, *, judged, path, seed: int, epochs: int = 6, batch: int = 32) -> RotationCNN:
+def train_rotations(images, *, held_out, path, seed: int, epochs: int = 6, batch: int = 32) -> RotationCNN:
     """Train the substitute to tell the quarter turns of `images` (n, s, s) uint8, or fetch it from folder `path`.
 
-    `judged` (m, s, s): other images, on whose turns the epoch is chosen. The images should be none of those whose
+    `held_out` (m, s, s): other images, on whose turns the epoch is chosen. The images should be none of those whose
     distances are asked for. ValueError for images that do not fit.
     """
     with initialising(seed, "rotations"):
-        model = RotationCNN(Examples(images, None, device="cpu").values.shape[1])
-    parts = [rotations(Examples(part, None, device="cpu").values) for part in (images, judged)]
+        model = RotationCNN(DeviceDataset(images, None, device="cpu").values.shape[1])
+    parts = [rotations(DeviceDataset(part, None, device="cpu").values) for part in (images, held_out)]
     train_classifier(
         model, images=parts[0][0], labels=parts[0][1], validation=parts[1], epochs=epochs, batch=batch,
         learning_rate=2e-3, augment="none", select="balanced_accuracy", seed=seed, checkpoint=path,
@@ -54,7 +54,7 @@ def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, bat
     images: uint8, or float32 in [-1, 1]. pooled: the last layer averaged over positions instead, float64, of few
     enough numbers for a Fréchet distance. ValueError for images of another kind.
     """
-    examples, parts = Examples(images, None, device=device(), name="described"), []
+    examples, parts = DeviceDataset(images, None, device=device(), name="described"), []
     for start in range(0, len(examples), batch):
         inputs = examples.inputs(slice(start, start + batch))
         parts.append(network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs))

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lib.core import seeding
 from lib.models.classifiers.identity import Embedding, paired_distances
-from lib.training.loop.dataset import Examples
-from lib.training.loop.inference import logits_of
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.inference import predict_logits
+from lib.training.loop.trainer import finished_training, run_training
 
 
 class Pairs(NamedTuple):
@@ -38,12 +38,12 @@ def train_siamese(
     images: (n, s, s) grey, uint8, or float32 in [-1, 1]; identities: (n,) integers. Each of the `steps` updates (Adam)
     sees `batch` of `identity_pairs`, half of them on average with noise of `noise_variance`, on [-1, 1], in the second
     image, clipped again. margin, width, dimensions, momentum: see `contrastive` and `Embedding`; precision:
-    `lib.core.seeding.autocast`; progress, save_seconds and checkpoints: `lib.training.loop.trainer.train_stepwise`. Every step
+    `lib.core.seeding.autocast`; progress, save_seconds and checkpoints: `lib.training.loop.trainer.run_training`. Every step
     depends on (seed, step) alone, so that a resumed training equals an uninterrupted one on the CPU. ValueError for
     colour images, people without a second image, fewer than two people, or divergence.
     """
     device = device or seeding.device()
-    examples = Examples(images, identities, device=device)
+    examples = DeviceDataset(images, identities, device=device)
     if examples.values.shape[1] != 1:
         raise ValueError(f"The images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
     settings = {
@@ -52,7 +52,7 @@ def train_siamese(
         "precision": precision, "seed": seed, "data": examples.digest,
     }  # fmt: skip
     pairs = identity_pairs(identities, rng=seeding.numpy_generator(seed, "siamese", "pairs"))
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Training(examples, pairs, settings, device), name="embedding", path=path, settings=settings,
         steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -70,7 +70,11 @@ def load_embedding(path, *, device: torch.device | None = None) -> Embedding:
 def embed(model: Embedding, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
     """Points (n, dimensions) float32 of images (n, s, s) as `train_siamese` takes them."""
     device = device or seeding.device()
-    return logits_of(model.to(device), Examples(images, None, device=device, name="given"), batch=batch).cpu().numpy()
+    return (
+        predict_logits(model.to(device), DeviceDataset(images, None, device=device, name="given"), batch=batch)
+        .cpu()
+        .numpy()
+    )
 
 
 def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:
@@ -83,8 +87,10 @@ def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:
     if len(names) < 2:
         raise ValueError("All images are of one person: pairs of different people need at least two.")
     if (counts < 2).any():
-        alone = names[counts < 2].tolist()
-        raise ValueError(f"Identities {alone} have a single image: leave them out, as a pair of one person needs two.")
+        no_sync = names[counts < 2].tolist()
+        raise ValueError(
+            f"Identities {no_sync} have a single image: leave them out, as a pair of one person needs two."
+        )
     first, second = np.nonzero(np.triu(person[:, None] == person, k=1))
     wanted = np.minimum((counts[person]) // 2, len(names) - 1)
     draw = rng.random((len(person), len(names)))
@@ -92,9 +98,9 @@ def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:
     anchor, place = np.nonzero(np.arange(len(names)) < wanted[:, None])
     other = draw.argsort(axis=1)[anchor, place]
     rows, starts = np.argsort(person, kind="stable"), np.cumsum(counts) - counts
-    stranger = rows[starts[other] + (rng.random(len(other)) * counts[other]).astype(np.int64)]
+    impostor = rows[starts[other] + (rng.random(len(other)) * counts[other]).astype(np.int64)]
     same = np.arange(len(first) + len(anchor)) < len(first)
-    return Pairs(np.concatenate([first, anchor]), np.concatenate([second, stranger]), same)
+    return Pairs(np.concatenate([first, anchor]), np.concatenate([second, impostor]), same)
 
 
 def contrastive(distances: Tensor, same: Tensor, *, margin: float = 1.0) -> Tensor:
@@ -106,7 +112,7 @@ def contrastive(distances: Tensor, same: Tensor, *, margin: float = 1.0) -> Tens
 class _Training:
     """Embedding and optimiser on `device`, the images beside them."""
 
-    def __init__(self, examples: Examples, pairs: Pairs, settings: dict, device: torch.device):
+    def __init__(self, examples: DeviceDataset, pairs: Pairs, settings: dict, device: torch.device):
         self.settings, self.device, self.examples = settings, device, examples
         self.first, self.second, self.same = (torch.from_numpy(part).to(device) for part in pairs)
         self.network = _build(settings).to(device).train()

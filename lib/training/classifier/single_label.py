@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.training.classifier.model_selection import History, Selection
 from lib.training.loop import data_parallel as parallel
-from lib.training.loop.dataset import Examples, Features
+from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
-from lib.training.loop.inference import logits_of, training_mode
+from lib.training.loop.inference import predict_logits, training_mode
 from lib.training.loop.resume import Resumable, weights_digest
 from lib.training.loop.trainer import finished_training
 
@@ -36,8 +36,8 @@ def train_classifier(
     images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); labels: (n,) integers
     from 0; validation: (images, labels). model: images -> (n, classes) logits. Every image is seen once an epoch; the
     last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or
-    "last" (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation judges validation images (see
-    `lib.training.loop.inference.logits_of`). optimiser: "adamw" or "sgd", with momentum 0.9. precision: see
+    "last" (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation evaluates validation images (see
+    `lib.training.loop.inference.predict_logits`). optimiser: "adamw" or "sgd", with momentum 0.9. precision: see
     `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training finished there with
     the same settings, data and initial weights is returned, an unfinished one continued. progress: called as
     progress(epochs done, loss=, auprc= or balanced_accuracy=).
@@ -45,14 +45,14 @@ def train_classifier(
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
     the features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
-    (lib.training.loop.data_parallel), and each judges all validation images. ValueError for input that does not fit, a
+    (lib.training.loop.data_parallel), and each evaluates all validation images. ValueError for input that does not fit, a
     class without training images, a validation set of one class, or divergence.
     """
     if optimiser not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
     device = device or seeding.device()
-    examples = Examples(images, labels, device=device, augment=augment)
-    judged = Examples(*validation, device=device, name="validation")
+    examples = DeviceDataset(images, labels, device=device, augment=augment)
+    held_out = DeviceDataset(*validation, device=device, name="validation")
     model.to(device, memory_format=torch.channels_last)
     parallel.same_weights(model)
     parallel.joined_statistics(model)
@@ -61,7 +61,7 @@ def train_classifier(
         "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
         "augment": augment, "select": select, "optimiser": optimiser, "batch_statistics": batch_statistics,
         "precision": precision, "seed": seed, "data": examples.digest,
-        "validation": judged.digest, "weights": weights_digest(model),
+        "validation": held_out.digest, "weights": weights_digest(model),
     }  # fmt: skip
     check_classes(model, examples)
     network, saved = trained_part(model), Resumable(checkpoint, settings)
@@ -69,9 +69,9 @@ def train_classifier(
     history = History(**found["history"]) if found else History()
     if saved.finished:
         return history
-    examples, judged = taken_by(network, model, examples, judged, batch=batch)
+    examples, held_out = taken_by(network, model, examples, held_out, batch=batch)
     selection = Selection(
-        select, judged, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
+        select, held_out, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
     )
     parameters = [p for p in network.parameters() if p.requires_grad]
     options = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
@@ -101,7 +101,7 @@ def train_classifier(
                 updates.step()
                 total += loss * len(whole)
         history.loss.append(float(total) / len(examples))
-        selection.judge(network, history)
+        selection.evaluate(network, history)
         if progress:
             progress(epoch + 1, loss=history.loss[-1], **{selection.measure: selection.scores(history)[-1]})
         if epoch + 1 < epochs:
@@ -119,12 +119,12 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities (n, classes) float32 of images as `train_classifier` takes them; `model` ends in eval mode.
 
-    batch_statistics: see `lib.training.loop.inference.logits_of`; the result then depends on `batch` and on the order of
+    batch_statistics: see `lib.training.loop.inference.predict_logits`; the result then depends on `batch` and on the order of
     the images. ValueError for images that do not fit.
     """
     device = device or seeding.device()
-    examples = Examples(images, None, device=device, name="given")
-    logits = logits_of(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
+    examples = DeviceDataset(images, None, device=device, name="given")
+    logits = predict_logits(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
     return logits.softmax(1).cpu().numpy()
 
 
@@ -145,7 +145,7 @@ def load_classifier(model: nn.Module, path, *, device: torch.device | None = Non
 
 
 @torch.no_grad()
-def frozen_features(model: nn.Module, examples: Examples, *, batch: int) -> Tensor:
+def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int) -> Tensor:
     """What `model.head` receives: (4, n, d) float32 under no, left-right, upside-down and both flips, or (1, n, d).
 
     Exact, since the frozen part of the model, in eval mode, maps an image to the same features in every epoch.
@@ -182,7 +182,9 @@ def trained_part(model: nn.Module) -> nn.Module:
     return head if isinstance(head, nn.Module) and trainable <= set(head.parameters()) else model
 
 
-def taken_by(network: nn.Module, model: nn.Module, *parts: Examples | None, batch: int) -> list[Examples | None]:
+def taken_by(
+    network: nn.Module, model: nn.Module, *parts: DeviceDataset | None, batch: int
+) -> list[DeviceDataset | None]:
     """`parts` as `trained_part(model)` takes them: cached features where that is the head, or the images."""
     if network is model:
         return list(parts)
@@ -190,7 +192,7 @@ def taken_by(network: nn.Module, model: nn.Module, *parts: Examples | None, batc
 
 
 @torch.no_grad()
-def check_classes(model: nn.Module, examples: Examples) -> None:
+def check_classes(model: nn.Module, examples: DeviceDataset) -> None:
     """ValueError unless every output of `model` is the class of some example, and every label an output."""
     classes = model.eval()(examples.inputs(slice(0, 1))).shape[1]
     counts = torch.bincount(examples.labels, minlength=classes)

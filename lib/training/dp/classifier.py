@@ -26,7 +26,7 @@ from lib.training.classifier.model_selection import History, Selection
 from lib.training.classifier.single_label import check_classes, taken_by, trained_part
 from lib.training.dp import accounting
 from lib.training.dp.per_sample_gradients import FlatParameters, check_engine, per_sample_gradients
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import training_mode
 from lib.training.loop.resume import Resumable, weights_digest
 
@@ -78,9 +78,9 @@ def train_private(
     device = device or seeding.device()
     if not 0 < max_grad_norm < math.inf:
         raise ValueError(f"max_grad_norm is {max_grad_norm}: give a positive finite clipping norm.")
-    examples = Examples(images, labels, device=device, augment=augment)
-    judged = Examples(*validation, device=device, name="validation")
-    free = None if public is None else Examples(*public, device=device, augment=augment, name="public")
+    examples = DeviceDataset(images, labels, device=device, augment=augment)
+    held_out = DeviceDataset(*validation, device=device, name="validation")
+    free = None if public is None else DeviceDataset(*public, device=device, augment=augment, name="public")
     share = 0.0 if free is None else len(free) / (len(free) + len(examples))
     share = share if public_weight is None else public_weight
     if not 0 <= share <= 1:
@@ -90,7 +90,7 @@ def train_private(
         "accountant": accountant, "max_grad_norm": max_grad_norm, "epochs": epochs, "batch": batch,
         "learning_rate": learning_rate, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
         "augment": augment, "select": select, "public_weight": share, "seed": seed, "data": examples.digest,
-        "validation": judged.digest, "public": free and free.digest, "weights": weights_digest(model),
+        "validation": held_out.digest, "public": free and free.digest, "weights": weights_digest(model),
     }  # fmt: skip
     model.to(device, memory_format=torch.channels_last)
     check_classes(model, examples)
@@ -98,8 +98,8 @@ def train_private(
     found = saved.load(network)
     if saved.finished:
         return PrivateHistory(**found["history"])
-    examples, judged, free = taken_by(network, model, examples, judged, free, batch=batch)
-    selection = Selection(select, judged, batch=batch, label_smoothing=label_smoothing)
+    examples, held_out, free = taken_by(network, model, examples, held_out, free, batch=batch)
+    selection = Selection(select, held_out, batch=batch, label_smoothing=label_smoothing)
     per_epoch = math.ceil(len(examples) / batch)
     plan = {"sample_rate": 1 / per_epoch, "steps": epochs * per_epoch, "delta": delta}
     sigma = accounting.noise_multiplier(epsilon=epsilon, accountant=accountant, **plan)
@@ -127,7 +127,7 @@ def train_private(
             history.drawn.append(drawn)
             history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))
             history.eligible.append(in_window(history.epsilon[-1], epsilon))
-            selection.judge(network, history, eligible=history.eligible[-1])
+            selection.evaluate(network, history, eligible=history.eligible[-1])
             if progress:
                 progress(epoch + 1, epsilon=history.epsilon[-1], **{selection.measure: selection.scores(history)[-1]})
             if epoch + 1 < epochs:
@@ -180,7 +180,7 @@ class Mechanism:
         """(noise multiplier, sample rate, steps) of the steps taken, as the optimiser reported them."""
         return self.accountant.history
 
-    def step(self, step: int, examples: Examples, free: Examples | None, share: float, batch: int) -> Tensor:
+    def step(self, step: int, examples: DeviceDataset, free: DeviceDataset | None, share: float, batch: int) -> Tensor:
         """One update; the losses of the images drawn."""
         generator = seeding.torch_generator(self.seed, "private", "sample", step)
         rows = poisson_rows(len(examples), self.rate, generator)
@@ -220,7 +220,7 @@ class Mechanism:
         self.optimiser.pre_step()
         return torch.cat(losses)
 
-    def _mix(self, free: Examples, share: float, size: int, generator: torch.Generator) -> None:
+    def _mix(self, free: DeviceDataset, share: float, size: int, generator: torch.Generator) -> None:
         rows = torch.randperm(len(free), generator=generator)[:size]
         flips = free.draw_flips(size, generator)
         rows = rows.to(self.flat.vector.device)

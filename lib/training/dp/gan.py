@@ -19,8 +19,8 @@ from lib.core import seeding
 from lib.models.gan.dcgan import Generator
 from lib.training.dp.classifier import Mechanism, PrivateHistory
 from lib.training.dp.per_sample_gradients import FlatParameters
-from lib.training.loop.dataset import Examples
-from lib.training.loop.trainer import train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.trainer import run_training
 
 
 class Trace(NamedTuple):
@@ -56,7 +56,7 @@ def train_private_gan(
     to uint8 as the real ones are, add their plain mean gradient: (1 − fake_share) g_real + fake_share g_fake, by AdamW.
     After each, `generator_steps` updates of the generator (`lib.models.gan.dcgan`, batch norm) by Adam.
 
-    Checkpoints, exact resuming and `progress` as `lib.training.loop.trainer.train_stepwise`. ValueError for images or
+    Checkpoints, exact resuming and `progress` as `lib.training.loop.trainer.run_training`. ValueError for images or
     settings that do not fit, or divergence.
     """
     if not (steps >= 1 and 0 < sample_rate <= 1 and noise_multiplier >= 0 and clip > 0 and expected_batch > 0):
@@ -64,7 +64,7 @@ def train_private_gan(
             "give steps from 1, a sample_rate in (0, 1], a noise_multiplier from 0, and clip and expected_batch above 0"
         )
     device = device or seeding.device()
-    examples = Examples(images, torch.ones(len(images), dtype=torch.int64), device=device)
+    examples = DeviceDataset(images, torch.ones(len(images), dtype=torch.int64), device=device)
     settings = {
         "algorithm": "private GAN", "image_size": examples.values.shape[-1], "steps": steps,
         "noise_multiplier": noise_multiplier, "sample_rate": sample_rate, "expected_batch": expected_batch,
@@ -73,7 +73,7 @@ def train_private_gan(
         "generator_learning_rate": generator_learning_rate, "fake_share": fake_share, "engine": engine, "seed": seed,
         "data": examples.digest,
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Adversaries(examples, settings, device),
         name="private GAN", path=path, settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -101,7 +101,7 @@ class _Recording(Mechanism):
 class _Adversaries:
     """Both networks and their optimisers; update k depends on them and (seed, k) alone."""
 
-    def __init__(self, examples: Examples, settings: dict, device: torch.device):
+    def __init__(self, examples: DeviceDataset, settings: dict, device: torch.device):
         self.examples, self.settings, self.device = examples, settings, device
         self.generator, self.discriminator = _networks(settings, device)
         self.flat = FlatParameters(self.discriminator)
@@ -126,7 +126,7 @@ class _Adversaries:
         batch = self.settings["generator_batch"]
         with torch.no_grad():
             fakes = ((self._drawn(step, 0) + 1) * 127.5).round().clamp(0, 255).byte()
-        fakes = Examples(fakes, torch.zeros(batch, dtype=torch.int64), device=self.device)
+        fakes = DeviceDataset(fakes, torch.zeros(batch, dtype=torch.int64), device=self.device)
         losses = self.mechanism.step(step, self.examples, fakes, self.settings["fake_share"], batch)
         real = torch.ones(batch, dtype=torch.int64, device=self.device)
         for turn in range(self.settings["generator_steps"]):

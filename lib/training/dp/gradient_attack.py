@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lib.training.dp.gan import Trace
 from lib.training.dp.per_sample_gradients import FlatParameters, per_sample_gradients
 from lib.training.loop.checkpoint import Checkpoint
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 
 def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, engine: str = "layers") -> np.ndarray:
@@ -32,7 +32,7 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
     two logits (generated, real) of `lib.training.dp.gan`; its weights are left as they are. path: folder
     to keep the scores in; those found there, of the same trace and images, are returned.
     """
-    examples = Examples(images, None, device=next(discriminator.parameters()).device)
+    examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
     released = sha256(trace.noisy.cpu().numpy().tobytes()).hexdigest()
     kept = Checkpoint(path, {"images": examples.digest, "trace": [released, *trace[2:]]}) if path else None
     if kept and (found := kept.load()):
@@ -67,12 +67,12 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
 
 
 @torch.no_grad()
-def judged_scores(discriminator: nn.Module, images) -> np.ndarray:
+def discriminator_scores(discriminator: nn.Module, images) -> np.ndarray:
     """How real the discriminator finds each of `images` (m, s, s) uint8, by its two logits: (m,) float64.
 
-    The attack on whoever publishes the last discriminator (Hayes et al. 2019): it may have learnt its films by heart.
+    The attack on whoever publishes the last discriminator (Hayes et al. 2019): it may have learnt its radiographs by heart.
     """
-    examples = Examples(images, None, device=next(discriminator.parameters()).device)
+    examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
     logits = discriminator(examples.inputs(slice(None)))
     return (logits[:, 1] - logits[:, 0]).double().cpu().numpy()
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from lib.core import seeding
 from lib.models.gan.acgan import Discriminator, Generator
 from lib.training.augment.affine import DRAWS, zoomed_and_turned
-from lib.training.loop.dataset import Examples
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.trainer import finished_training, run_training
 
 
 def train_acgan(
@@ -39,7 +39,7 @@ def train_acgan(
     follow one another without dropping a remainder. class_weights: w, one positive number a region, or None for
     equal ones. time_scale: the discriminator's learning rate over the generator's. augment: see
     `lib.training.augment.affine`. as_published: the released class term. precision: see lib.core.seeding.autocast. progress,
-    save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.train_stepwise`.
+    save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, regions or
@@ -58,7 +58,7 @@ def train_acgan(
         "as_published": as_published, "augment": augment, "precision": precision, "seed": seed,
         "data": examples.digest,
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: Adversaries(examples.values, examples.labels, settings, device), name="AC-GAN", path=path,
         settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -177,7 +177,7 @@ class Adversaries:
         with torch.no_grad(), self._precision():
             fake = self.generator(self._one_hot(asked), noise)
         with self._precision():
-            (real_logit, real_guess), (fake_logit, fake_guess) = self._judge(real, fake)
+            (real_logit, real_guess), (fake_logit, fake_guess) = self._discriminate(real, fake)
         loss = _bce(real_logit, 1.0) + _bce(fake_logit, 0.0)
         loss = loss + self.settings["alpha"] * (self._classes(real_guess, regions) + self._classes(fake_guess, asked))
         return self._update("discriminator", loss)
@@ -215,7 +215,7 @@ class Adversaries:
     def _one_hot(self, regions: Tensor) -> Tensor:
         return F.one_hot(regions, self.settings["classes"]).float()
 
-    def _judge(self, real: Tensor, fake: Tensor):
+    def _discriminate(self, real: Tensor, fake: Tensor):
         """Both heads' logits on both batches: in one pass, unless batch statistics must not mix them."""
         if self.settings["discriminator_batch_norm"]:
             return self.discriminator(real), self.discriminator(fake)
@@ -284,9 +284,9 @@ def _drawn(generator: Generator, mixes: Tensor, noise: Tensor, batch: int, devic
     return out
 
 
-def _checked(images, regions, classes: int) -> Examples:
+def _checked(images, regions, classes: int) -> DeviceDataset:
     """The examples on the CPU, uint8 (n, slices, s, s) and int64 (n,), or ValueError."""
-    examples = Examples(images, regions, device="cpu")
+    examples = DeviceDataset(images, regions, device="cpu")
     shape = tuple(examples.values.shape)
     if np.ndim(images) != 4 or shape[2] != shape[3]:
         raise ValueError(f"The training images have shape {tuple(np.shape(images))}: give (n, slices, s, s).")

@@ -16,8 +16,8 @@ from torch import Tensor
 from lib.core import seeding
 from lib.models.gan.stylegan2 import SIZES, Generator
 from lib.training.gan.inversion import laplacian_distance
-from lib.training.loop.dataset import Examples
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.trainer import finished_training, run_training
 
 
 class AutoDecoder(NamedTuple):
@@ -37,12 +37,12 @@ def train_autodecoder(
     Each of `steps` updates draws `batch` images; both rates of Adam fall to 0 as a half cosine. The latents start as
     the first `latent` principal components of the images (Bojanowski et al., §4), each times the root of its SD, all
     together of mean square 1: neighbours then share what they have in common. latent, maps: see
-    lib.models.gan.stylegan2. path, save_seconds and progress: see `lib.training.loop.trainer.train_stepwise`; the randomness
+    lib.models.gan.stylegan2. path, save_seconds and progress: see `lib.training.loop.trainer.run_training`; the randomness
     of a step depends on (seed, step) alone. ValueError for images of another kind, a batch or latent above n, or
     divergence.
     """
     device = device or seeding.device()
-    examples = Examples(images, None, device=device)
+    examples = DeviceDataset(images, None, device=device)
     shape = tuple(examples.values.shape)
     if shape[2] != shape[3] or shape[2] not in SIZES or examples.values.dtype != torch.uint8:
         raise ValueError(f"The training images are {shape}, {examples.values.dtype}: give uint8 squares of {SIZES}.")
@@ -54,7 +54,7 @@ def train_autodecoder(
         "steps": steps, "batch": batch, "learning_rate": learning_rate, "latent_rate": latent_rate, "seed": seed,
         "data": examples.digest,
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Decoding(examples, settings, device), name="auto-decoder", path=path, settings=settings, steps=steps,
         save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -72,7 +72,7 @@ def load_autodecoder(path, *, device: torch.device | None = None) -> AutoDecoder
 class _Decoding:
     """Generator, latents and their optimiser: `lib.training.loop.trainer.Steps`."""
 
-    def __init__(self, examples: Examples, settings: dict, device: torch.device):
+    def __init__(self, examples: DeviceDataset, settings: dict, device: torch.device):
         self.examples, self.settings = examples, settings
         with seeding.initialising(settings["seed"], "autodecoder"):
             self.generator = _generator(settings).to(device)
@@ -129,7 +129,7 @@ def _trained(tensors: dict[str, Tensor], settings: dict, device: torch.device) -
     return AutoDecoder(generator.to(device).requires_grad_(False).eval(), tensors["latents"].to(device))
 
 
-def _principal(examples: Examples, latent: int) -> Tensor:
+def _principal(examples: DeviceDataset, latent: int) -> Tensor:
     """Where the latents start (n, latent)."""
     pixels = examples.inputs(slice(None)).flatten(1).double()
     left, sd, _ = torch.linalg.svd(pixels - pixels.mean(dim=0), full_matrices=False)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lib.core import seeding
 from lib.models.gan.cyclegan import PatchCritic, Translator
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.images import network_input
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.trainer import finished_training, run_training
 
 
 def train_cyclegan(
@@ -39,7 +39,7 @@ def train_cyclegan(
     image drawn is enlarged to this side and cropped to s at a random place (published: 286 for s = 256). mirror: and
     mirrored left-right with chance 1/2. width, blocks, critic_width, critic_depth: see lib.models.gan.cyclegan.
     precision: see lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
-    `lib.training.loop.trainer.train_stepwise`.
+    `lib.training.loop.trainer.run_training`.
 
     On the CPU, with the same number of threads, an interrupted and resumed training equals an uninterrupted one bit
     for bit. ValueError for images that do not fit, a damaged checkpoint, or divergence.
@@ -63,7 +63,7 @@ def train_cyclegan(
         "load_size": load_size, "mirror": mirror, "precision": precision, "seed": seed,
         "source": source.digest, "target": target.digest,
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: Cycle(source.values, target.values, settings, device), name="CycleGAN", path=path, settings=settings,
         steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def load_translators(path, *, device: torch.device | None = None) -> tuple[Trans
 
 @torch.inference_mode()
 def translate(translator: Translator, images, *, batch: int = 32, device: torch.device | None = None) -> np.ndarray:
-    """`images` (n, h, w) or (n, c, h, w) uint8 as `translator` redraws them: uint8 of the same shape.
+    """`images` (n, h, w) or (n, c, h, w) uint8 as `translator` anonymises them: uint8 of the same shape.
 
     Sides must be multiples of 4, and may differ from those of the training. ValueError for images that do not fit.
     """
@@ -90,8 +90,8 @@ def translate(translator: Translator, images, *, batch: int = 32, device: torch.
     if values.shape[1] != translator.channels:
         raise ValueError(f"The images have {values.shape[1]} channels, the translator {translator.channels}.")
     parts = [translator(network_input(part.to(device))) for part in values.split(batch)]
-    redrawn = torch.cat([((part + 1) * 127.5).round().clamp(0, 255).byte().cpu() for part in parts])
-    return redrawn.numpy().reshape(np.shape(images))
+    anonymised = torch.cat([((part + 1) * 127.5).round().clamp(0, 255).byte().cpu() for part in parts])
+    return anonymised.numpy().reshape(np.shape(images))
 
 
 class ImagePool:
@@ -251,8 +251,8 @@ def _squared(scores: Tensor, target: float) -> Tensor:
     return (scores.float() - target).square().mean()
 
 
-def _domain(images, name: str, device: torch.device) -> Examples:
-    examples = Examples(images, None, device=device, name=name)
+def _domain(images, name: str, device: torch.device) -> DeviceDataset:
+    examples = DeviceDataset(images, None, device=device, name=name)
     if examples.values.dtype != torch.uint8:
         raise ValueError(f"The {name} images are {examples.values.dtype}: give uint8, 0 to 255.")
     return examples

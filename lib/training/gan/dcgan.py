@@ -31,7 +31,7 @@ from lib.training.loop.progress import Progress
 _AUGMENTATION_DRAWS = 2 * _ATTEMPTS + 4
 
 
-def train_gan(
+def train_dcgan(
     images, labels, *, path, seed: int, steps: int, batch: int = 8, classes: int = 2, latent: int = 100,
     width: int = 64, norm: str = "instance", learning_rate: float = 1e-4, betas: tuple = (0.5, 0.999),
     real_target: tuple = (0.7, 1.2), augment: bool = True, as_published: bool = False, ema: float | None = None,
@@ -127,7 +127,7 @@ def generate(
 class Adversaries:
     """Generator, discriminator and their optimisers on `device`, with the data beside them as uint8.
 
-    `settings` as `train_gan` resolves them. `step(k)` does the k-th update and depends on nothing but the weights,
+    `settings` as `train_dcgan` resolves them. `step(k)` does the k-th update and depends on nothing but the weights,
     the optimisers and (seed, k).
     """
 
@@ -175,7 +175,7 @@ class Adversaries:
         with self._precision(), contextlib.nullcontext() if turn else torch.no_grad():
             fake = self.generator(noise, fake_labels)
         with self._precision():
-            on_real, on_fake = self._judge(real, real_labels, fake.detach(), fake_labels)
+            on_real, on_fake = self._discriminate(real, real_labels, fake.detach(), fake_labels)
         loss_d = _bce(on_real, target) + _bce(on_fake, torch.zeros_like(target))
         loss_d = self._update("discriminator", loss_d, self.discriminator)
 
@@ -228,7 +228,7 @@ class Adversaries:
             images = flipped_and_cropped(images, draws[:, 2:])
         return images / 127.5 - 1, self.labels[rows], draws[:, :2]
 
-    def _judge(self, real, real_labels, fake, fake_labels) -> tuple[Tensor, Tensor]:
+    def _discriminate(self, real, real_labels, fake, fake_labels) -> tuple[Tensor, Tensor]:
         """Logits of both batches: in one pass, unless batch statistics must not mix them."""
         if self.settings["norm"] == "batch":
             return self.discriminator(real, real_labels), self.discriminator(fake, fake_labels)

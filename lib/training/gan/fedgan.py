@@ -1,15 +1,15 @@
-"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own films and hand over weights only.
+"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own radiographs and hand over weights only.
 
 Han et al. 2019, §4.4 and §6 of the specification. A round: some clients are drawn, each copies the global generator
-G and critic D, trains both on its films, and returns them; the server averages. With y the labels of a film x, C those
-that D guesses, and x̂ uniform between a film and a generated one::
+G and critic D, trains both on its radiographs, and returns them; the server averages. With y the labels of a radiograph x, C those
+that D guesses, and x̂ uniform between a radiograph and a generated one::
 
     L_D = D(G(z, y)) − D(x) + 10 (‖∇D(x̂)‖ − 1)² + BCE(C(x), y)
-    L_G = −D(G(z, y')) + BCE(C(G(z, y')), y'),         y' of films drawn at random
+    L_G = −D(G(z, y')) + BCE(C(G(z, y')), y'),         y' of radiographs drawn at random
 
-`as_published` is the released code's behaviour (§7, D17, D18, D20): in L_D every generated film is asked for the
+`as_published` is the released code's behaviour (§7, D17, D18, D20): in L_D every generated radiograph is asked for the
 first label alone, 10 critic updates a step, SGD of rate 1e-4 and momentum .5, and clients of every size count alike.
-D19, an abort when a client with fewer films than a batch is drawn, is repaired in both: it draws with replacement.
+D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with replacement.
 
 Weights are not anonymous: nothing here hides a client's update from the server, nor bounds what it tells.
 """
@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.models.gan.fedgan import Discriminator, Generator
 from lib.training.gan.losses import gradient_norms, label_loss
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.images import network_input
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.trainer import finished_training, run_training
 
 _PENALTY = 10.0
 
@@ -40,27 +40,29 @@ def train_federated(
     clients: (images, labels) of each; images (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.fedgan.SIZES; labels
     (n,) or (n, k) of 0 and 1. One client alone is central training, or that of a single site. options: what `resolved`
     takes besides. keep: after these rounds a copy of the generator stays, see `load_generator`. progress, save_seconds
-    and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.train_stepwise`, a step being a round.
+    and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`, a step being a round.
 
     The randomness of a visit depends on (seed, round, client) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for a client without a film,
-    films or labels that do not fit, more clients a round than there are, a damaged checkpoint, or divergence.
+    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for a client without a radiograph,
+    radiographs or labels that do not fit, more clients a round than there are, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    films = [Films(*client, name=f"client {number}", device=device) for number, client in enumerate(clients)]
-    if not films or any(client.shape != films[0].shape for client in films):
-        shapes = ", ".join(sorted({"{} px with {} labels".format(*client.shape) for client in films}))
+    radiographs = [
+        Radiographs(*client, name=f"client {number}", device=device) for number, client in enumerate(clients)
+    ]
+    if not radiographs or any(client.shape != radiographs[0].shape for client in radiographs):
+        shapes = ", ".join(sorted({"{} px with {} labels".format(*client.shape) for client in radiographs}))
         raise ValueError(f"A federation needs clients of one image size and number of labels, not {shapes or 'none'}.")
-    settings = resolved(shape=films[0].shape, clients=len(films), seed=seed, rounds=rounds, **options)
+    settings = resolved(shape=radiographs[0].shape, clients=len(radiographs), seed=seed, rounds=rounds, **options)
     networks = begin(settings, device)
 
     def visits(weights, round):
         return [
-            (len(films[client]), *visit(networks, weights, films[client], settings, round, client))
+            (len(radiographs[client]), *visit(networks, weights, radiographs[client], settings, round, client))
             for client in drawn_clients(settings, round)
         ]
 
-    data = hashlib.sha256(" ".join(client.digest for client in films).encode()).hexdigest()
+    data = hashlib.sha256(" ".join(client.digest for client in radiographs).encode()).hexdigest()
     return federate(
         visits, settings | {"data": data}, path=path, keep=keep, device=device, save_seconds=save_seconds,
         progress=progress,
@@ -73,11 +75,11 @@ def federate(
 ) -> Generator:  # fmt: skip
     """The server: rounds as `train_federated` describes them, wherever the clients are.
 
-    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (films, weights, losses)
+    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (radiographs, weights, losses)
     of each, in that order. settings: of `resolved`, and what tells these clients from others.
     """
     settings = settings | {"keep": sorted(keep)}
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: _Rounds(visits, settings, device), name="federated GAN", path=path, settings=settings,
         steps=settings["rounds"], save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -102,7 +104,7 @@ def partition(n: int, clients: int, *, rng: np.random.Generator) -> list[np.ndar
     As published (§4.4): the sizes differ widely, the labels only by chance. ValueError unless 1 <= clients <= n.
     """
     if not 1 <= clients <= n:
-        raise ValueError(f"{n} films cannot be cut into {clients} clients with at least one each.")
+        raise ValueError(f"{n} radiographs cannot be cut into {clients} clients with at least one each.")
     cuts = 1 + rng.choice(n - 1, clients - 1, replace=False)
     return np.split(rng.permutation(n), np.sort(cuts))
 
@@ -113,7 +115,7 @@ def resolved(
     norm: str = "instance", learning_rate: float | None = None, weighted: bool | None = None,
     as_published: bool = False,
 ) -> dict:  # fmt: skip
-    """Everything that decides a federated training of `clients` clients, but their films; JSON-able.
+    """Everything that decides a federated training of `clients` clients, but their radiographs; JSON-able.
 
     shape: (image size, number of labels). clients_per_round: drawn without replacement; None: a tenth of them, but
     one at least. norm: of the critic, see lib.models.gan.fedgan. weighted: see `aggregate`. steps, critic_steps, batch,
@@ -135,17 +137,17 @@ def resolved(
     return settings
 
 
-class Films:
-    """A client's films and labels, kept on `device`.
+class Radiographs:
+    """A client's radiographs and labels, kept on `device`.
 
     images, labels: as `train_federated` takes them. `name` says in errors whose they are. `shape`: image size and
-    number of labels. `digest`: SHA-256 of the content. ValueError for no film, NaN, or what does not fit.
+    number of labels. `digest`: SHA-256 of the content. ValueError for no radiograph, NaN, or what does not fit.
     """
 
     def __init__(self, images, labels, *, name: str, device):
         if len(images) == 0:
-            raise ValueError(f"The {name} has no film: leave it out of the federation.")
-        examples = Examples(images, None, device=device, name=name)
+            raise ValueError(f"The {name} has no radiograph: leave it out of the federation.")
+        examples = DeviceDataset(images, None, device=device, name=name)
         kind = examples.values.dtype, tuple(examples.values.shape)
         if kind[0] != torch.uint8 or kind[1][1] != 1 or kind[1][2] != kind[1][3]:
             raise ValueError(f"The {name} images are {kind[0]} of shape {kind[1]}: give square grey ones, uint8.")
@@ -176,7 +178,12 @@ def drawn_clients(settings: dict, round: int) -> list[int]:
 
 
 def visit(
-    networks: nn.ModuleDict, weights: Mapping[str, Tensor], films: Films, settings: dict, round: int, client: int
+    networks: nn.ModuleDict,
+    weights: Mapping[str, Tensor],
+    radiographs: Radiographs,
+    settings: dict,
+    round: int,
+    client: int,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """What client number `client` does in a round, simulated or deployed: (its new weights, its last losses).
 
@@ -184,7 +191,7 @@ def visit(
     """
     networks.load_state_dict(weights)
     losses = local_update(
-        networks["generator"], networks["discriminator"], films.images, films.labels,
+        networks["generator"], networks["discriminator"], radiographs.images, radiographs.labels,
         seed=seeding.seed_of(settings["seed"], "federated", "visit", round, client), steps=settings["steps"],
         critic_steps=settings["critic_steps"], batch=settings["batch"], learning_rate=settings["learning_rate"],
         as_published=settings["as_published"],
@@ -196,13 +203,13 @@ def local_update(
     generator: Generator, discriminator: Discriminator, images: Tensor, labels: Tensor, *, seed: int, steps: int,
     critic_steps: int = 5, batch: int = 32, learning_rate: float = 1e-3, as_published: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Train both networks in place by `steps` generator updates on one client's films; the two last losses.
+    """Train both networks in place by `steps` generator updates on one client's radiographs; the two last losses.
 
     images: (n, 1, s, s) uint8, labels: (n, k) float32 of 0 and 1, on the device of the networks. Each generator
-    update is followed by `critic_steps` of the critic, in the published order, each on `batch` films. Shuffled passes
-    over the films follow one another without dropping a remainder; fewer films than `batch` are drawn with
+    update is followed by `critic_steps` of the critic, in the published order, each on `batch` radiographs. Shuffled passes
+    over the radiographs follow one another without dropping a remainder; fewer radiographs than `batch` are drawn with
     replacement. The optimisers, Adam with betas (0, .999), are made anew. as_published: see the top of this module;
-    here it decides the optimiser, and the labels asked of the generated films that the critic sees.
+    here it decides the optimiser, and the labels asked of the generated radiographs that the critic sees.
     """
     device = images.device
     random = torch.Generator(device).manual_seed(seeding.seed_of(seed, "draws"))
@@ -245,14 +252,16 @@ def aggregate(
 ) -> dict[str, Tensor]:
     """The mean of the clients' weights and buffers, batch-norm statistics included (FedAvg, McMahan 2017).
 
-    sizes: films of each client, which weight it. weighted=False, as published: all count alike (§7, D20). Summed in
+    sizes: radiographs of each client, which weight it. weighted=False, as published: all count alike (§7, D20). Summed in
     float64; counters, which are integers, are rounded. ValueError for no state, other names or shapes, or a size < 1.
     """
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
     if not states or any(shape != shapes[0] for shape in shapes):
         raise ValueError("Only states of the same networks can be averaged, and at least one: give those.")
     if len(sizes) != len(states) or min(sizes) < 1:
-        raise ValueError(f"The sizes {list(sizes)} must be {len(states)} positive numbers of films, one a client.")
+        raise ValueError(
+            f"The sizes {list(sizes)} must be {len(states)} positive numbers of radiographs, one a client."
+        )
     shares = torch.tensor(sizes if weighted else [1] * len(sizes), dtype=torch.float64)
     shares = (shares / shares.sum()).tolist()
     means = {}
@@ -288,19 +297,19 @@ class _Rounds:
         self.kept = {key: value for key, value in tensors.items() if key not in self.weights}
 
 
-def _batches(films: int, updates: int, batch: int, generator: torch.Generator) -> Tensor:
+def _batches(radiographs: int, updates: int, batch: int, generator: torch.Generator) -> Tensor:
     """Rows of each update: (updates, batch) int64."""
-    if films < batch:
-        return torch.randint(films, (updates, batch), generator=generator)
-    passes = -(-updates * batch // films)
-    rows = torch.cat([torch.randperm(films, generator=generator) for _ in range(passes)])
+    if radiographs < batch:
+        return torch.randint(radiographs, (updates, batch), generator=generator)
+    passes = -(-updates * batch // radiographs)
+    rows = torch.cat([torch.randperm(radiographs, generator=generator) for _ in range(passes)])
     return rows[: updates * batch].view(updates, batch)
 
 
 def _first_label(labels: Tensor) -> Tensor:
-    alone = torch.zeros_like(labels)
-    alone[:, 0] = 1
-    return alone
+    no_sync = torch.zeros_like(labels)
+    no_sync[:, 0] = 1
+    return no_sync
 
 
 def _copied(networks: nn.ModuleDict) -> dict[str, Tensor]:

@@ -3,8 +3,8 @@
     python -m lib.training.gan.fedgan_flower server --path FOLDER --clients 2 --rounds 30 --address 127.0.0.1:8080
     python -m lib.training.gan.fedgan_flower client --number 0 --cohort A.h5 --address 127.0.0.1:8080     (one for each client)
 
-gives the weights of `train_federated` on the same films, settings and seed. A client tells its number, the number of
-its films, their size and number of labels, and after a visit its weights and last losses; films and labels stay in
+gives the weights of `train_federated` on the same radiographs, settings and seed. A client tells its number, the number of
+its radiographs, their size and number of labels, and after a visit its weights and last losses; radiographs and labels stay in
 its process. It runs `visit` of its own installation: no code comes from the server. For that, and because a visit
 starts no process, this is Flower's gRPC transport, start_server and start_client, which Flower calls deprecated and
 version 1.41 ships: the successor has clients run what the server sends them. The connection is not encrypted: keep it
@@ -27,7 +27,7 @@ from torch import Tensor
 from lib.cohorts.cohort import Cohort
 from lib.core import seeding
 from lib.models.gan.fedgan import NORMS
-from lib.training.gan.fedgan import Films, begin, drawn_clients, federate, resolved, visit
+from lib.training.gan.fedgan import Radiographs, begin, drawn_clients, federate, resolved, visit
 
 NO_FINDING = "No Finding"
 
@@ -64,9 +64,9 @@ def serve(address: str, *, path, clients: int, rounds: int, seed: int, keep=(), 
             if not manager.wait_for(clients, timeout=wait):
                 raise TimeoutError(f"{len(manager)} of {clients} clients came within {wait:.0f} s: start the others.")
             proxies = list(manager.all().values())
-            told = [proxy.get_properties(GetPropertiesIns({}), None, 0).properties for proxy in proxies]
-            settings, sizes = _agreed(told, clients, seed=seed, rounds=rounds, **options)
-            by_number = {client["number"]: proxy for client, proxy in zip(told, proxies, strict=True)}
+            broadcast = [proxy.get_properties(GetPropertiesIns({}), None, 0).properties for proxy in proxies]
+            settings, sizes = _agreed(broadcast, clients, seed=seed, rounds=rounds, **options)
+            by_number = {client["number"]: proxy for client, proxy in zip(broadcast, proxies, strict=True)}
 
             def visits(weights, round):
                 asked = FitIns(
@@ -94,8 +94,10 @@ def serve(address: str, *, path, clients: int, rounds: int, seed: int, keep=(), 
         raise server.failure
 
 
-def join(address: str, films: Films, *, number: int, wait: float = 600.0, device: torch.device | None = None) -> None:
-    """Take part as client `number` with `films` until the server ends; wait up to `wait` seconds for it.
+def join(
+    address: str, radiographs: Radiographs, *, number: int, wait: float = 600.0, device: torch.device | None = None
+) -> None:
+    """Take part as client `number` with `radiographs` until the server ends; wait up to `wait` seconds for it.
 
     ValueError for a number below 0; ImportError without Flower; ConnectionError when the server does not answer.
     """
@@ -111,14 +113,19 @@ def join(address: str, films: Films, *, number: int, wait: float = 600.0, device
         """One hospital."""
 
         def get_properties(self, config):
-            return {"number": number, "films": len(films), "image_size": films.shape[0], "labels": films.shape[1]}
+            return {
+                "number": number,
+                "radiographs": len(radiographs),
+                "image_size": radiographs.shape[0],
+                "labels": radiographs.shape[1],
+            }
 
         def fit(self, parameters, config):
             settings = json.loads(config["settings"])
             networks = begin(settings, device)
             weights = _state(networks.state_dict(), parameters, "the server")
-            state, losses = visit(networks, weights, films, settings, config["round"], number)
-            return _arrays(state), len(films), {name: loss.item() for name, loss in losses.items()}
+            state, losses = visit(networks, weights, radiographs, settings, config["round"], number)
+            return _arrays(state), len(radiographs), {name: loss.item() for name, loss in losses.items()}
 
     try:
         start_client(server_address=address, client=Client().to_client(), insecure=True, max_wait_time=wait)
@@ -151,11 +158,11 @@ def main(arguments: list[str] | None = None) -> int:
             cohort = Cohort.open(options["cohort"]).split("train")
             cohort = cohort.resized(options["image_size"]) if options["image_size"] else cohort
             number = options["number"]
-            films = Films(
+            radiographs = Radiographs(
                 cohort.images[:], labels_of(cohort, options["label"]), name=f"client {number}",
                 device=seeding.device(),
             )  # fmt: skip
-            join(address, films, number=number, wait=wait)
+            join(address, radiographs, number=number, wait=wait)
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -165,15 +172,17 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _agreed(told: list[dict], clients: int, **options) -> tuple[dict, list[int]]:
-    """The settings, and the number of films of each client, from what all clients told."""
-    numbers = sorted(client["number"] for client in told)
+def _agreed(broadcast: list[dict], clients: int, **options) -> tuple[dict, list[int]]:
+    """The settings, and the number of radiographs of each client, from what all clients told."""
+    numbers = sorted(client["number"] for client in broadcast)
     if numbers != list(range(clients)):
         raise ValueError(f"The clients call themselves {numbers}: each of 0 to {clients - 1} must come once.")
-    shapes = {(client["image_size"], client["labels"]) for client in told}
+    shapes = {(client["image_size"], client["labels"]) for client in broadcast}
     if len(shapes) > 1:
-        raise ValueError(f"The clients have films of different (size, labels), {sorted(shapes)}: give all the same.")
-    sizes = {client["number"]: client["films"] for client in told}
+        raise ValueError(
+            f"The clients have radiographs of different (size, labels), {sorted(shapes)}: give all the same."
+        )
+    sizes = {client["number"]: client["radiographs"] for client in broadcast}
     return resolved(shape=shapes.pop(), clients=clients, **options), [sizes[number] for number in numbers]
 
 
@@ -220,9 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--as-published", action="store_true", default=argparse.SUPPRESS)
     client = commands.add_parser("client", help="train on one cohort, as often as the server asks")
     client.add_argument("--number", type=int, required=True, help="0, 1, … one each")
-    client.add_argument("--cohort", type=Path, required=True, help="HDF5 file; its training films are used")
+    client.add_argument("--cohort", type=Path, required=True, help="HDF5 file; its training radiographs are used")
     client.add_argument("--label", action="append", default=[], help=f"a label or {NO_FINDING!r}; without it, all")
-    client.add_argument("--image-size", type=int, help="box-average the films to it")
+    client.add_argument("--image-size", type=int, help="box-average the radiographs to it")
     for command in (server, client):
         command.add_argument("--address", default="127.0.0.1:8080", metavar="HOST:PORT")
         command.add_argument("--wait", type=float, default=600.0, help="seconds to wait for the other side")

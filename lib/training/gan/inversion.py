@@ -3,7 +3,7 @@
 Pennisi et al. 2023, §4.4 of the specification, and Karras et al. 2020 (arXiv 1912.04958, appendix D): w alone is
 optimised, from the mean of its class, the generator and its noise being fixed. The loss is the mean squared
 difference of the pixels plus one of features, by default of a Laplacian pyramid, which needs no weights. Whatever
-features are used here should not judge privacy afterwards.
+features are used here should not evaluate privacy afterwards.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib.models.gan.stylegan2 import Generator
 from lib.training.gan.stylegan2 import class_means, known_labels
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 FEATURES = ("laplacian", "none")
 
@@ -37,7 +37,7 @@ def invert(
     if not callable(features) and features not in FEATURES:
         raise ValueError(f"unknown features {features!r}: choose one of {', '.join(FEATURES)}, or give a function")
     device = generator.constant.device
-    given = Examples(images, None, device=device, name="given")
+    given = DeviceDataset(images, None, device=device, name="given")
     shape = (generator.channels, generator.image_size, generator.image_size)
     if tuple(given.values.shape[1:]) != shape:
         raise ValueError(f"The images are {tuple(given.values.shape[1:])}: the generator draws {shape}.")

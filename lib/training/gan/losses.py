@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy summed over the labels, the mean over films; both (n, k)."""
+    """Binary cross-entropy summed over the labels, the mean over radiographs; both (n, k)."""
     return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(logits)
 
 

@@ -1,13 +1,13 @@
-"""Training of the progressive GAN with labels (lib.models.gan.progan), and drawing films from it.
+"""Training of the progressive GAN with labels (lib.models.gan.progan), and drawing radiographs from it.
 
 Han et al. 2019, §4.1 of the specification: Wasserstein critic with gradient penalty, multi-label auxiliary classifier,
 one update of D then one of G, Adam started anew at each level, an average of G's weights. With x̂ uniform on the line
-from x to x̃ = G(z, y), the labels y those of x, and y' those of films drawn at random::
+from x to x̃ = G(z, y), the labels y those of x, and y' those of radiographs drawn at random::
 
     L_D = D(x̃) - D(x) + 10 (‖∇D(x̂)‖ - 1)² + 0.001 D(x)² + Σ BCE(c(x), y) + 0 · Σ BCE(c(x̃), y)
     L_G = -D(G(z', y')) + Σ BCE(c(G(z', y')), y')
 
-A level is trained for `level_kimg` thousand real films, the next is faded in over `fade_kimg`; real films are brought
+A level is trained for `level_kimg` thousand real radiographs, the next is faded in over `fade_kimg`; real radiographs are brought
 to the level's size by averaging, and faded like the generated ones.
 """
 
@@ -26,13 +26,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from lib.core import seeding
 from lib.models.gan.progan import GROUP, SIZES, Discriminator, Generator, doubled, halved
 from lib.training.gan.losses import gradient_norms, label_loss
-from lib.training.loop.dataset import Examples
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.trainer import finished_training, run_training
 
 _HELD = 4  # minibatches between two looks at the schedule, as published
 
 
-def train_progressive(
+def train_progan(
     images, labels, *, path, seed: int, total_kimg: float = 12000, level_kimg: float = 600, fade_kimg: float = 600,
     batch=16, learning_rate=1e-3, latent: int = 512, maps: tuple = (512, 8192), normalise: str = "joint",
     label_weight: float = 1.0, fake_label_weight: float = 0.0, penalty: float = 10.0, drift: float = 1e-3,
@@ -42,12 +42,12 @@ def train_progressive(
     """Train a progressive GAN, or finish or fetch the one in folder `path`; its averaged generator, in eval mode.
 
     images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.progan.SIZES. labels: (n, k) numbers in [0, 1], each
-    column with two values at least. total_kimg: thousand real films shown in all, passes over them following one
+    column with two values at least. total_kimg: thousand real radiographs shown in all, passes over them following one
     another in shuffled order, so that n may be below a batch; see `growth`. batch (a multiple of 4) and learning_rate:
     one number, or one for each level from 4 px up. latent, maps, normalise: see lib.models.gan.progan. fake_label_weight:
-    of D's label loss on generated films. ema: decay, a step, of the average of G's weights. precision: see
+    of D's label loss on generated radiographs. ema: decay, a step, of the average of G's weights. precision: see
     lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
-    `lib.training.loop.trainer.train_stepwise`.
+    `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, labels or a
@@ -65,7 +65,7 @@ def train_progressive(
         "precision": precision, "seed": seed, "data": examples.digest,
         "label_data": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: Adversaries(examples.values, labels, settings, device), name="progressive GAN", path=path,
         settings=settings, steps=schedule(settings)[-1].step, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -88,12 +88,12 @@ def load_discriminator(path, *, device: torch.device | None = None) -> Discrimin
 
 
 @torch.inference_mode()
-def generate_films(
+def generate_radiographs(
     generator: Generator, labels, *, seed: int, batch: int = 256, device: torch.device | None = None
 ) -> np.ndarray:
-    """One film for each row of `labels` (n, k), numbers in [0, 1], fractions too: (n, s, s) uint8.
+    """One radiograph for each row of `labels` (n, k), numbers in [0, 1], fractions too: (n, s, s) uint8.
 
-    [-1, 1] is mapped to 0..255 and clipped. The noise of film i depends on seed and i alone: the same seed with other
+    [-1, 1] is mapped to 0..255 and clipped. The noise of radiograph i depends on seed and i alone: the same seed with other
     labels shows what the labels do. ValueError for labels of another shape or range.
     """
     device = device or seeding.device()
@@ -106,8 +106,8 @@ def generate_films(
     generator = generator.to(device).eval()
     out = np.empty((len(labels), generator.image_size, generator.image_size), np.uint8)
     for part in (slice(i, i + batch) for i in range(0, len(labels), batch)):
-        films = generator(noise[part].to(device), labels[part].to(device))[:, 0]
-        out[part] = ((films.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+        radiographs = generator(noise[part].to(device), labels[part].to(device))[:, 0]
+        out[part] = ((radiographs.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
     return out
 
 
@@ -115,9 +115,9 @@ def discriminator_loss(
     *, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], labels: Tensor, norms: Tensor,
     label_weight: float = 1.0, fake_label_weight: float = 0.0, penalty: float = 10.0, drift: float = 1e-3,
 ) -> Tensor:  # fmt: skip
-    """L_D above, the mean over films.
+    """L_D above, the mean over radiographs.
 
-    real, fake: scores (n,) and label logits (n, k), both of films with `labels` (n, k); norms: `gradient_norms` (n,).
+    real, fake: scores (n,) and label logits (n, k), both of radiographs with `labels` (n, k); norms: `gradient_norms` (n,).
     """
     loss = fake[0].mean() - real[0].mean() + penalty * (norms - 1).square().mean() + drift * real[0].square().mean()
     loss = loss + label_weight * label_loss(real[1], labels)
@@ -125,14 +125,14 @@ def discriminator_loss(
 
 
 def generator_loss(*, fake: tuple[Tensor, Tensor], labels: Tensor, label_weight: float = 1.0) -> Tensor:
-    """L_G above, the mean over films; `fake` and `labels` as for `discriminator_loss`."""
+    """L_G above, the mean over radiographs; `fake` and `labels` as for `discriminator_loss`."""
     return label_weight * label_loss(fake[1], labels) - fake[0].mean()
 
 
 def growth(shown: int, *, image_size: int, level_images: int, fade_images: int) -> tuple[int, float]:
-    """Size and alpha of the networks after `shown` real films.
+    """Size and alpha of the networks after `shown` real radiographs.
 
-    4 px for level_images films, then each next size, its alpha rising to 1 over fade_images and staying there for
+    4 px for level_images radiographs, then each next size, its alpha rising to 1 over fade_images and staying there for
     level_images; after the last fade image_size to the end.
     """
     level, rest = divmod(shown, max(level_images + fade_images, 1))
@@ -142,7 +142,7 @@ def growth(shown: int, *, image_size: int, level_images: int, fade_images: int) 
 
 
 class Stage(NamedTuple):
-    """From update `step` on, when `shown` real films have been seen, networks and films are of `size` pixels."""
+    """From update `step` on, when `shown` real radiographs have been seen, networks and radiographs are of `size` pixels."""
 
     step: int
     shown: int
@@ -169,7 +169,7 @@ def schedule(settings: dict) -> list[Stage]:
 class Adversaries:
     """Generator, its average, discriminator and their optimisers on `device`, with the data beside them as uint8.
 
-    images (n, 1, s, s) uint8, labels (n, k) float32, `settings` as `train_progressive` resolves them. `step(k)` does
+    images (n, 1, s, s) uint8, labels (n, k) float32, `settings` as `train_progan` resolves them. `step(k)` does
     the k-th update and depends on nothing but the weights, the optimisers and (seed, k).
     """
 
@@ -228,14 +228,14 @@ class Adversaries:
             self.optimisers[name] = torch.optim.Adam(parameters, rate, self.settings["betas"], fused=True)
 
     def _discriminate(self, rows: Tensor, alpha: float) -> Tensor:
-        real, labels = self._films(rows, alpha), self.labels[rows]
+        real, labels = self._radiographs(rows, alpha), self.labels[rows]
         with torch.no_grad(), self._precision():
             fake = self.generator(self._noise(len(rows)), labels, size=self.size, alpha=alpha).float()
         mix = torch.rand(len(rows), 1, 1, 1, device=self.device, generator=self.random)
         # Both in one pass, which is that of each alone: the groups of the batch's spread lie within one or the other.
-        scores, logits = self._judge(torch.cat([real, fake]), alpha)
+        scores, logits = self._discriminate(torch.cat([real, fake]), alpha)
         (real_scores, fake_scores), (real_logits, fake_logits) = scores.chunk(2), logits.chunk(2)
-        norms = gradient_norms(lambda images: self._judge(images, alpha)[0], torch.lerp(real, fake, mix))
+        norms = gradient_norms(lambda images: self._discriminate(images, alpha)[0], torch.lerp(real, fake, mix))
         weights = ("label_weight", "fake_label_weight", "penalty", "drift")
         loss = discriminator_loss(
             real=(real_scores, real_logits), fake=(fake_scores, fake_logits), labels=labels, norms=norms,
@@ -249,9 +249,9 @@ class Adversaries:
         with self._precision():
             fake = self.generator(self._noise(batch), labels, size=self.size, alpha=alpha)
         self.discriminator.requires_grad_(False)  # its gradients are not computed here
-        judged = self._judge(fake, alpha)
+        evaluated = self._discriminate(fake, alpha)
         self.discriminator.requires_grad_(True)
-        loss = generator_loss(fake=judged, labels=labels, label_weight=self.settings["label_weight"])
+        loss = generator_loss(fake=evaluated, labels=labels, label_weight=self.settings["label_weight"])
         return self._update("generator", loss)
 
     def _update(self, name: str, loss: Tensor) -> Tensor:
@@ -260,7 +260,7 @@ class Adversaries:
         self.optimisers[name].step()
         return loss.detach()
 
-    def _judge(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    def _discriminate(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         with self._precision():
             scores, logits = self.discriminator(images, alpha=alpha)
         return scores.float(), logits.float()
@@ -269,7 +269,7 @@ class Adversaries:
         return torch.randn(batch, self.settings["latent"], device=self.device, generator=self.random)
 
     def _rows(self, shown: int, batch: int) -> Tensor:
-        """The rows that follow the `shown` first ones in an endless row of shuffled passes over the films."""
+        """The rows that follow the `shown` first ones in an endless row of shuffled passes over the radiographs."""
         n = len(self.images)
         passes = range(shown // n, (shown + batch - 1) // n + 1)
         self.orders = {k: self.orders[k] if k in self.orders else self._order(k) for k in passes}
@@ -280,10 +280,10 @@ class Adversaries:
         generator = seeding.torch_generator(self.settings["seed"], "progan", "order", number)
         return torch.randperm(len(self.images), generator=generator).to(self.device)
 
-    def _films(self, rows: Tensor, alpha: float) -> Tensor:
-        """Real films in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated ones."""
-        films = F.avg_pool2d(self.images[rows].float(), self.images.shape[-1] // self.size).round() / 127.5 - 1
-        return films if alpha == 1 else torch.lerp(doubled(halved(films)), films, alpha)
+    def _radiographs(self, rows: Tensor, alpha: float) -> Tensor:
+        """Real radiographs in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated ones."""
+        radiographs = F.avg_pool2d(self.images[rows].float(), self.images.shape[-1] // self.size).round() / 127.5 - 1
+        return radiographs if alpha == 1 else torch.lerp(doubled(halved(radiographs)), radiographs, alpha)
 
     def _precision(self):
         # A context for each pass: autocast keeps bf16 copies of the weights, which an update makes stale.
@@ -321,18 +321,18 @@ def _by_level(value, image_size: int, name: str) -> list:
     return values
 
 
-def _checked(images, labels) -> tuple[Examples, Tensor]:
-    """Films on the CPU, uint8 (n, 1, s, s), and their labels, float32 (n, k), or ValueError."""
-    examples = Examples(images, None, device="cpu")
+def _checked(images, labels) -> tuple[DeviceDataset, Tensor]:
+    """Radiographs on the CPU, uint8 (n, 1, s, s), and their labels, float32 (n, k), or ValueError."""
+    examples = DeviceDataset(images, None, device="cpu")
     n, slices, height, width = examples.values.shape
     if slices != 1 or height != width or height not in SIZES or examples.values.dtype != torch.uint8:
         raise ValueError(
-            f"The training films are {examples.values.dtype} of shape {tuple(np.shape(images))}: give uint8 (n, s, s), "
+            f"The training radiographs are {examples.values.dtype} of shape {tuple(np.shape(images))}: give uint8 (n, s, s), "
             f"s one of {', '.join(map(str, SIZES))}."
         )
     table = np.asarray(labels, np.float32)
     if table.ndim != 2 or len(table) != n or not ((table >= 0) & (table <= 1)).all():
         raise ValueError(f"The labels have shape {np.shape(labels)}: give ({n}, k) numbers in [0, 1].")
     if constant := np.flatnonzero(table.min(axis=0) == table.max(axis=0)).tolist():
-        raise ValueError(f"Labels {constant} are the same for every film: leave these columns out.")
+        raise ValueError(f"Labels {constant} are the same for every radiograph: leave these columns out.")
     return examples, torch.from_numpy(np.ascontiguousarray(table))

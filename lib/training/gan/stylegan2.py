@@ -23,14 +23,14 @@ from lib.core import seeding
 from lib.models.gan.stylegan2 import GROUP, SIZES, Discriminator, Generator
 from lib.training.augment.ada import HIGHEST, augmented
 from lib.training.gan.losses import path_lengths, squared_gradients
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.images import network_input, pixels
-from lib.training.loop.trainer import finished_training, train_stepwise
+from lib.training.loop.trainer import finished_training, run_training
 
 _ADA_EVERY = 4  # steps between two looks at how often D is right
 
 
-def train_stylegan(
+def train_stylegan2(
     images, labels, *, path, seed: int, steps: int, batch: int = 16, latent: int = 512, maps: tuple = (512, 16384),
     mapping_layers: int = 2, learning_rate: float = 2.5e-3, gamma: float | None = None, r1_every: int = 16,
     path_weight: float = 2.0, path_every: int = 4, mixing: float = 0.9, augment_p: float = 0.0,
@@ -46,7 +46,7 @@ def train_stylegan(
     out. mixing: share of steps with two w's. augment_p: probability of each change at the start, which moves so that
     E[sign D(real)] becomes ada_target, by 1 in ada_kimg thousand images; ada_target None keeps it. ema_kimg: half-life
     of the average, None for batch · 10 / 32; at most a twentieth of what was shown. progress, save_seconds and what
-    happens to a checkpoint in `path`: see `lib.training.loop.trainer.train_stepwise`.
+    happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, labels or options
@@ -67,7 +67,7 @@ def train_stylegan(
         "augment_p": augment_p, "ada_target": ada_target, "ada_kimg": ada_kimg,
         "ema_kimg": batch * 10 / 32 if ema_kimg is None else ema_kimg, "seed": seed, "data": examples.digest,
     }  # fmt: skip
-    tensors = train_stepwise(
+    tensors = run_training(
         lambda: Adversaries(examples.values, examples.labels, settings, device), name="StyleGAN2", path=path,
         settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def train_stylegan(
 
 
 def load_stylegan(path, *, device: torch.device | None = None) -> Generator:
-    """The averaged generator of the finished training in folder `path`, whatever its settings, as `train_stylegan`.
+    """The averaged generator of the finished training in folder `path`, whatever its settings, as `train_stylegan2`.
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
@@ -125,7 +125,7 @@ def known_labels(generator: Generator, labels) -> Tensor:
 class Adversaries:
     """Generator, its average, discriminator and their optimisers on `device`, with the data beside them as uint8.
 
-    images (n, c, s, s) uint8, labels (n,) int64, `settings` as `train_stylegan` resolves them. `step(k)` does the
+    images (n, c, s, s) uint8, labels (n,) int64, `settings` as `train_stylegan2` resolves them. `step(k)` does the
     k-th update and depends on nothing but `tensors`, `state` and (seed, k).
     """
 
@@ -163,14 +163,14 @@ class Adversaries:
         """One update of G by L_G."""
         fake, labels = self._fake()
         with _frozen(self.discriminator):
-            loss = F.softplus(-self._judge(fake, labels)).mean()
+            loss = F.softplus(-self._discriminate(fake, labels)).mean()
             return self._update("generator", loss)
 
     def discriminate(self, real: Tensor, labels: Tensor) -> Tensor:
         """One update of D by L_D, on real images in [-1, 1] and as many fake ones."""
         with torch.no_grad():
             fake, asked = self._fake()
-        logits = self._judge(torch.cat([real, fake]), torch.cat([labels, asked]))
+        logits = self._discriminate(torch.cat([real, fake]), torch.cat([labels, asked]))
         on_real, on_fake = logits.split(len(real))
         self.running["signs"] += on_real.detach().sign().mean()
         return self._update("discriminator", F.softplus(-on_real).mean() + F.softplus(on_fake).mean())
@@ -250,7 +250,7 @@ class Adversaries:
     def _changed(self, images: Tensor) -> Tensor:
         return augmented(images, float(self.running["p"]), self.random)
 
-    def _judge(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.discriminator(self._changed(images), labels)
 
     def _update(self, name: str, loss: Tensor) -> Tensor:
@@ -310,9 +310,9 @@ def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _checked(images, labels) -> tuple[Examples, int]:
+def _checked(images, labels) -> tuple[DeviceDataset, int]:
     """The examples on the CPU, uint8 (n, c, s, s) and int64 (n,), and the number of classes; or ValueError."""
-    examples = Examples(images, labels, device="cpu")
+    examples = DeviceDataset(images, labels, device="cpu")
     shape = tuple(examples.values.shape)
     if shape[2] != shape[3] or shape[2] not in SIZES:
         raise ValueError(f"The training images are {shape[2]} x {shape[3]}: give squares of {SIZES} pixels.")

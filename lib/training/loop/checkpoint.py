@@ -56,9 +56,9 @@ class Checkpoint:
         go on from what the writer finds under the writer's settings.
         ValueError: a file of the checkpoint is missing, truncated or altered. OSError where ranks find different ones.
         """
-        self.settings = ranks.told(self.settings)
+        self.settings = ranks.broadcast(self.settings)
         found = self._load()
-        ranks.agree(found and [found[2], self.finished], f"the checkpoint {self.path}")
+        ranks.assert_equal_across_ranks(found and [found[2], self.finished], f"the checkpoint {self.path}")
         return found
 
     def _load(self) -> tuple[dict[str, torch.Tensor], object, int] | None:

@@ -11,7 +11,7 @@ from lib.training.loop.images import flipped, network_input
 AUGMENTATIONS = ("flips", "none")
 
 
-class Examples:
+class DeviceDataset:
     """Images kept on `device` as they are stored (uint8 stays uint8), with their labels.
 
     images: (n, h, w) or (n, c, h, w), uint8 or float32, array, tensor or rows of an HDF5 file. uint8 reaches the
@@ -47,13 +47,13 @@ class Examples:
         return network_input(images)
 
 
-class Features(Examples):
+class Features(DeviceDataset):
     """The features of some examples under each flip, where a frozen backbone always gives the same.
 
     features: (v, n, d) float32 from `lib.training.classifier.single_label.frozen_features`, v = 4 with flips, else 1.
     """
 
-    def __init__(self, features: Tensor, examples: Examples):
+    def __init__(self, features: Tensor, examples: DeviceDataset):
         self.augment, self.name, self.digest = examples.augment, examples.name, examples.digest
         self.features, self.labels = features, examples.labels
 

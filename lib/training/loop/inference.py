@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lib.training.loop.dataset import Examples
+from lib.training.loop.dataset import DeviceDataset
 
 
 def changing(network: nn.Module) -> dict[str, Tensor]:
@@ -26,7 +26,9 @@ def training_mode(network: nn.Module) -> None:
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, examples: Examples, *, batch: int, batch_statistics: bool = False) -> Tensor:
+def predict_logits(
+    network: nn.Module, examples: DeviceDataset, *, batch: int, batch_statistics: bool = False
+) -> Tensor:
     """Logits (n, classes) float32 of the examples as they are, `batch` at a time; leaves `network` in eval mode.
 
     batch_statistics: batch normalisation by the mean and variance of each batch of `examples` instead of those of

@@ -41,7 +41,7 @@ def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = No
 
 
 def _spread(mine) -> None:
-    with ranks.alone():
+    with ranks.no_sync():
         for task in mine:
             try:
                 task()

@@ -54,7 +54,7 @@ def weights_digest(model: nn.Module) -> str:
     return content.hexdigest()
 
 
-def kept(path, settings: dict, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def cached(path, settings: dict, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """What `compute` returned, kept in folder `path` under the `settings` that decide it, or computed now."""
     checkpoint = Checkpoint(path, settings)
     found = checkpoint.load()

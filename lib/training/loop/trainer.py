@@ -11,7 +11,7 @@ from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.progress import Progress
 
 
-class Steps(Protocol):
+class Trainer(Protocol):
     """What is trained: networks and optimisers whose k-th update depends on them and (seed, k) alone."""
 
     def step(self, step: int) -> dict[str, Tensor]:
@@ -27,8 +27,8 @@ class Steps(Protocol):
         """Continue from what `tensors` and `state` gave."""
 
 
-def train_stepwise(
-    begin: Callable[[], Steps], *, name: str, path, settings: dict, steps: int, save_seconds: float = 60.0,
+def run_training(
+    begin: Callable[[], Trainer], *, name: str, path, settings: dict, steps: int, save_seconds: float = 60.0,
     progress: Callable | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The weights by name after `steps` updates of what `begin()` returns, kept in folder `path`.

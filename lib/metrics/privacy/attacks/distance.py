@@ -1,7 +1,7 @@
 """Pairwise and density attacks: does a candidate lie so near to synthetic images that it must have been a member?
 
 Both give every candidate image a score, larger meaning more likely a member, from its Euclidean distances to all
-synthetic images, in pixels or in features; `lib.metrics.privacy.membership` judges the scores. The pairwise attack asks how
+synthetic images, in pixels or in features; `lib.metrics.privacy.membership` evaluates the scores. The pairwise attack asks how
 near the nearest synthetic image is, the density attack how many are near; as in Sun et al. 2021. The pairwise
 attack is the one that no copy escapes: a single copy in a dense neighbourhood hardly changes a count.
 
@@ -90,7 +90,7 @@ def density_attack(
 
     `candidates` (q, ...) and `synthetic` (n, ...) are images or features of one shape and value range. The radius
     is given in their unit, or as a `quantile` of all N = q·n distances: the ⌈quantile·N⌉-th smallest, so that this
-    many pairs count. A set with m copies of candidates betrays them at a quantile of m / N; at a larger one, such
+    many pairs count. A set with m copies of candidates reveals them at a quantile of m / N; at a larger one, such
     as the published 1 %, candidates in dense regions drown them. A pair at exactly the radius counts;
     `as_published` takes the distance at index ⌊quantile·N⌋ of the sorted list, counted from 0, and the pairs below
     it: the same pairs, unless distances are tied or quantile·N is no whole number.

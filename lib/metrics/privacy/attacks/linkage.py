@@ -1,6 +1,6 @@
-"""Whose image is it? Released images linked to suspects by a recogniser that has learnt from other images of them.
+"""Whose image is it? Released images linked to suspects by a classifier that has learnt from other images of them.
 
-The recogniser is Fisher's linear discriminant on principal components (Fisherfaces: Belhumeur, Hespanha and Kriegman
+The classifier is Fisher's linear discriminant on principal components (Fisherfaces: Belhumeur, Hespanha and Kriegman
 1997): with a handful of images of a person it recognises more than a small network does, in closed form. It has never
 seen the defence. Suspects are people of whom the attacker holds images and does not know whether they are members:
 chance is 1 / suspects for a name, and an AUROC of .5 for membership.

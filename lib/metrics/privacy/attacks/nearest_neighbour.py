@@ -35,7 +35,7 @@ def memorisation_test(
     flips: bool = False,
     rng: np.random.Generator,
     fpr: float = 0.01,
-    suspicious: int = 20,
+    top: int = 20,
     draws: int = 1000,
     level: float = 0.95,
 ) -> Memorisation:
@@ -80,7 +80,7 @@ def memorisation_test(
             nonmember_groups=heldout_groups,
             rng=rng,
             fpr=fpr,
-            suspicious=suspicious,
+            top=top,
             draws=draws,
             level=level,
         ),

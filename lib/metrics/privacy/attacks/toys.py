@@ -12,7 +12,7 @@ WIDTH = 64  # values of a point of the density toy
 
 
 def pairwise_toy(rng: np.random.Generator, *, size: int = 500) -> dict[str, np.ndarray]:
-    """Ratios (size,) float64 of "train", "validation" and "test", small meaning suspicious.
+    """Ratios (size,) float64 of "train", "validation" and "test", small meaning highly ranked.
 
     Nine tenths of the training candidates were memorised, 0.4 Beta(9, 4) + .25; the others look like held-out ones,
     0.5 Beta(12, 7) + .4. Validation: 0.5 Beta(12, 7) + .47; test: 0.52 Beta(9, 3) + .4.

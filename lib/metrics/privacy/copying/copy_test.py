@@ -4,7 +4,7 @@ Every synthetic image is matched with the most similar real image, training and 
 mirroring, brightness or contrast. The ratio of its distance to that image over its distance to the nearest image of
 any *other* patient says how singular the match is: a bland image is near to many, a copy to one (the ratio of
 Lowe 2004, §7.1; its distribution among independent points, Facco et al. 2017). The ratio does not know which real
-image was trained on. So where nothing was copied, training images are no more frequent among the most singular
+image was trained on. So where nothing was copied, training images are no more frequent among the closest
 matches than among all (`_count_test`, exact by permuting patients), and no match is more singular than those of
 images that cannot be copies (`_tail`). Neither needs a model of the images.
 """
@@ -21,11 +21,11 @@ from lib.metrics.neighbours.distances import full_precision
 from lib.statistics import checks as samples
 
 _BAND = 8.0  # cycles per image; the filter peaks at 5.7, where anatomy differs and noise does not yet rule
-_FIRST = 5  # the smallest number of most singular matches that is looked at
+_FIRST = 5  # the smallest number of closest matches that is looked at
 _TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
 _RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
-_FEW = 20  # with fewer innocent matches than this their tail is not fitted
-_CELLS = 2**24  # labels dealt out at a time
+_FEW = 20  # with fewer null matches than this their tail is not fitted
+_CELLS = 2**24  # labels assigned at a time
 
 
 class Matches(NamedTuple):
@@ -42,10 +42,10 @@ class CopyTest(NamedTuple):
     """Outcome of `copy_test`."""
 
     pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
-    count_pvalue: float  # are training images too frequent among the most singular matches?
-    tail_pvalue: float  # is a match with a training image more singular than an innocent one can be?
+    count_pvalue: float  # are training images too frequent among the closest matches?
+    tail_pvalue: float  # is a match with a training image more singular than an null one can be?
     pair_pvalues: np.ndarray  # (s,) of each match by itself, corrected for all tests; 1 for those with held-out images
-    k: np.ndarray  # (K,) numbers of most singular matches looked at
+    k: np.ndarray  # (K,) numbers of closest matches looked at
     share: np.ndarray  # (K,) of training images among them
     low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
     high: np.ndarray  # (K,)
@@ -57,7 +57,7 @@ class CopyTest(NamedTuple):
 
 
 @torch.no_grad()
-def detail(images: ArrayLike | torch.Tensor, name: str = "images") -> torch.Tensor:
+def band_pass(images: ArrayLike | torch.Tensor, name: str = "images") -> torch.Tensor:
     """What tells an image from others: band-passed, limited, of mean 0 and length 1; (n, H, W) float32.
 
     `images` (n, H, W) of any real dtype. The filter f·exp(−(f / 8)²), f in cycles per image, leaves out brightness,
@@ -92,7 +92,7 @@ def match(
     own: ArrayLike | None = None,
     memory: int = 2**27,
 ) -> Matches:
-    """Match the `detail` of each query (s, H, W) with that of a real image (n, H, W), in the best of four mirrorings.
+    """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), in the best of four mirrorings.
 
     `groups` (n,) are the patients of the real images. `own` (s,): the patients of the queries, in the same
     numbering, when these are real images as well; their own patient is then out of the question. Holds about
@@ -116,13 +116,13 @@ def match(
         alike, mirror = product.view(len(product), 4, -1).max(dim=1)
         alike, mirror = alike.cpu().numpy(), mirror.cpu().numpy()
         apart = None if asked is None else asked[len(real) + start : len(real) + start + len(alike)]
-        nearest, similarity, ratio = singular_matches(alike, code, apart)
+        nearest, similarity, ratio = distance_ratios(alike, code, apart)
         reached = np.maximum(reached, alike.max(axis=0))
         found.append((nearest, similarity, mirror[np.arange(len(nearest)), nearest], ratio))
     return Matches(*(np.concatenate(parts) for parts in zip(*found, strict=True)), reached)
 
 
-def singular_matches(alike: np.ndarray, code: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, ...]:
+def distance_ratios(alike: np.ndarray, code: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Nearest, similarity and ratio (q,), as in `Matches`, from similarities (q, n), which are overwritten.
 
     `code` (n,) are the patients of the real images, `own` (q,) those of queries that are real as well.
@@ -143,27 +143,27 @@ def copy_test(
     *,
     member: ArrayLike,
     groups: ArrayLike,
-    innocent: ArrayLike,
+    null: ArrayLike,
     permutations: int = 999,
     rng: np.random.Generator,
 ) -> CopyTest:
     """Test whether synthetic images, matched with real ones by `match`, are copies of those that are `member` (n,).
 
-    `groups` (n,) are the patients. `innocent` (N,) are ratios of images that cannot be copies: each real image
+    `groups` (n,) are the patients. `null` (N,) are ratios of images that cannot be copies: each real image
     matched with those of other patients. The p-value is the smaller of two, each over its part of the false alarms:
 
-    The count test looks at the k = 5, 10, 20, … most singular matches. Patients are dealt out anew as training or
+    The count test looks at the k = 5, 10, 20, … closest matches. Patients are randomly permuted as training or
     held out, the smallest p-value over k is compared with the smallest of each permutation: an exact test if the
     patients were split at random, however similar the images of one patient.
 
     The tail test asks whether one match by itself is too singular. Among independent images −log ratio has an
-    exponential tail; its rate comes from the √N most singular innocent matches, at the careful end of its 95 %
+    exponential tail; its rate comes from the √N closest null matches, at the careful end of its 95 %
     interval, and again from the matches with held-out images, the larger p-value counting. It is corrected for the
     number of matches.
 
-    Raises ValueError if shapes differ, a side is empty, a patient is on both, or innocent matches are fewer than 10.
+    Raises ValueError if shapes differ, a side is empty, a patient is on both, or null matches are fewer than 10.
     """
-    member, innocent = np.asarray(member, bool), samples.scores(innocent, "innocent")
+    member, null = np.asarray(member, bool), samples.scores(null, "null")
     code = patient_codes(groups, len(member), 2)
     inside = np.bincount(code, weights=member)
     size = np.bincount(code)
@@ -171,15 +171,15 @@ def copy_test(
         raise ValueError("the real images are of one side only: give training and held-out images")
     if np.any((inside > 0) & (inside < size)):
         raise ValueError("a patient is both training and held out: leave the patient out on one side")
-    if len(innocent) < 10:
-        raise ValueError(f"{len(innocent)} innocent matches are too few: give ten at least")
+    if len(null) < 10:
+        raise ValueError(f"{len(null)} null matches are too few: give ten at least")
     k, share, low, high, count_p = _count_test(matches, inside > 0, code, permutations, rng)
-    accused = member[matches.nearest]
+    of_member = member[matches.nearest]
     singular = _logarithm(matches.ratio)
-    pairs = _tail(singular, _logarithm(innocent))
-    if (~accused).sum() >= _FEW:
-        pairs = np.maximum(pairs, _tail(singular, singular[~accused]))
-    pairs = np.where(accused, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
+    pairs = _tail(singular, _logarithm(null))
+    if (~of_member).sum() >= _FEW:
+        pairs = np.maximum(pairs, _tail(singular, singular[~of_member]))
+    pairs = np.where(of_member, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
     tail_p = float(pairs.min())
     pairs = np.minimum(pairs / _TAIL, 1)
     return CopyTest(min(1.0, count_p / (1 - _TAIL), tail_p / _TAIL), count_p, tail_p, pairs, k, share, low, high)
@@ -202,13 +202,13 @@ def population_pvalue(
     nearest, member = np.asarray(nearest), np.asarray(member, bool)
     code = patient_codes(groups, len(member), 2)
     members = np.bincount(code, weights=member) > 0
-    dealt = np.concatenate([members[None], rng.permuted(np.tile(members, (permutations, 1)), axis=1)])
-    same = (dealt[:, code] == dealt[:, code[nearest]]).sum(axis=1)
+    permuted = np.concatenate([members[None], rng.permuted(np.tile(members, (permutations, 1)), axis=1)])
+    same = (permuted[:, code] == permuted[:, code[nearest]]).sum(axis=1)
     return float((same >= same[0]).mean())
 
 
-def suspicion(matches: Matches, member: ArrayLike) -> np.ndarray:
-    """Rows of the matches with training images, from the most suspicious to the least."""
+def rank_by_ratio(matches: Matches, member: ArrayLike) -> np.ndarray:
+    """Rows of the matches with training images, from the highest-ranked to the least."""
     rows = np.flatnonzero(np.asarray(member, bool)[matches.nearest])
     return rows[np.lexsort((-matches.similarity[rows], matches.ratio[rows]))]
 
@@ -223,9 +223,9 @@ def _count_test(matches, members, code, permutations: int, rng):
     counts = [np.add.reduceat(members[patient][None].astype(np.int32), starts, axis=1)]
     step = max(1, _CELLS // max(total, len(members)))
     for start in range(0, permutations, step):
-        dealt = np.tile(members, (min(step, permutations - start), 1))
-        dealt = rng.permuted(dealt, axis=1, out=dealt)
-        counts.append(np.add.reduceat(dealt[:, patient], starts, axis=1, dtype=np.int32))
+        permuted = np.tile(members, (min(step, permutations - start), 1))
+        permuted = rng.permuted(permuted, axis=1, out=permuted)
+        counts.append(np.add.reduceat(permuted[:, patient], starts, axis=1, dtype=np.int32))
     counts = np.concatenate(counts).cumsum(axis=1)
     each = np.empty(counts.shape)
     for column, values in enumerate(counts.T):
@@ -240,15 +240,15 @@ def _logarithm(ratio: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(ratio, 1e-9))
 
 
-def _tail(singular: np.ndarray, innocent: np.ndarray) -> np.ndarray:
-    """Chance (s,) that an innocent match is as singular: counted, and beyond the √N-th by an exponential tail."""
-    innocent = np.sort(innocent)
-    n, top = len(innocent), max(4, round(len(innocent) ** 0.5))
-    limit = innocent[-top]
-    excess = max((innocent[-top:] - limit).sum(), 1e-9) * 2 / chi2.ppf(0.05, 2 * (top - 1))
-    counted = (1 + n - np.searchsorted(innocent, singular, side="left")) / (n + 1)
+def _tail(singular: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Chance (s,) that an null match is as singular: counted, and beyond the √N-th by an exponential tail."""
+    null = np.sort(null)
+    n, top = len(null), max(4, round(len(null) ** 0.5))
+    limit = null[-top]
+    excess = max((null[-top:] - limit).sum(), 1e-9) * 2 / chi2.ppf(0.05, 2 * (top - 1))
+    counted = (1 + n - np.searchsorted(null, singular, side="left")) / (n + 1)
     fitted = (top / n) * np.exp(-np.maximum(singular - limit, 0) / excess)
-    return np.where(singular > innocent[-1], fitted, np.maximum(counted, np.where(singular > limit, fitted, 0)))
+    return np.where(singular > null[-1], fitted, np.maximum(counted, np.where(singular > limit, fitted, 0)))
 
 
 def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Does a recogniser of people still know whose image it sees? And how much of the evidence stays where it matters?
+"""Does a identity classifier still know whose image it sees? And how much of the evidence stays where it matters?
 
-A recogniser of many identities gives a posterior (n, p); one of pairs gives distances, and a pair nearer than a
-threshold counts as one person (Montenegro et al. 2021, §6 of the specification). What a *frozen* recogniser says can
-be gamed by whoever trained against it: show beside it one that was trained again on the redrawn images.
+A classifier of many identities gives a posterior (n, p); one of pairs gives distances, and a pair nearer than a
+threshold counts as one person (Montenegro et al. 2021, §6 of the specification). What a *frozen* classifier says can
+be gamed by whoever trained against it: show beside it one that was trained again on the anonymised images.
 """
 
 from typing import NamedTuple
@@ -25,14 +25,14 @@ class Verification(NamedTuple):
 def entropy_share(posterior: ArrayLike) -> np.ndarray:
     """Entropy of each row of class probabilities (n, p), over that of the uniform posterior, log p: (n,) in [0, 1].
 
-    1: the recogniser has no idea. ValueError on values that are no probabilities, or a single class.
+    1: the classifier has no idea. ValueError on values that are no probabilities, or a single class.
     """
     posterior = _posterior(posterior)
     return -(posterior * np.log(np.maximum(posterior, 1e-300))).sum(axis=1) / np.log(posterior.shape[1])
 
 
 def chance_bar(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) -> float:
-    """The top-1 accuracy that an ignorant recogniser of `classes` people does not exceed: p + sigmas √(p (1 - p) / n).
+    """The top-1 accuracy that an ignorant classifier of `classes` people does not exceed: p + sigmas √(p (1 - p) / n).
 
     p is the larger of 1 / classes and the share of the most frequent of the true identities (n,) (§8.4).
     """
@@ -43,7 +43,7 @@ def chance_bar(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) -> flo
 
 
 def verification(*, genuine: ArrayLike, impostor: ArrayLike) -> Verification:
-    """Threshold and balanced accuracy of a recogniser of pairs, from distances of `genuine` (same person) pairs (n,)
+    """Threshold and balanced accuracy of a classifier of pairs, from distances of `genuine` (same person) pairs (n,)
     and `impostor` pairs (m,) of original images. ValueError on NaN or an empty side."""
     genuine, impostor = samples.scores(genuine, "genuine"), samples.scores(impostor, "impostor")
     cut = (genuine.mean() + impostor.mean()) / 2

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-class Planted(NamedTuple):
+class InjectedCopies(NamedTuple):
     """A synthetic set with known copies."""
 
     images: np.ndarray  # as the synthetic set given
@@ -15,12 +15,12 @@ class Planted(NamedTuple):
     copied: np.ndarray  # (m,) rows of the source that stand there
 
 
-def planted(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng: np.random.Generator) -> Planted:
+def inject_copies(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng: np.random.Generator) -> InjectedCopies:
     """`synthetic` (s, ...) with the share `share` of its rows replaced by copies of rows of `source`, at random.
 
     No row of the source is copied twice before every row is copied once. share=1 with training images as the
-    source is a memoriser; a share below is a partial leak; share=1 with real images of further patients is a
-    perfect generator that copies nobody. Raises ValueError if shapes or dtypes differ, or if nothing is planted.
+    source is a memorising generator; a share below is a partial leak; share=1 with real images of further patients is a
+    perfect generator that copies nobody. Raises ValueError if shapes or dtypes differ, or if nothing is injected.
     """
     synthetic, source = np.asarray(synthetic), np.asarray(source)
     if synthetic.shape[1:] != source.shape[1:] or synthetic.dtype != source.dtype:
@@ -31,7 +31,7 @@ def planted(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng: np.ra
     count = round(share * len(synthetic))
     if not 0 <= share <= 1 or count == 0 or len(source) == 0:
         raise ValueError(
-            f"a share of {share} of {len(synthetic)} images, from a source of {len(source)}, plants nothing: "
+            f"a share of {share} of {len(synthetic)} images, from a source of {len(source)}, injects nothing: "
             "give a share in (0, 1] that makes at least one copy"
         )
     at = np.sort(rng.permutation(len(synthetic))[:count])
@@ -39,7 +39,7 @@ def planted(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng: np.ra
     copied = np.concatenate([rng.permutation(len(source)) for _ in range(rounds)])[:count]
     images = synthetic.copy()
     images[at] = source[copied]
-    return Planted(images, at, copied)
+    return InjectedCopies(images, at, copied)
 
 
 def controls(
@@ -49,16 +49,16 @@ def controls(
     independent: ArrayLike,
     rng: np.random.Generator,
     leaks: Sequence[float] = (0.05, 0.1, 0.3),
-) -> dict[str, Planted]:
+) -> dict[str, InjectedCopies]:
     """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from the harmless to the worst.
 
     "independent": real images of patients who are neither in `train` nor in the attack's held-out set, offered as
     synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies
-    of `train`; "memoriser": copies of `train` only (an attack must be certain, once s is at least the size of
-    `train`). All as `planted` returns them; what was copied is known.
+    of `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the size of
+    `train`). All as `injected` returns them; what was copied is known.
     """
-    sets = {"independent": planted(synthetic, source=independent, share=1, rng=rng)}
+    sets = {"independent": inject_copies(synthetic, source=independent, share=1, rng=rng)}
     for share in leaks:
-        sets[f"leak_{100 * share:g}"] = planted(synthetic, source=train, share=share, rng=rng)
-    sets["memoriser"] = planted(synthetic, source=train, share=1, rng=rng)
+        sets[f"leak_{100 * share:g}"] = inject_copies(synthetic, source=train, share=share, rng=rng)
+    sets["memorising generator"] = inject_copies(synthetic, source=train, share=1, rng=rng)
     return sets
