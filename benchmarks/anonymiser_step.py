@@ -5,10 +5,10 @@
 
 The plain steps are the same arithmetic (Montenegro et al. 2021, §5.1 and §5.4 of the specification) as it reads, with
 torch's own layers and second derivatives. "textbook": anonymised images anew for each critic update, a pass each for
-real, anonymised and mixed ones, one pass of the embedding for each person's anchor, originals evaluated in every step, the
-critic's gradients computed and dropped in the VAE's update, Adam not fused. "tuned": real and anonymised in one pass, all
-anchors in one pass, a frozen critic, fused Adam. Both contiguous and channels last. All take turns in one process; the
-bar is ours <= 0.9 of the fastest plain one.
+real, anonymised and mixed ones, one pass of the embedding for each person's anchor, originals evaluated in every step,
+the critic's gradients computed and dropped in the VAE's update, Adam not fused. "tuned": real and anonymised in one
+pass, all anchors in one pass, a frozen critic, fused Adam. Both contiguous and channels last. All take turns in one
+process; the bar is ours <= 0.9 of the fastest plain one.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Bootstrap of a table of 14 findings over 22,433 radiographs: time of 10,000 draws, and the ratio to a scikit-learn loop.
+"""Bootstrap of a table of 14 findings over 22,433 radiographs: time of 10,000 draws, and the ratio to a scikit-learn
+loop.
 
     python benchmarks/diagnostic.py [--draws 10000 --radiographs 22433 --loop 2]
 
-Findings are as rare as in NIH ChestX-ray14's test radiographs; a draw holds 10,000 radiographs, as published. All seven metrics of
-all findings are computed, in one thread. The loop computes the AUC alone, of `--loop` draws, and is scaled up. Bar:
-<= 20 s on two cores for 10,000 draws; the values of the loop's draws equal to 1e-12.
+Findings are as rare as in NIH ChestX-ray14's test radiographs; a draw holds 10,000 radiographs, as published. All seven
+metrics of all findings are computed, in one thread. The loop computes the AUC alone, of `--loop` draws, and is scaled
+up. Bar: <= 20 s on two cores for 10,000 draws; the values of the loop's draws equal to 1e-12.
 """
 
 import argparse

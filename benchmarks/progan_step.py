@@ -4,10 +4,11 @@
                                       --threads 1 --levels]
 
 The plain step is the same arithmetic (§4.1 of Han et al. 2019) written down as it reads: nearest up-sampling and 3 x 3
-convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed radiographs,
-torch's own second derivatives. "tuned" evaluates real and generated radiographs in one pass and computes no gradient of D in the
-step of G. Both with fused Adam, contiguous and channels last, on ready-made float radiographs without a schedule. All take
-turns in one process; the fastest plain one is the reference; the bar is ours <= 0.9 of it at the last level.
+convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed
+radiographs, torch's own second derivatives. "tuned" evaluates real and generated radiographs in one pass and computes
+no gradient of D in the step of G. Both with fused Adam, contiguous and channels last, on ready-made float radiographs
+without a schedule. All take turns in one process; the fastest plain one is the reference; the bar is ours <= 0.9 of it
+at the last level.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Every loss of anonymisation against the formula written out in NumPy, and the facts that the published code turns on."""
+"""Every loss of anonymisation against the formula written out in NumPy, and the facts that the published code turns
+on."""
 
 import math
 

@@ -83,7 +83,8 @@ def test_matched_sides_are_more_alike_than_sides_permuted_at_random():
 
 @pytest.mark.parametrize("trait", ["view", "finding"])
 def test_sides_and_negative_control_are_matched_by_view_and_finding(trait):
-    """Half of the patients have it, in all of their images: pairs agree but for one, and so do most disjoint patients."""
+    """Half of the patients have it, in all of their images: pairs agree but for one, and so do most disjoint
+    patients."""
     apart, far = [], []
     for seed in range(10):
         images, who, *_ = _people(seed, people=90)

@@ -1,4 +1,5 @@
-"""DenseNet-121: published size and names, old and new weight files, preparation of radiographs, a literal forward pass."""
+"""DenseNet-121: published size and names, old and new weight files, preparation of radiographs, a literal forward
+pass."""
 
 import numpy as np
 import pytest

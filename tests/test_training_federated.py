@@ -119,7 +119,8 @@ def test_a_round_is_the_mean_of_the_visits(tmp_path):
 
 @pytest.mark.parametrize("as_published", [False, True])
 def test_labels_asked_of_generated_radiographs(as_published):
-    """D17 injected: the released critic sees generated radiographs of class 1 only; the repaired one those of real radiographs."""
+    """D17 injected: the released critic sees generated radiographs of class 1 only; the repaired one those of real
+    radiographs."""
     images, labels = _radiographs(40, labels=2)
     networks = begin(resolved(shape=(16, 2), clients=1, **TINY), CPU)
     asked = {True: [], False: []}
@@ -154,7 +155,8 @@ def test_the_released_recipe():
 
 @pytest.mark.parametrize("as_published", [False, True])
 def test_a_client_with_fewer_radiographs_than_a_batch_draws_with_replacement(as_published, tmp_path):
-    """D19: the released loader is empty then; here the radiographs are repeated, and larger clients lose no remainder."""
+    """D19: the released loader is empty then; here the radiographs are repeated, and larger clients lose no
+    remainder."""
     rows = federated._batches(3, 50, 8, torch.Generator().manual_seed(0))
     assert rows.shape == (50, 8)
     assert rows.flatten().bincount().tolist() == pytest.approx([400 / 3] * 3, abs=50)

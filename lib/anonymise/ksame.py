@@ -2,8 +2,8 @@
 
 Real images are grouped, and each group is replaced by one image. k-Same (Newton et al. 2005) takes the average of the
 group, in pixels or in latent space; LCI (Pennisi et al. 2022) also walks straight between averages; k-SALSA (Jeong et
-al. 2022) moves the average until its content and local style resemble the group's. Averages of one class are also
-ends for `lib.anonymise.latent_walk.plan` (§4.4 of the specification): `same_class_pairs`, then `linear` (LCI) or `plan`.
+al. 2022) moves the average until its content and local style resemble the group's. Averages of one class are also ends
+for `lib.anonymise.latent_walk.plan` (§4.4 of the specification): `same_class_pairs`, then `linear` (LCI) or `plan`.
 """
 
 from collections.abc import Callable
@@ -112,13 +112,13 @@ def k_salsa(
 ) -> Tensor:  # fmt: skip
     """Latents (m, ...), one a group: their images resemble those of the group's latents (n, ...) in content and style.
 
-    content: images -> features (n, f), published MoCo-v2's ResNet-50; style: images -> maps (n, c, h, w), published
-    the second convolution of VGG-19; synthesis as in `lib.anonymise.latent_walk.plan`. group (n,) is that of `Groups`, counted
-    from 0. From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine over
-    the last 25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram
+    content: images -> features (n, f), published MoCo-v2's ResNet-50; style: images -> maps (n, c, h, w), published the
+    second convolution of VGG-19; synthesis as in `lib.anonymise.latent_walk.plan`. group (n,) is that of `Groups`,
+    counted from 0. From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine
+    over the last 25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram
     matrices of the patches of a `grid` x `grid`, where each patch of a member is compared with the patch of the
-    synthetic image whose features have the largest cosine with its own (§4.4). What was not stated is ours: the
-    means, Grams that are not divided by their positions. About `memory_images` images are held at a time.
+    synthetic image whose features have the largest cosine with its own (§4.4). What was not stated is ours: the means,
+    Grams that are not divided by their positions. About `memory_images` images are held at a time.
 
     ValueError for groups that are empty or do not fit, maps smaller than the grid, or divergence.
     """

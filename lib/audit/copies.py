@@ -1,4 +1,5 @@
-"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, held-out patients."""
+"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, held-out
+patients."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -61,8 +62,8 @@ def audit(
 
     images: uint8 (n, H, W) of "train", "heldout" and "synthetic", none constant; groups: patients (n,) of the real
     ones, in one numbering. Controls: the synthetic images with each of `shares` replaced by disguised copies of
-    training images (at least one; a share of 1 is a memorising generator), named by what was injected, and half of the held-out
-    patients, offered as synthetic and left out of the held-out set. Attacks resample patients `draws` times.
+    training images (at least one; a share of 1 is a memorising generator), named by what was injected, and half of the
+    held-out patients, offered as synthetic and left out of the held-out set. Attacks resample patients `draws` times.
     Errors as `copy_test`.
     """
     code = np.concatenate([groups["train"], groups["heldout"]])

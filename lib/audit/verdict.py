@@ -70,8 +70,8 @@ def verdict(
     heldout. highly ranked: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
     were audited; there: that there are. smallest_seen: the smallest injected share that was flagged in nine of ten
     trials, None if even copies alone were not. population_pvalue: of training and held-out images being of one
-    population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged, of how
-    many.
+    population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged,
+    of how many.
 
     Images identical to real ones make "leak flagged", whatever else; otherwise a failed control, sets that differ as
     groups, or too few images for any leak to be seen, "cannot tell"; otherwise the flag decides.

@@ -1,4 +1,5 @@
-"""Histogram matching: the cheap way to give the radiographs of one hospital the grey levels of another (P9 of Han et al.)."""
+"""Histogram matching: the cheap way to give the radiographs of one hospital the grey levels of another (P9 of Han et
+al.)."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who are like the held-out ones.
+"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who are like the held-out
+ones.
 
 Matching, as in case-control studies: split at random, a few dozen patients a side differ by chance in what attacks
 react to, and an attack then flags people whom nobody copied.
@@ -29,11 +30,11 @@ def matched_split(
     """Assign images (n, s, s) of `patients` (n,): `each` patients a side at most, `most` images of each at most.
 
     view, finding: (n,) 0 or 1. Suspects have two images or more, and one at least is left for `known`. Sorted by view,
-    finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by
-    a coin. Disjoint patients are assigned to the held-out patients so that the sum of distances in these three, the last in
-    standard deviations, is least; where these have fewer images than the training side, more disjoint patients follow at
-    random, and where they have more, random ones are left out. validation: so many images of the rest, at most.
-    ValueError for columns of other lengths, NaN, numbers below 1, fewer than two patients with two images, or
+    finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by a
+    coin. Disjoint patients are assigned to the held-out patients so that the sum of distances in these three, the last
+    in standard deviations, is least; where these have fewer images than the training side, more disjoint patients
+    follow at random, and where they have more, random ones are left out. validation: so many images of the rest, at
+    most. ValueError for columns of other lengths, NaN, numbers below 1, fewer than two patients with two images, or
     disjoint patients with fewer images than the training side.
     """
     images, patients, view, finding = _checked(images, patients, view, finding)

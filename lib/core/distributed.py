@@ -1,8 +1,8 @@
 """Several processes as one: who this one is, who may write, and where all of them meet.
 
-`torchrun --nproc-per-node N -m lib.experiment.run NOTEBOOK` starts N ranks that execute the same cells. Rank 0 is the writer:
-files of the others are never put in place (lib.core.files.atomic). Everywhere else there is one rank, which writes, and
-nothing here costs anything. torch is imported only where there are several.
+`torchrun --nproc-per-node N -m lib.experiment.run NOTEBOOK` starts N ranks that execute the same cells. Rank 0 is the
+writer: files of the others are never put in place (lib.core.files.atomic). Everywhere else there is one rank, which
+writes, and nothing here costs anything. torch is imported only where there are several.
 """
 
 import contextlib

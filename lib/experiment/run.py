@@ -180,8 +180,8 @@ class Run:
     def verdicts(self, notebook: str, evaluated: Mapping[str, tuple], *, why: str) -> pd.Series:
         """Evaluate all claims that `notebook` declares, and return the verdicts by claim.
 
-        evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded as
-        not testable, because `why`. ValueError for a claim that is not of this notebook.
+        evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded
+        as not testable, because `why`. ValueError for a claim that is not of this notebook.
         """
         declared = [name for name, claim in self.paper.claims.items() if claim.notebook == notebook]
         if unknown := set(evaluated) - set(declared):

@@ -35,8 +35,8 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
 def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=()) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
-    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each seed a
-    faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
+    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each
+    seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)

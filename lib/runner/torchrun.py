@@ -1,10 +1,11 @@
-"""`python -m lib.experiment.run NOTEBOOK [-p NAME VALUE]…`: the code cells of one notebook, here or in every rank of torchrun.
+"""`python -m lib.experiment.run NOTEBOOK [-p NAME VALUE]…`: the code cells of one notebook, here or in every rank of
+torchrun.
 
     torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper
 
-Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are assigned whole,
-and any other is repeated by every rank. Files are rank 0's. No executed copy is kept: `./run_all.sh` makes it
-afterwards, and finds every training finished.
+Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are
+assigned whole, and any other is repeated by every rank. Files are rank 0's. No executed copy is kept: `./run_all.sh`
+makes it afterwards, and finds every training finished.
 """
 
 import argparse

@@ -62,7 +62,8 @@ class PairedDifference(NamedTuple):
 
 
 def paired_difference(*, condition: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> PairedDifference:
-    """Mean difference condition − baseline over seeds, both (n,) in the same order of seeds; positive: condition is larger.
+    """Mean difference condition − baseline over seeds, both (n,) in the same order of seeds; positive: condition is
+    larger.
 
     Raises ValueError when the lengths differ or fewer than two seeds are given.
     """

@@ -29,8 +29,9 @@ def walk_conditions(
 ) -> Conditions:  # fmt: skip
     """Walk from `first` (p, ...) to `last` by all three, or fetch the walks from folder `path`.
 
-    `options` are those of `lib.anonymise.latent_walk.plan.plan`. What decides the result is kept beside it, the networks by the
-    digest of their weights; other settings walk anew. ValueError for a generator without W, or what `plan` refuses.
+    `options` are those of `lib.anonymise.latent_walk.plan.plan`. What decides the result is kept beside it, the
+    networks by the digest of their weights; other settings walk anew. ValueError for a generator without W, or what
+    `plan` refuses.
     """
     labels = np.asarray(labels)
     settings = {"points": points, "seed": seed, "labels": labels.tolist()} | options

@@ -154,9 +154,9 @@ def plan(
     deviation of W.
 
     as_published: `group_weights` of the released code, its 1e-6 in L_dist, and a clamp to [-1, 1] without gradient in
-    saturated pixels; otherwise gradients pass the clamp. memory_images: images generated and differentiated at a
-    time, which bounds the memory and does not change the result. precision: see `lib.core.seeding.autocast`. A walk does
-    not depend on the other pairs.
+    saturated pixels; otherwise gradients pass the clamp. memory_images: images generated and differentiated at a time,
+    which bounds the memory and does not change the result. precision: see `lib.core.seeding.autocast`. A walk does not
+    depend on the other pairs.
 
     ValueError for bad ends (`linear`), labels that differ between ends or are no class of `diagnosis`, an unknown
     direction, networks that do not fit, or divergence.

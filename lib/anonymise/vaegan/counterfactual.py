@@ -30,13 +30,13 @@ def train_counterfactual(
 ) -> Decoder:  # fmt: skip
     """Train the counterfactual decoder of `model`, or finish or fetch the one in folder `path`; in eval mode.
 
-    images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; `model`, from there, is not changed. finding: a
-    trained classifier of two findings, copied and frozen; each image shall get the one that it thinks less likely of
-    the original. surroundings_weight: of the mean squared difference from the anonymised case outside the masks, on
-    [-1, 1], or with `summed` of its sum over the batch, as in the released code (§7, D14). start: "factual", a copy of
-    the model's decoder, or "random". To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.anonymise` as decoder=. The
-    rest, resuming included, is as for `train_pp_vaegan`. ValueError for input that does not fit, an unknown start, or
-    divergence.
+    images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; `model`, from there, is not changed.
+    finding: a trained classifier of two findings, copied and frozen; each image shall get the one that it thinks less
+    likely of the original. surroundings_weight: of the mean squared difference from the anonymised case outside the
+    masks, on [-1, 1], or with `summed` of its sum over the batch, as in the released code (§7, D14). start: "factual",
+    a copy of the model's decoder, or "random". To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.anonymise`
+    as decoder=. The rest, resuming included, is as for `train_pp_vaegan`. ValueError for input that does not fit, an
+    unknown start, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, None, device=device)

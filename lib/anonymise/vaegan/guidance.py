@@ -1,9 +1,9 @@
 """The frozen classifiers that guide how a case is anonymised: what is found must stay, who it is must go.
 
 Montenegro et al. 2021, §5.1 of the specification. Who it is, is asked in one of two ways: of a classifier of many
-people, whose posterior shall name nobody ("posterior", PP-MIR), or of an embedding, in which the anonymised image shall be
-far from an image of everybody and from its own original ("distance", PP-SIR); or not at all ("none", a plain VAE-GAN).
-Classifiers are in eval mode, so what they say of the training images is computed once and not in every step.
+people, whose posterior shall name nobody ("posterior", PP-MIR), or of an embedding, in which the anonymised image shall
+be far from an image of everybody and from its own original ("distance", PP-SIR); or not at all ("none", a plain
+VAE-GAN). Classifiers are in eval mode, so what they say of the training images is computed once and not in every step.
 """
 
 import copy
@@ -73,7 +73,8 @@ class AuxiliaryLosses:
             self.starts = counts.cumsum(0) - counts
 
     def terms(self, drawn: Tensor, rows: Tensor, *, noisy: bool | None = None) -> dict[str, Tensor]:
-        """The losses `TERMS` of images (n, 1, s, s) anonymised from the examples `rows`; draws from torch's generator."""
+        """The losses `TERMS` of images (n, 1, s, s) anonymised from the examples `rows`; draws from torch's
+        generator."""
         return self.terms_of(
             drawn, self.finding.of(rows), self.identity.of(rows) if self.privacy == "distance" else None,
             noisy=self.noisy if noisy is None else noisy,

@@ -1,14 +1,14 @@
 """Anonymisation a case so that the person goes and the evidence stays: a VAE-GAN trained against frozen classifiers.
 
 Montenegro et al. 2021, §4.3 to §5.4 of the specification. Each step updates a Wasserstein critic some times and then
-encoder and decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance` and
-`lib.anonymise.vaegan.losses`. Where the released code differs in a way that shapes its results, `as_published` names
-what to keep of it:
+encoder and decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance`
+and `lib.anonymise.vaegan.losses`. Where the released code differs in a way that shapes its results, `as_published`
+names what to keep of it:
 
 masks: of validation and test images they run from 0 to 255, as the encoder and the choice of weights see them (D1);
-inert: see `lib.anonymise.vaegan.guidance.Guides` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: evidence is weighed by the
-sum over the batch, not the mean over its masks' pixels (D14); critic: three separate updates for its losses of real,
-anonymised and mixed images (D18); classifiers: in training mode (§5.4).
+inert: see `lib.anonymise.vaegan.guidance.Guides` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: evidence is
+weighed by the sum over the batch, not the mean over its masks' pixels (D14); critic: three separate updates for its
+losses of real, anonymised and mixed images (D18); classifiers: in training mode (§5.4).
 """
 
 from collections.abc import Callable, Sequence
@@ -61,15 +61,15 @@ def train_pp_vaegan(
 ) -> VAE:  # fmt: skip
     """Train a VAE that anonymises cases, or finish or fetch the one in folder `path`; in eval mode.
 
-    images: (n, s, s) grey, uint8, or float32 in [-1, 1], s one of lib.models.gan.vaegan.SIZES; masks: (n, s, s) of 0 and 1,
-    the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained classifiers, copied and
-    frozen; privacy "posterior", "distance" (`margin`) or "none", see `lib.anonymise.vaegan.guidance`. noisy_targets: those of
-    `uniform_targets`, published for PP-MIR. A step is `critic_steps` updates of the critic, the VAE in eval mode, and
-    `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no critic. The rate of a
-    network is learning_rate / (1 + decay · its updates in whole steps so far).
+    images: (n, s, s) grey, uint8, or float32 in [-1, 1], s one of lib.models.gan.vaegan.SIZES; masks: (n, s, s) of 0
+    and 1, the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained classifiers,
+    copied and frozen; privacy "posterior", "distance" (`margin`) or "none", see `lib.anonymise.vaegan.guidance`.
+    noisy_targets: those of `uniform_targets`, published for PP-MIR. A step is `critic_steps` updates of the critic, the
+    VAE in eval mode, and `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no
+    critic. The rate of a network is learning_rate / (1 + decay · its updates in whole steps so far).
 
-    validation: (images, masks), on which from step `validate_from` on, every `validate_every` steps, the weighted sum of
-    finding, privacy, source and evidence is taken; the weights of the least are handed over. None: the last weights.
+    validation: (images, masks), on which from step `validate_from` on, every `validate_every` steps, the weighted sum
+    of finding, privacy, source and evidence is taken; the weights of the least are handed over. None: the last weights.
     as_published: names from DEFECTS. precision, progress, save_seconds and checkpoints as in
     `lib.training.loop.trainer.run_training`. On the CPU a resumed training equals an uninterrupted one bit for bit.
     ValueError for colour images, masks that do not fit, identities without an image, an unknown name, or divergence.
@@ -201,7 +201,8 @@ class Adversaries:
         self.best, self.curves = _under("best", tensors), tensors["curves"].to(self.device)
 
     def _criticise(self) -> Tensor:
-        """The mean difference of the last scores, real − anonymised. The VAE rests and anonymises for all updates at once."""
+        """The mean difference of the last scores, real − anonymised. The VAE rests and anonymises for all updates at
+        once."""
         rows = self._rows(self.settings["critic_steps"])
         self.vae.eval()
         with torch.no_grad(), self._precision():

@@ -34,9 +34,9 @@ def train_swapping(
 
     images: (n, s, s) grey, uint8, or float32 in [-1, 1]; identities, findings: (n,) integers from 0, none left out.
     RMSprop; a step is one update of the discriminator and `generator_steps` of the VAE. as_published: the VAE's own
-    variance (`lib.models.gan.vaegan.sample`), which later work inherited. precision, progress, save_seconds, checkpoints
-    and resuming as in `lib.training.loop.trainer.run_training`. ValueError for colour images, labels that do not fit or
-    leave out a number, a batch above n, or divergence.
+    variance (`lib.models.gan.vaegan.sample`), which later work inherited. precision, progress, save_seconds,
+    checkpoints and resuming as in `lib.training.loop.trainer.run_training`. ValueError for colour images, labels that
+    do not fit or leave out a number, a batch above n, or divergence.
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, identities, device=device)

@@ -112,15 +112,15 @@ def draw(
 ) -> Cohort:  # fmt: skip
     """Draw the radiographs of `patients` patients of one hospital, `radiographs` of each on average (1 + Poisson).
 
-    images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `id` patient; `dis` (N, K)
-    0/1, a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP;
-    `set`, disjoint by patient, in the proportions `splits` of train, validation and test; `key`, patient and radiograph.
+    images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `id` patient; `dis` (N, K) 0/1,
+    a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP; `set`,
+    disjoint by patient, in the proportions `splits` of train, validation and test; `key`, patient and radiograph.
     prevalence: of some findings, instead of the hospital's. correlation: (K, K), of the Gaussian copula that couples
-    `findings`; that of NIH's labels unless given. Two radiographs of a patient share their latents by PERSISTENCE.
-    The same state of `rng` gives the same patients at every size and hospital, as long as prevalences agree.
+    `findings`; that of NIH's labels unless given. Two radiographs of a patient share their latents by PERSISTENCE. The
+    same state of `rng` gives the same patients at every size and hospital, as long as prevalences agree.
 
-    Raises ValueError for an unknown site or finding, a size out of range, fewer patients than splits, fewer radiographs than
-    one a patient, a prevalence outside (0, 1), or a matrix that is not a correlation.
+    Raises ValueError for an unknown site or finding, a size out of range, fewer patients than splits, fewer radiographs
+    than one a patient, a prevalence outside (0, 1), or a matrix that is not a correlation.
     """
     if not isinstance(patients, (int, np.integer)) or patients < 1:
         raise ValueError(f"patients is {patients!r}; give a whole number from 1")
@@ -267,7 +267,8 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Lines and leads, in (u, v), and the letter of a side, in parts of the radiograph: (n, 12, 3, 2), brightness (n, 12)."""
+    """Lines and leads, in (u, v), and the letter of a side, in parts of the radiograph: (n, 12, 3, 2), brightness (n,
+    12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube

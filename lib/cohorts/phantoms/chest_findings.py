@@ -1,8 +1,9 @@
 """What each finding adds to the attenuation of a frontal chest radiograph: its radiographic sign.
 
-Each function takes `t`, what is known of the radiographs, one quantity (..., n, 1, 1), and `g`, their outlines and fields
-(n, H, W) or broadcastable, both made by `lib.cohorts.phantoms.chest_rendering`, and returns (n, H, W). Severities run from 0 to
-1, right and left. What a finding does to outlines (a wide heart, a flat dome, lost volume) is drawn there.
+Each function takes `t`, what is known of the radiographs, one quantity (..., n, 1, 1), and `g`, their outlines and
+fields (n, H, W) or broadcastable, both made by `lib.cohorts.phantoms.chest_rendering`, and returns (n, H, W).
+Severities run from 0 to 1, right and left. What a finding does to outlines (a wide heart, a flat dome, lost volume) is
+drawn there.
 """
 
 import numpy as np

@@ -31,7 +31,8 @@ _SCORES = tuple(f"prob_{finding}" for finding in FINDINGS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels and scores of `radiograph` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0, 1].
+    """Labels and scores of `radiograph` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0,
+    1].
 
     Columns are by FINDINGS.
     """
@@ -74,8 +75,8 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
     """Write chexnet_predictions.csv.gz from preds.csv and NIH's label table, both at or near `folder`.
 
-    count: radiographs expected. Raises ValueError, naming file and fix, where one of the two is missing, a radiograph has no
-    label row or stands twice, a probability is none, or the count is another.
+    count: radiographs expected. Raises ValueError, naming file and fix, where one of the two is missing, a radiograph
+    has no label row or stands twice, a probability is none, or the count is another.
     """
     path, labels_path = find_files(Path(folder))
     labels = nih_cxr14.read_table(labels_path)

@@ -1,8 +1,9 @@
 """Frontal chest radiographs of CheXpert (Stanford) with 14 observations, some of them uncertain, patient and view.
 
-The release is 224,316 radiographs of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv (labels
-read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234 radiographs,
-labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral radiographs are left out.
+The release is 224,316 radiographs of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv
+(labels read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234
+radiographs, labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral radiographs are
+left out.
 """
 
 import re
@@ -54,13 +55,12 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write chexpert.h5 from the release at `folder`, or one folder below; returns its path.
 
-    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a radiograph, in the order of
-    the tables; `dis` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `id` is the release's patient
-    number; `view` is by VIEWS; `key` the path in the release. `set`: the radiographs of valid.csv are test, one eighth of
-    the other patients, by a hash of their number, validation. Radiographs of the tables that are not there are left out:
-    a part of the release can be prepared.
-    Raises ValueError, naming file and fix, for a wrong tree, a radiograph without a row, a bad row, or a radiograph that is
-    damaged, deeper than 8 bits or smaller than 256 pixels.
+    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a radiograph, in the order
+    of the tables; `dis` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `id` is the release's patient
+    number; `view` is by VIEWS; `key` the path in the release. `set`: the radiographs of valid.csv are test, one eighth
+    of the other patients, by a hash of their number, validation. Radiographs of the tables that are not there are left
+    out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong tree, a radiograph
+    without a row, a bad row, or a radiograph that is damaged, deeper than 8 bits or smaller than 256 pixels.
     """
     root = _find_release(Path(folder))
     table = read_table(root / "train.csv") | read_table(root / "valid.csv")

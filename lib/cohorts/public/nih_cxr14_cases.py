@@ -1,17 +1,20 @@
 """Chest radiographs as cases to be shown: patients of several radiographs, one finding, lung fields as the evidence.
 
-Of the radiographs of `nih_cxr14` those of patients with few radiographs are left out, so that each identity can be recognised.
+Of the radiographs of `nih_cxr14` those of patients with few radiographs are left out, so that each identity can be
+recognised.
 
-Confounds, measured on nih_cxr14_1000 (500 radiographs without finding, 500 with Pneumonia), finding Pneumonia, fewest 3: 67
-patients, 288 radiographs, 42 % with Pneumonia.
-- Identity predicts disease: only 10 of the 67 patients have radiographs of both kinds, and guessing each patient's commoner
-  kind is right in 94.8 % of radiographs. Of the 500 other radiographs none has any other finding: the contrast is disease against
-  health, not Pneumonia against other disease.
-- View predicts disease: 70 % of the radiographs with Pneumonia are AP, 95 % of those without (phi -.34); 51 patients have
+Confounds, measured on nih_cxr14_1000 (500 radiographs without finding, 500 with Pneumonia), finding Pneumonia, fewest
+3: 67 patients, 288 radiographs, 42 % with Pneumonia. - Identity predicts disease: only 10 of the 67 patients have
+radiographs of both kinds, and guessing each patient's commoner
+  kind is right in 94.8 % of radiographs. Of the 500 other radiographs none has any other finding: the contrast is
+  disease against health, not Pneumonia against other disease.
+- View predicts disease: 70 % of the radiographs with Pneumonia are AP, 95 % of those without (phi -.34); 51 patients
+have
   one view only, so view is identity as well.
-- Few radiographs an identity: 4.3 on average, 1 to 9 of them in train. The nearest train radiograph by correlation of pixels is
-  of the same patient for 17 % of test radiographs, within the masks for 15 % (chance 1.5 %); with fewest 6, of 10 patients,
-  for 29 % and 50 % of 14 test radiographs.
+- Few radiographs an identity: 4.3 on average, 1 to 9 of them in train. The nearest train radiograph by correlation of
+pixels is
+  of the same patient for 17 % of test radiographs, within the masks for 15 % (chance 1.5 %); with fewest 6, of 10
+  patients, for 29 % and 50 % of 14 test radiographs.
 Infiltration varies most within patients: 22 of the 67 have radiographs of both kinds (16 %, phi with AP -.20).
 """
 
@@ -27,11 +30,11 @@ LUNGS = ((0.335, 0.43, 0.145, 0.28), (0.685, 0.43, 0.145, 0.28))
 def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, image_size: int = 64) -> Cohort:
     """The radiographs of patients with at least `fewest` radiographs, with one finding and the same mask for all.
 
-    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size, image_size); `id`
-    from 0, in the order of the patients' numbers; `dis` 0 without, 1 with `finding`; `view` 0 PA, 1 AP; `masks` by
-    `lung_fields`; `set` by `closed_set.split_within`, so each patient stands in every split; `key` the radiograph.
-    Raises ValueError for an unknown finding, fewer than three radiographs a patient, radiographs of one kind only or of no
-    patient with enough, or a size that does not divide theirs.
+    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size,
+    image_size); `id` from 0, in the order of the patients' numbers; `dis` 0 without, 1 with `finding`; `view` 0 PA, 1
+    AP; `masks` by `lung_fields`; `set` by `closed_set.split_within`, so each patient stands in every split; `key` the
+    radiograph. Raises ValueError for an unknown finding, fewer than three radiographs a patient, radiographs of one
+    kind only or of no patient with enough, or a size that does not divide theirs.
     """
     if finding not in radiographs.labels or radiographs.dis.ndim != 2:
         raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.labels)}")

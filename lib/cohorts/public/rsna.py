@@ -1,8 +1,9 @@
 """Frontal chest radiographs of the RSNA Pneumonia Detection Challenge 2018, with or without an opacity.
 
-The release is stage_2_train_labels.csv (a row for each box, so several for a radiograph) beside the 26,684 DICOM radiographs of
-stage_2_train_images. Its radiographs come from NIH ChestX-ray14, under other names: a patient of the one may be a patient
-of the other, and nothing in this release says which. Do not test on it what was trained on all of ChestX-ray14.
+The release is stage_2_train_labels.csv (a row for each box, so several for a radiograph) beside the 26,684 DICOM
+radiographs of stage_2_train_images. Its radiographs come from NIH ChestX-ray14, under other names: a patient of the one
+may be a patient of the other, and nothing in this release says which. Do not test on it what was trained on all of
+ChestX-ray14.
 """
 
 import re
@@ -39,12 +40,12 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write rsna.h5 from the release at `folder`; returns its path. Needs pydicom.
 
-    `images` are 256×256 (see `read_radiograph`), in order of name; `dis` is 1 where a radiologist marked an opacity that
-    may be pneumonia; each radiograph is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of the
-    DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph is not there
-    are left out: a part of the release can be prepared.
-    Raises ValueError, naming file and fix, for a wrong tree, a radiograph without a row, a bad row or a bad radiograph, and
-    ImportError, with the command, where pydicom is not installed.
+    `images` are 256×256 (see `read_radiograph`), in order of name; `dis` is 1 where a radiologist marked an opacity
+    that may be pneumonia; each radiograph is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of
+    the DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph is not
+    there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong tree,
+    a radiograph without a row, a bad row or a bad radiograph, and ImportError, with the command, where pydicom is not
+    installed.
     """
     folder = Path(folder)
     for name, found in ((TABLE, (folder / TABLE).is_file()), (RADIOGRAPHS, (folder / RADIOGRAPHS).is_dir())):

@@ -1,7 +1,7 @@
 """Frontal chest radiographs of Shenzhen No. 3 People's Hospital, normal or with tuberculosis, as released by the NLM.
 
-The release is CXR_png/CHNCXR_0001_0.png …, 662 radiographs, whose name ends in 1 where the patient has tuberculosis, and,
-beside it, ClinicalReadings/CHNCXR_0001_0.txt with sex, age and reading of each.
+The release is CXR_png/CHNCXR_0001_0.png …, 662 radiographs, whose name ends in 1 where the patient has tuberculosis,
+and, beside it, ClinicalReadings/CHNCXR_0001_0.txt with sex, age and reading of each.
 """
 
 import re
@@ -35,11 +35,11 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write shenzhen.h5 from the release at `folder`; returns its path.
 
-    `images` are 256×256 (see `png.read_squeezed`), in order of name; `dis` is the last digit of the name; each radiograph is
-    its own patient, as the release knows no other; `key` the name without its ending. Split: 70/10/20 % by a hash of
-    the number. Radiographs that are not there are left out, and `source` says how many were.
-    Raises ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both
-    labels, a radiograph without its reading where there are readings, or a damaged radiograph.
+    `images` are 256×256 (see `png.read_squeezed`), in order of name; `dis` is the last digit of the name; each
+    radiograph is its own patient, as the release knows no other; `key` the name without its ending. Split: 70/10/20 %
+    by a hash of the number. Radiographs that are not there are left out, and `source` says how many were. Raises
+    ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both labels, a
+    radiograph without its reading where there are readings, or a damaged radiograph.
     """
     folder = Path(folder)
     if not (folder / RADIOGRAPHS).is_dir():

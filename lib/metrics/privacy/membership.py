@@ -1,9 +1,9 @@
 """Does a synthetic set give its training patients away? Attacks, and the controls that prove an attack works.
 
-An attack gives every real image a score, larger meaning more likely a member: one that the generator was trained
-on. `memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are evaluated on members against
-nonmembers, held-out images of the same population. An attack means nothing until it has been seen to find injected
-copies and to find nothing in images that copy nobody: `controls`.
+An attack gives every real image a score, larger meaning more likely a member: one that the generator was trained on.
+`memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are evaluated on members
+against nonmembers, held-out images of the same population. An attack means nothing until it has been seen to find
+injected copies and to find nothing in images that copy nobody: `controls`.
 """
 
 from collections.abc import Hashable

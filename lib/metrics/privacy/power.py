@@ -80,8 +80,8 @@ def _sides(suspect: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.nda
 def membership_scores(distance: np.ndarray, correlation: np.ndarray, *, quantile: float) -> dict[str, np.ndarray]:
     """Scores (..., q) of candidates by their distances and correlations (..., q, s) with s synthetic images.
 
-    As `lib.metrics.privacy.attacks.distance` and `lib.metrics.privacy.membership` give them, the radius of the density attack being the
-    ⌈quantile · q · s⌉-th smallest distance.
+    As `lib.metrics.privacy.attacks.distance` and `lib.metrics.privacy.membership` give them, the radius of the density
+    attack being the ⌈quantile · q · s⌉-th smallest distance.
     """
     q, s = distance.shape[-2:]
     ranks = [(s - 1) // 2, s // 2]

@@ -53,11 +53,11 @@ def diagnostic_bootstrap(
 ) -> dict[str, Spread]:
     """Bootstrap of METRICS of k findings at fixed cuts: a `Spread` under each metric's name.
 
-    `labels` (n, k) 0/1, `scores` (n, k), `cuts` (k,): predicted is "score > cut", and no draw chooses its own cut.
-    A draw is shared by all metrics and findings. `groups` (n,) are patients, drawn whole; None draws single images.
+    `labels` (n, k) 0/1, `scores` (n, k), `cuts` (k,): predicted is "score > cut", and no draw chooses its own cut. A
+    draw is shared by all metrics and findings. `groups` (n,) are patients, drawn whole; None draws single images.
     `size` is how many of them a draw holds, None as many as there are. The published protocol is `groups=None,
-    size=10_000`: its SD is √(n / 10,000) times that of the estimate, and it takes radiographs of one patient for independent.
-    Draws in which a metric is undefined (nothing predicted, an absent class) are left out of its spread.
+    size=10_000`: its SD is √(n / 10,000) times that of the estimate, and it takes radiographs of one patient for
+    independent. Draws in which a metric is undefined (nothing predicted, an absent class) are left out of its spread.
 
     Raises ValueError when a finding has one class only, or a metric is undefined in more than half of the draws.
     """

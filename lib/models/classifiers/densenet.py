@@ -21,9 +21,10 @@ _SD = (0.229, 0.224, 0.225)
 class DenseNet(nn.Module):
     """(n, 1 or 3, h, w) radiographs -> (n, classes) logits; the defaults are DenseNet-121 (6,968,206 parameters).
 
-    Radiographs are uint8, or float32 in [-1, 1] as `lib.training.loop.images.network_input` gives them; one grey channel is
-    used three times. The shorter side becomes `input_size` (bilinear, antialiased), the middle square is cut out and
-    normalised by ImageNet's mean and SD. `growth`: the channels each layer adds. `blocks`: the layers of each block.
+    Radiographs are uint8, or float32 in [-1, 1] as `lib.training.loop.images.network_input` gives them; one grey
+    channel is used three times. The shorter side becomes `input_size` (bilinear, antialiased), the middle square is cut
+    out and normalised by ImageNet's mean and SD. `growth`: the channels each layer adds. `blocks`: the layers of each
+    block.
     """
 
     def __init__(self, classes=14, *, growth=32, blocks=(6, 12, 24, 16), stem=64, input_size=224):

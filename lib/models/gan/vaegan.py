@@ -75,8 +75,8 @@ class Critic(nn.Module):
 
     Convolutions of stride 2 with leaky ReLU, a dense layer of `width`, dropout, and a linear layer of `outputs`: 1 for
     the Wasserstein critic; 1 + identities + findings for the discriminator of PPRL-VGAN, whose logits they are. A
-    gradient of it that is differentiated again costs no more than a plain one (see `lib.models.layers.convolution`). ValueError
-    as for the `Encoder`.
+    gradient of it that is differentiated again costs no more than a plain one (see `lib.models.layers.convolution`).
+    ValueError as for the `Encoder`.
     """
 
     def __init__(self, image_size=64, kernel=8, width=256, dropout=0.5, outputs=1):

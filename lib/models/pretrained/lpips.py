@@ -1,9 +1,10 @@
 """LPIPS, the learned perceptual image patch similarity, and the network that stands in where its weights are absent.
 
-Zhang et al. 2018: d(x, y) = Σ_l 1 / (H_l W_l) Σ_hw Σ_c w_lc (x̂_lhwc − ŷ_lhwc)², x̂ being the activations of five layers,
-each position scaled to unit length. So it is a squared Euclidean distance: `features` gives the vectors between which
-it is one, once an image, and exact nearest neighbours follow (`lib.metrics.privacy.reidentification.nearest_real`). Its trunks, AlexNet and
-VGG-16, have torchvision's names; the heads w those of the lpips package, version 0.1.
+Zhang et al. 2018: d(x, y) = Σ_l 1 / (H_l W_l) Σ_hw Σ_c w_lc (x̂_lhwc − ŷ_lhwc)², x̂ being the activations of five
+layers, each position scaled to unit length. So it is a squared Euclidean distance: `features` gives the vectors between
+which it is one, once an image, and exact nearest neighbours follow
+(`lib.metrics.privacy.reidentification.nearest_real`). Its trunks, AlexNet and VGG-16, have torchvision's names; the
+heads w those of the lpips package, version 0.1.
 
 A distance of any other network is no LPIPS, and its number bears the `name` of that network.
 """

@@ -37,8 +37,8 @@ class Selection:
     """Evaluates each epoch on the `validation` examples and keeps the weights of the best.
 
     `rule`: "auprc", "balanced_accuracy", or "last" for no choice. `batch` images are evaluated at a time; with
-    `batch_statistics` as in `predict_logits`. `measure`: the score of the history, which for "last" is "auprc" where the
-    labels are 0 and 1. ValueError for an unknown rule, or unless images of both classes, for balanced accuracy of
+    `batch_statistics` as in `predict_logits`. `measure`: the score of the history, which for "last" is "auprc" where
+    the labels are 0 and 1. ValueError for an unknown rule, or unless images of both classes, for balanced accuracy of
     all the network's classes, occur.
     """
 

@@ -32,16 +32,16 @@ def train_findings(
 ) -> History:  # fmt: skip
     """Train `model` in place; it ends with the weights of the epoch of least validation loss. Defaults: as published.
 
-    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); findings: (n, k) numbers
-    in [0, 1], 1 where the radiograph shows the finding; validation: (images, findings), or None, which needs `patience`
-    None and keeps the last weights. model: images -> (n, k) logits. Every radiograph is seen once an epoch; the last batch
-    may be smaller. Either epochs, or steps (then epochs=None): so many updates, however many epochs that takes.
-    patience: after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10 and
-    the optimiser made anew, so that its momentum is forgotten; after so many epochs without a new least loss the
-    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the radiographs of each epoch
-    are mirrored left-right. precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder,
-    or None; a training finished there with the same settings, data and initial weights is returned, an unfinished one
-    continued. progress: called as progress(epochs done, loss=, validation_loss=).
+    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); findings: (n, k)
+    numbers in [0, 1], 1 where the radiograph shows the finding; validation: (images, findings), or None, which needs
+    `patience` None and keeps the last weights. model: images -> (n, k) logits. Every radiograph is seen once an epoch;
+    the last batch may be smaller. Either epochs, or steps (then epochs=None): so many updates, however many epochs that
+    takes. patience: after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10
+    and the optimiser made anew, so that its momentum is forgotten; after so many epochs without a new least loss the
+    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the radiographs of each
+    epoch are mirrored left-right. precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint:
+    folder, or None; a training finished there with the same settings, data and initial weights is returned, an
+    unfinished one continued. progress: called as progress(epochs done, loss=, validation_loss=).
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for input that does not fit,

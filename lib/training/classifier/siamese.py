@@ -38,9 +38,9 @@ def train_siamese(
     images: (n, s, s) grey, uint8, or float32 in [-1, 1]; identities: (n,) integers. Each of the `steps` updates (Adam)
     sees `batch` of `identity_pairs`, half of them on average with noise of `noise_variance`, on [-1, 1], in the second
     image, clipped again. margin, width, dimensions, momentum: see `contrastive` and `Embedding`; precision:
-    `lib.core.seeding.autocast`; progress, save_seconds and checkpoints: `lib.training.loop.trainer.run_training`. Every step
-    depends on (seed, step) alone, so that a resumed training equals an uninterrupted one on the CPU. ValueError for
-    colour images, people without a second image, fewer than two people, or divergence.
+    `lib.core.seeding.autocast`; progress, save_seconds and checkpoints: `lib.training.loop.trainer.run_training`. Every
+    step depends on (seed, step) alone, so that a resumed training equals an uninterrupted one on the CPU. ValueError
+    for colour images, people without a second image, fewer than two people, or divergence.
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, identities, device=device)

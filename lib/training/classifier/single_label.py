@@ -35,18 +35,18 @@ def train_classifier(
 
     images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); labels: (n,) integers
     from 0; validation: (images, labels). model: images -> (n, classes) logits. Every image is seen once an epoch; the
-    last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or
-    "last" (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation evaluates validation images (see
-    `lib.training.loop.inference.predict_logits`). optimiser: "adamw" or "sgd", with momentum 0.9. precision: see
-    `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training finished there with
-    the same settings, data and initial weights is returned, an unfinished one continued. progress: called as
-    progress(epochs done, loss=, auprc= or balanced_accuracy=).
+    last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or "last"
+    (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation evaluates validation
+    images (see `lib.training.loop.inference.predict_logits`). optimiser: "adamw" or "sgd", with momentum 0.9.
+    precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training
+    finished there with the same settings, data and initial weights is returned, an unfinished one continued. progress:
+    called as progress(epochs done, loss=, auprc= or balanced_accuracy=).
 
     The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
-    the features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
-    (lib.training.loop.data_parallel), and each evaluates all validation images. ValueError for input that does not fit, a
-    class without training images, a validation set of one class, or divergence.
+    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable, the
+    features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
+    (lib.training.loop.data_parallel), and each evaluates all validation images. ValueError for input that does not fit,
+    a class without training images, a validation set of one class, or divergence.
     """
     if optimiser not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
@@ -119,8 +119,8 @@ def predict(
 ) -> np.ndarray:
     """Class probabilities (n, classes) float32 of images as `train_classifier` takes them; `model` ends in eval mode.
 
-    batch_statistics: see `lib.training.loop.inference.predict_logits`; the result then depends on `batch` and on the order of
-    the images. ValueError for images that do not fit.
+    batch_statistics: see `lib.training.loop.inference.predict_logits`; the result then depends on `batch` and on the
+    order of the images. ValueError for images that do not fit.
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, None, device=device, name="given")

@@ -71,9 +71,9 @@ def train_private(
     their share of all images, so that each image weighs the same, as in a mixed set. Neither q nor σ changes.
 
     Images, labels, validation, model, `augment`, `select`, `checkpoint`, `progress` and exact resuming as in
-    `lib.training.classifier.single_label.train_classifier`, but float32 throughout. chunk: at most so many per-sample gradients in
-    memory at once. engine: see `lib.training.dp.per_sample_gradients`. ValueError for input that does not fit, values outside
-    their range, a layer without per-sample gradients, an empty ε-window, or divergence.
+    `lib.training.classifier.single_label.train_classifier`, but float32 throughout. chunk: at most so many per-sample
+    gradients in memory at once. engine: see `lib.training.dp.per_sample_gradients`. ValueError for input that does not
+    fit, values outside their range, a layer without per-sample gradients, an empty ε-window, or divergence.
     """
     device = device or seeding.device()
     if not 0 < max_grad_norm < math.inf:

@@ -1,12 +1,14 @@
 """A GAN whose discriminator learns from real images by DP-SGD alone; its generator then is private as well.
 
-The discriminator's gradient of real images is clipped image by image and noised (`lib.training.dp.classifier.Mechanism`,
-with its sampling and accounting). That of generated images needs neither: the generator has met the real images
-through earlier noisy gradients only, which is post-processing (Xie et al. 2018; Torkzadehmahani et al. 2019). What the
-(ε, δ) covers: one real image, added or removed, for whatever is computed from all noisy gradients: every
-discriminator, the generator, its images. The same caveats on seeds as in `lib.training.dp.classifier`.
+The discriminator's gradient of real images is clipped image by image and noised
+(`lib.training.dp.classifier.Mechanism`, with its sampling and accounting). That of generated images needs neither: the
+generator has met the real images through earlier noisy gradients only, which is post-processing (Xie et al. 2018;
+Torkzadehmahani et al. 2019). What the (ε, δ) covers: one real image, added or removed, for whatever is computed from
+all noisy gradients: every discriminator, the generator, its images. The same caveats on seeds as in
+`lib.training.dp.classifier`.
 
-The noisy gradients are kept, since they are what is accounted for: an audit may look at each (`lib.training.dp.gradient_attack`).
+The noisy gradients are kept, since they are what is accounted for: an audit may look at each
+(`lib.training.dp.gradient_attack`).
 """
 
 from typing import NamedTuple

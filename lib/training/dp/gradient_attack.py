@@ -70,7 +70,8 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
 def discriminator_scores(discriminator: nn.Module, images) -> np.ndarray:
     """How real the discriminator finds each of `images` (m, s, s) uint8, by its two logits: (m,) float64.
 
-    The attack on whoever publishes the last discriminator (Hayes et al. 2019): it may have learnt its radiographs by heart.
+    The attack on whoever publishes the last discriminator (Hayes et al. 2019): it may have learnt its radiographs by
+    heart.
     """
     examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
     logits = discriminator(examples.inputs(slice(None)))

@@ -36,10 +36,10 @@ def train_acgan(
     images: (n, slices, s, s) uint8, s one of lib.models.gan.acgan.SIZES. regions: (n,) integers in [0, classes), every
     region present; those of generated images are drawn with the frequencies of these. steps: generator updates, each
     after `d_steps` discriminator updates on `batch` real and as many fake images; shuffled passes over the images
-    follow one another without dropping a remainder. class_weights: w, one positive number a region, or None for
-    equal ones. time_scale: the discriminator's learning rate over the generator's. augment: see
-    `lib.training.augment.affine`. as_published: the released class term. precision: see lib.core.seeding.autocast. progress,
-    save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
+    follow one another without dropping a remainder. class_weights: w, one positive number a region, or None for equal
+    ones. time_scale: the discriminator's learning rate over the generator's. augment: see
+    `lib.training.augment.affine`. as_published: the released class term. precision: see lib.core.seeding.autocast.
+    progress, save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, regions or

@@ -125,7 +125,8 @@ class ImagePool:
 class Cycle:
     """Both translators, both critics, their optimisers and pools on `device`, with the data beside them as uint8.
 
-    source and target (n, c, s, s) uint8; `settings` as `train_cyclegan` resolves them. See lib.training.loop.trainer.Steps.
+    source and target (n, c, s, s) uint8; `settings` as `train_cyclegan` resolves them. See
+    lib.training.loop.trainer.Steps.
     """
 
     def __init__(self, source: Tensor, target: Tensor, settings: dict, device: torch.device):

@@ -40,20 +40,20 @@ def train_dcgan(
 ) -> Generator:  # fmt: skip
     """Train a conditional DCGAN, or finish or fetch the one in folder `path`; its generator, in eval mode.
 
-    images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.dcgan.SIZES. labels: (n,) integers in
-    [0, classes), every class present. steps: discriminator updates; an epoch is n // batch of them, the remainder
-    of each shuffle is dropped. real_target: bounds of t. augment: horizontal and vertical flips, and crops of 0.95
-    to 1 of the area at an aspect ratio of 0.95 to 1.1. as_published: the generator is updated only at every second
-    step, as the released bookkeeping does against its own setting of 1:1 (defect 7.1-5). ema: decay of an
-    exponential average of the generator's weights, which is then returned (None, as published: off).
-    precision: see lib.core.seeding.autocast. compile: torch.compile on CUDA; without effect elsewhere, where it does not
-    pay. progress: called as progress(steps done, loss_d=…, loss_g=…) after each step; None prints lines.
+    images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.dcgan.SIZES. labels: (n,) integers in [0, classes),
+    every class present. steps: discriminator updates; an epoch is n // batch of them, the remainder of each shuffle is
+    dropped. real_target: bounds of t. augment: horizontal and vertical flips, and crops of 0.95 to 1 of the area at an
+    aspect ratio of 0.95 to 1.1. as_published: the generator is updated only at every second step, as the released
+    bookkeeping does against its own setting of 1:1 (defect 7.1-5). ema: decay of an exponential average of the
+    generator's weights, which is then returned (None, as published: off). precision: see lib.core.seeding.autocast.
+    compile: torch.compile on CUDA; without effect elsewhere, where it does not pay. progress: called as progress(steps
+    done, loss_d=…, loss_g=…) after each step; None prints lines.
 
     A checkpoint in `path` with the same settings, seed and data is returned if finished and continued if not, else
-    training starts anew. The randomness of each step depends on (seed, step) alone: on the CPU, with the same
-    number of threads, an interrupted and resumed training equals an uninterrupted one bit for bit. It is saved
-    every `save_seconds`. Several ranks share each batch out (lib.training.loop.data_parallel). ValueError for images or labels
-    that do not fit, a damaged checkpoint, or divergence.
+    training starts anew. The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of
+    threads, an interrupted and resumed training equals an uninterrupted one bit for bit. It is saved every
+    `save_seconds`. Several ranks share each batch out (lib.training.loop.data_parallel). ValueError for images or
+    labels that do not fit, a damaged checkpoint, or divergence.
     """
     if steps < 1:
         raise ValueError(f"A GAN is trained for at least one step, not {steps}.")

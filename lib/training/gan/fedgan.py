@@ -1,15 +1,17 @@
-"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own radiographs and hand over weights only.
+"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own radiographs and hand over weights
+only.
 
-Han et al. 2019, §4.4 and §6 of the specification. A round: some clients are drawn, each copies the global generator
-G and critic D, trains both on its radiographs, and returns them; the server averages. With y the labels of a radiograph x, C those
-that D guesses, and x̂ uniform between a radiograph and a generated one::
+Han et al. 2019, §4.4 and §6 of the specification. A round: some clients are drawn, each copies the global generator G
+and critic D, trains both on its radiographs, and returns them; the server averages. With y the labels of a radiograph
+x, C those that D guesses, and x̂ uniform between a radiograph and a generated one::
 
     L_D = D(G(z, y)) − D(x) + 10 (‖∇D(x̂)‖ − 1)² + BCE(C(x), y)
     L_G = −D(G(z, y')) + BCE(C(G(z, y')), y'),         y' of radiographs drawn at random
 
 `as_published` is the released code's behaviour (§7, D17, D18, D20): in L_D every generated radiograph is asked for the
 first label alone, 10 critic updates a step, SGD of rate 1e-4 and momentum .5, and clients of every size count alike.
-D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with replacement.
+D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with
+replacement.
 
 Weights are not anonymous: nothing here hides a client's update from the server, nor bounds what it tells.
 """
@@ -37,14 +39,16 @@ def train_federated(
 ) -> Generator:  # fmt: skip
     """Train a GAN by simulated rounds, or finish or fetch the one in folder `path`; its generator, in eval mode.
 
-    clients: (images, labels) of each; images (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.fedgan.SIZES; labels
-    (n,) or (n, k) of 0 and 1. One client alone is central training, or that of a single site. options: what `resolved`
-    takes besides. keep: after these rounds a copy of the generator stays, see `load_generator`. progress, save_seconds
-    and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`, a step being a round.
+    clients: (images, labels) of each; images (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.fedgan.SIZES;
+    labels (n,) or (n, k) of 0 and 1. One client alone is central training, or that of a single site. options: what
+    `resolved` takes besides. keep: after these rounds a copy of the generator stays, see `load_generator`. progress,
+    save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`, a step being
+    a round.
 
     The randomness of a visit depends on (seed, round, client) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for a client without a radiograph,
-    radiographs or labels that do not fit, more clients a round than there are, a damaged checkpoint, or divergence.
+    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for a client without a
+    radiograph, radiographs or labels that do not fit, more clients a round than there are, a damaged checkpoint, or
+    divergence.
     """
     device = device or seeding.device()
     radiographs = [
@@ -75,8 +79,8 @@ def federate(
 ) -> Generator:  # fmt: skip
     """The server: rounds as `train_federated` describes them, wherever the clients are.
 
-    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (radiographs, weights, losses)
-    of each, in that order. settings: of `resolved`, and what tells these clients from others.
+    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (radiographs, weights,
+    losses) of each, in that order. settings: of `resolved`, and what tells these clients from others.
     """
     settings = settings | {"keep": sorted(keep)}
     tensors = run_training(
@@ -205,8 +209,8 @@ def local_update(
 ) -> dict[str, Tensor]:  # fmt: skip
     """Train both networks in place by `steps` generator updates on one client's radiographs; the two last losses.
 
-    images: (n, 1, s, s) uint8, labels: (n, k) float32 of 0 and 1, on the device of the networks. Each generator
-    update is followed by `critic_steps` of the critic, in the published order, each on `batch` radiographs. Shuffled passes
+    images: (n, 1, s, s) uint8, labels: (n, k) float32 of 0 and 1, on the device of the networks. Each generator update
+    is followed by `critic_steps` of the critic, in the published order, each on `batch` radiographs. Shuffled passes
     over the radiographs follow one another without dropping a remainder; fewer radiographs than `batch` are drawn with
     replacement. The optimisers, Adam with betas (0, .999), are made anew. as_published: see the top of this module;
     here it decides the optimiser, and the labels asked of the generated radiographs that the critic sees.
@@ -252,8 +256,9 @@ def aggregate(
 ) -> dict[str, Tensor]:
     """The mean of the clients' weights and buffers, batch-norm statistics included (FedAvg, McMahan 2017).
 
-    sizes: radiographs of each client, which weight it. weighted=False, as published: all count alike (§7, D20). Summed in
-    float64; counters, which are integers, are rounded. ValueError for no state, other names or shapes, or a size < 1.
+    sizes: radiographs of each client, which weight it. weighted=False, as published: all count alike (§7, D20). Summed
+    in float64; counters, which are integers, are rounded. ValueError for no state, other names or shapes, or a size <
+    1.
     """
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
     if not states or any(shape != shapes[0] for shape in shapes):

@@ -1,14 +1,16 @@
 """Federated training (lib.training.gan.fedgan) by Flower: the server and each client a process of its own.
 
     python -m lib.training.gan.fedgan_flower server --path FOLDER --clients 2 --rounds 30 --address 127.0.0.1:8080
-    python -m lib.training.gan.fedgan_flower client --number 0 --cohort A.h5 --address 127.0.0.1:8080     (one for each client)
+    python -m lib.training.gan.fedgan_flower client --number 0 --cohort A.h5 --address 127.0.0.1:8080     (one for each
+    client)
 
-gives the weights of `train_federated` on the same radiographs, settings and seed. A client tells its number, the number of
-its radiographs, their size and number of labels, and after a visit its weights and last losses; radiographs and labels stay in
-its process. It runs `visit` of its own installation: no code comes from the server. For that, and because a visit
-starts no process, this is Flower's gRPC transport, start_server and start_client, which Flower calls deprecated and
-version 1.41 ships: the successor has clients run what the server sends them. The connection is not encrypted: keep it
-on one machine, or within a tunnel. Flower's own telemetry is off unless FLWR_TELEMETRY_ENABLED says otherwise.
+gives the weights of `train_federated` on the same radiographs, settings and seed. A client tells its number, the number
+of its radiographs, their size and number of labels, and after a visit its weights and last losses; radiographs and
+labels stay in its process. It runs `visit` of its own installation: no code comes from the server. For that, and
+because a visit starts no process, this is Flower's gRPC transport, start_server and start_client, which Flower calls
+deprecated and version 1.41 ships: the successor has clients run what the server sends them. The connection is not
+encrypted: keep it on one machine, or within a tunnel. Flower's own telemetry is off unless FLWR_TELEMETRY_ENABLED says
+otherwise.
 """
 
 import argparse

@@ -7,8 +7,8 @@ from x to x̃ = G(z, y), the labels y those of x, and y' those of radiographs dr
     L_D = D(x̃) - D(x) + 10 (‖∇D(x̂)‖ - 1)² + 0.001 D(x)² + Σ BCE(c(x), y) + 0 · Σ BCE(c(x̃), y)
     L_G = -D(G(z', y')) + Σ BCE(c(G(z', y')), y')
 
-A level is trained for `level_kimg` thousand real radiographs, the next is faded in over `fade_kimg`; real radiographs are brought
-to the level's size by averaging, and faded like the generated ones.
+A level is trained for `level_kimg` thousand real radiographs, the next is faded in over `fade_kimg`; real radiographs
+are brought to the level's size by averaging, and faded like the generated ones.
 """
 
 import bisect
@@ -41,12 +41,12 @@ def train_progan(
 ) -> Generator:  # fmt: skip
     """Train a progressive GAN, or finish or fetch the one in folder `path`; its averaged generator, in eval mode.
 
-    images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.progan.SIZES. labels: (n, k) numbers in [0, 1], each
-    column with two values at least. total_kimg: thousand real radiographs shown in all, passes over them following one
-    another in shuffled order, so that n may be below a batch; see `growth`. batch (a multiple of 4) and learning_rate:
-    one number, or one for each level from 4 px up. latent, maps, normalise: see lib.models.gan.progan. fake_label_weight:
-    of D's label loss on generated radiographs. ema: decay, a step, of the average of G's weights. precision: see
-    lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
+    images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.progan.SIZES. labels: (n, k) numbers in [0, 1],
+    each column with two values at least. total_kimg: thousand real radiographs shown in all, passes over them following
+    one another in shuffled order, so that n may be below a batch; see `growth`. batch (a multiple of 4) and
+    learning_rate: one number, or one for each level from 4 px up. latent, maps, normalise: see lib.models.gan.progan.
+    fake_label_weight: of D's label loss on generated radiographs. ema: decay, a step, of the average of G's weights.
+    precision: see lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
     `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
@@ -93,8 +93,8 @@ def generate_radiographs(
 ) -> np.ndarray:
     """One radiograph for each row of `labels` (n, k), numbers in [0, 1], fractions too: (n, s, s) uint8.
 
-    [-1, 1] is mapped to 0..255 and clipped. The noise of radiograph i depends on seed and i alone: the same seed with other
-    labels shows what the labels do. ValueError for labels of another shape or range.
+    [-1, 1] is mapped to 0..255 and clipped. The noise of radiograph i depends on seed and i alone: the same seed with
+    other labels shows what the labels do. ValueError for labels of another shape or range.
     """
     device = device or seeding.device()
     labels = torch.as_tensor(np.asarray(labels, np.float32))
@@ -117,7 +117,8 @@ def discriminator_loss(
 ) -> Tensor:  # fmt: skip
     """L_D above, the mean over radiographs.
 
-    real, fake: scores (n,) and label logits (n, k), both of radiographs with `labels` (n, k); norms: `gradient_norms` (n,).
+    real, fake: scores (n,) and label logits (n, k), both of radiographs with `labels` (n, k); norms: `gradient_norms`
+    (n,).
     """
     loss = fake[0].mean() - real[0].mean() + penalty * (norms - 1).square().mean() + drift * real[0].square().mean()
     loss = loss + label_weight * label_loss(real[1], labels)
@@ -142,7 +143,8 @@ def growth(shown: int, *, image_size: int, level_images: int, fade_images: int) 
 
 
 class Stage(NamedTuple):
-    """From update `step` on, when `shown` real radiographs have been seen, networks and radiographs are of `size` pixels."""
+    """From update `step` on, when `shown` real radiographs have been seen, networks and radiographs are of `size`
+    pixels."""
 
     step: int
     shown: int
@@ -281,7 +283,8 @@ class Adversaries:
         return torch.randperm(len(self.images), generator=generator).to(self.device)
 
     def _radiographs(self, rows: Tensor, alpha: float) -> Tensor:
-        """Real radiographs in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated ones."""
+        """Real radiographs in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated
+        ones."""
         radiographs = F.avg_pool2d(self.images[rows].float(), self.images.shape[-1] // self.size).round() / 127.5 - 1
         return radiographs if alpha == 1 else torch.lerp(doubled(halved(radiographs)), radiographs, alpha)
 

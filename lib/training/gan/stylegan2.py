@@ -42,11 +42,11 @@ def train_stylegan2(
     images: (n, s, s) or (n, c, s, s) uint8, s one of lib.models.gan.stylegan2.SIZES. labels: (n,) integers from 0, each
     up to the largest present; one class alone trains unconditionally. steps: updates of each network, on `batch` (a
     multiple of 4) real and as many fake images; shuffled passes over the images follow one another. latent, maps,
-    mapping_layers: see lib.models.gan.stylegan2. gamma: None for 0.0002 s² / batch. path_weight 0 leaves the path length
-    out. mixing: share of steps with two w's. augment_p: probability of each change at the start, which moves so that
-    E[sign D(real)] becomes ada_target, by 1 in ada_kimg thousand images; ada_target None keeps it. ema_kimg: half-life
-    of the average, None for batch · 10 / 32; at most a twentieth of what was shown. progress, save_seconds and what
-    happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
+    mapping_layers: see lib.models.gan.stylegan2. gamma: None for 0.0002 s² / batch. path_weight 0 leaves the path
+    length out. mixing: share of steps with two w's. augment_p: probability of each change at the start, which moves so
+    that E[sign D(real)] becomes ada_target, by 1 in ada_kimg thousand images; ada_target None keeps it. ema_kimg:
+    half-life of the average, None for batch · 10 / 32; at most a twentieth of what was shown. progress, save_seconds
+    and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`.
 
     The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
     interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, labels or options

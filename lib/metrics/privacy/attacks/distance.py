@@ -1,8 +1,8 @@
 """Pairwise and density attacks: does a candidate lie so near to synthetic images that it must have been a member?
 
 Both give every candidate image a score, larger meaning more likely a member, from its Euclidean distances to all
-synthetic images, in pixels or in features; `lib.metrics.privacy.membership` evaluates the scores. The pairwise attack asks how
-near the nearest synthetic image is, the density attack how many are near; as in Sun et al. 2021. The pairwise
+synthetic images, in pixels or in features; `lib.metrics.privacy.membership` evaluates the scores. The pairwise attack
+asks how near the nearest synthetic image is, the density attack how many are near; as in Sun et al. 2021. The pairwise
 attack is the one that no copy escapes: a single copy in a dense neighbourhood hardly changes a count.
 
 Distances come from float64 products; what lies within their error of a decision is compared by direct difference.

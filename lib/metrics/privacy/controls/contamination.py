@@ -53,8 +53,8 @@ def controls(
     """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from the harmless to the worst.
 
     "independent": real images of patients who are neither in `train` nor in the attack's held-out set, offered as
-    synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies
-    of `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the size of
+    synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies of
+    `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the size of
     `train`). All as `injected` returns them; what was copied is known.
     """
     sets = {"independent": inject_copies(synthetic, source=independent, share=1, rng=rng)}

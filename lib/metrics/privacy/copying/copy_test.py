@@ -92,7 +92,8 @@ def match(
     own: ArrayLike | None = None,
     memory: int = 2**27,
 ) -> Matches:
-    """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), in the best of four mirrorings.
+    """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), in the best of four
+    mirrorings.
 
     `groups` (n,) are the patients of the real images. `own` (s,): the patients of the queries, in the same
     numbering, when these are real images as well; their own patient is then out of the question. Holds about

@@ -1,4 +1,5 @@
-"""What `lib.metrics.privacy.copying.copy_test` would have seen: injected copies for its power, null splits for its false alarms."""
+"""What `lib.metrics.privacy.copying.copy_test` would have seen: injected copies for its power, null splits for its
+false alarms."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

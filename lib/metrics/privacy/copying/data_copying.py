@@ -22,8 +22,8 @@ class DataCopying:
     where nobody is copied its SD is about √Σ share², .58 of three equal cells, so that −3 is five SDs. `value` is C_T.
 
     Called with weights (draws, m + s), the held-out images first, it returns C_T of each draw, as
-    `lib.statistics.bootstrap.bootstrap` asks: z at the original numbers of images, of the weighted shares. `n` is m + s.
-    Cells with fewer than five images of a side are left out, as there they are (§3, τ). ValueError on NaN, rows of
+    `lib.statistics.bootstrap.bootstrap` asks: z at the original numbers of images, of the weighted shares. `n` is m +
+    s. Cells with fewer than five images of a side are left out, as there they are (§3, τ). ValueError on NaN, rows of
     different lengths, more cells than training images, or where no cell is left.
     """
 
