@@ -3,12 +3,12 @@
     python benchmarks/anonymiser_step.py [--size 32 --kernel 4 --width 32 --latent 32 --people 12 --batch 32
         --critic-steps 5 --generator-steps 2 --privacy distance --rounds 7 --threads 1]
 
-The plain steps are the same arithmetic (Montenegro et al. 2021, §5.1 and §5.4 of the specification) as it reads, with
+The plain steps are the same arithmetic (Montenegro et al. 2021, spec §5.1 and §5.4) as it reads, with
 torch's own layers and second derivatives. "textbook": anonymised images anew for each critic update, a pass each for
 real, anonymised and mixed ones, one pass of the embedding for each person's anchor, originals evaluated in every step,
 the critic's gradients computed and dropped in the VAE's update, Adam not fused. "tuned": real and anonymised in one
 pass, all anchors in one pass, a frozen critic, fused Adam. Both contiguous and channels last. All take turns in one
-process; the bar is ours <= 0.9 of the fastest plain one.
+process; the threshold is ours <= 0.9 of the fastest plain one.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main():
     fastest = min((name for name in medians if name != "ours"), key=medians.get)
     for name in ("plain textbook, contiguous_format", fastest):
         ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds[name], strict=True))
-        verdict = f" (bar {BAR}): {'met' if ratio <= BAR else 'MISSED'}" if name == fastest else ""
+        verdict = f" (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}" if name == fastest else ""
         print(f"ours / {name} = {ratio:.3f}{verdict}")
 
 

@@ -5,7 +5,7 @@ loop.
 
 Findings are as rare as in NIH ChestX-ray14's test radiographs; a draw holds 10,000 radiographs, as published. All seven
 metrics of all findings are computed, in one thread. The loop computes the AUC alone, of `--loop` draws, and is scaled
-up. Bar: <= 20 s on two cores for 10,000 draws; the values of the loop's draws equal to 1e-12.
+up. Threshold: <= 20 s on two cores for 10,000 draws; the values of the loop's draws equal to 1e-12.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main():
         f"{args.draws:,} draws x {len(POSITIVES)} findings x {args.radiographs:,} radiographs, per 10,000 draws: ",
         end="",
     )
-    print(f"{wall:.1f} s, {cpu:.1f} CPU-s (bar {BAR} s): {'met' if wall <= BAR else 'MISSED'}")
+    print(f"{wall:.1f} s, {cpu:.1f} CPU-s (threshold {BAR} s): {'met' if wall <= BAR else 'MISSED'}")
     weights = patient_weights(np.arange(args.radiographs), draws=args.loop, size=10_000, rng=rng)
     start = time.perf_counter()
     expected = []
@@ -51,7 +51,7 @@ def main():
     loop = 10_000 / args.loop * (time.perf_counter() - start)
     apart = np.abs(WeightedAuroc(labels, scores)(weights) - expected).max()
     print(f"the loop over scikit-learn takes {loop:.0f} s for the AUC alone: {loop / wall:.0f} times as long, ", end="")
-    print(f"{apart:.0e} apart (bar {SAME}): {'met' if apart <= SAME else 'MISSED'}")
+    print(f"{apart:.0e} apart (threshold {SAME}): {'met' if apart <= SAME else 'MISSED'}")
 
 
 if __name__ == "__main__":

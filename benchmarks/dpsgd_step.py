@@ -4,7 +4,7 @@
 
 A step: per-sample gradients, clipping, noise, AdamW. Ours also draws the Poisson batch, flips and scales it; the others
 get ready-made float batches of the expected size, Opacus' or our per-sample gradients, Opacus' optimiser and fused
-AdamW, and no data loader. The variants take turns in one process. The fastest plain one is the reference; the bar is
+AdamW, and no data loader. The variants take turns in one process. The fastest plain one is the reference; the threshold is
 ours <= 1.05 of it. The non-private step of the same network is there for scale, and does not count.
 """
 
@@ -64,7 +64,7 @@ def main():
         print(f"{name:28s} {1000 * median:8.2f} m{unit}/step   {expected / median:9.0f} images/{unit}")
     reference = min(set(PLAIN) - {"not private"}, key=medians.get)
     ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds[reference], strict=True))
-    print(f"ours / {reference} = {ratio:.3f} (bar {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
+    print(f"ours / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
 
 
 def timed(step, device) -> float:

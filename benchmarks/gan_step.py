@@ -5,7 +5,7 @@
 Plain loops: the textbook one (two passes of D, whose gradients the G step computes and drops) and a tuned one (one
 pass over real and fake, D frozen in the G step), contiguous and channels last, float32 and, where the hardware has
 it, bf16; all with fused Adam, instance norm and ready-made float batches, so they neither sample nor augment. The
-variants take turns in one process. The fastest plain one is the reference; the bar is ours <= 1.05 of it.
+variants take turns in one process. The fastest plain one is the reference; the threshold is ours <= 1.05 of it.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def main():
     mine = min((name for name in medians if name.startswith("ours")), key=medians.get)
     reference = min((name for name in medians if name.startswith("plain")), key=medians.get)
     ratio = statistics.median(a / b for a, b in zip(seconds[mine], seconds[reference], strict=True))
-    print(f"{mine} / {reference} = {ratio:.3f} (bar {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
+    print(f"{mine} / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
 
 
 def timed(step, device) -> float:

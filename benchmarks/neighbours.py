@@ -80,10 +80,12 @@ def square(args, queries, references):
             f"  {name:8s} {statistics.median(seconds[name]):8.2f} s, copies at {distances[:COPIES].max():.1e}, ", end=""
         )
         print(f"{100 * same:.2f} % of the neighbours are ours")
-    for name, bar in (("faiss", FAISS), ("sklearn", SKLEARN)):
+    for name, threshold in (("faiss", FAISS), ("sklearn", SKLEARN)):
         if name in seconds:
             ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
-            print(f"  {ratio:.2f} times the speed of {name} (bar {bar:g}): {verdict(args, ratio >= bar)}")
+            print(
+                f"  {ratio:.2f} times the speed of {name} (threshold {threshold:g}): {verdict(args, ratio >= threshold)}"
+            )
 
 
 def against_product(args, queries, references):
@@ -94,10 +96,10 @@ def against_product(args, queries, references):
     ratio = statistics.median(a * share / b for a, b in zip(seconds["ours"], seconds["product"], strict=True))
     peak = peak_memory()
     print(f"  ours {statistics.median(seconds['ours']):.2f} s, {ratio:.2f} times the product alone", end="")
-    print(f" (bar {PRODUCT}): {verdict(args, ratio <= PRODUCT)}" if args.case == "wide" else ", estimated")
+    print(f" (threshold {PRODUCT}): {verdict(args, ratio <= PRODUCT)}" if args.case == "wide" else ", estimated")
     data = (queries.nbytes + references.nbytes) / 1e9
     print(f"  peak {peak / 1e9:.2f} GB resident, {data:.2f} of it data", end="")
-    print(f" (bar {RESIDENT / 1e9:g}): {verdict(args, peak <= RESIDENT)}" if args.case == "wide" else "")
+    print(f" (threshold {RESIDENT / 1e9:g}): {verdict(args, peak <= RESIDENT)}" if args.case == "wide" else "")
     print(f"  copies at {found['ours'][0][:COPIES].max():g}")
 
 

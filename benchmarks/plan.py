@@ -71,7 +71,9 @@ def main():
         print(f"{way.__name__:7s} {1000 * statistics.median(times):8.2f} m{unit} a step of one pair")
     ratio = statistics.median(b / a for a, b in zip(seconds[ours], seconds[theirs], strict=True))
     verdict = "met" if ratio >= BAR and difference <= SAME else "MISSED"
-    print(f"{args.network}, {args.size} px: {ratio:.2f} times faster (bar {BAR}), {difference:.0e} apart: {verdict}")
+    print(
+        f"{args.network}, {args.size} px: {ratio:.2f} times faster (threshold {BAR}), {difference:.0e} apart: {verdict}"
+    )
 
 
 def published_walk(synthesis, *, identity, diagnosis, ends, label: int, points: int, steps: int, chunk: int = 4):

@@ -3,11 +3,11 @@
     python benchmarks/progan_step.py [--size 32 --largest 48 --base 256 --latent 32 --labels 5 --batch 16 --rounds 7
                                       --threads 1 --levels]
 
-The plain step is the same arithmetic (§4.1 of Han et al. 2019) written down as it reads: nearest up-sampling and 3 x 3
-convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed
+The plain step is the same arithmetic (spec §4.1 of Han et al. 2019) written down as it reads: nearest up-sampling and 3
+x 3 convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed
 radiographs, torch's own second derivatives. "tuned" evaluates real and generated radiographs in one pass and computes
 no gradient of D in the step of G. Both with fused Adam, contiguous and channels last, on ready-made float radiographs
-without a schedule. All take turns in one process; the fastest plain one is the reference; the bar is ours <= 0.9 of it
+without a schedule. All take turns in one process; the fastest plain one is the reference; the threshold is ours <= 0.9 of it
 at the last level.
 """
 
@@ -61,7 +61,7 @@ def compare(args, size, device):
     mine = min((name for name in medians if name.startswith("ours")), key=medians.get)
     reference = min((name for name in medians if name.startswith("plain")), key=medians.get)
     ratio = statistics.median(a / b for a, b in zip(seconds[mine], seconds[reference], strict=True))
-    print(f"{mine} / {reference} = {ratio:.3f} (bar {BAR}): {'met' if ratio <= BAR else 'MISSED'}\n")
+    print(f"{mine} / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}\n")
 
 
 def timed(step, device, repeats=3) -> float:
@@ -137,7 +137,7 @@ def plain(args, size, device, layout, tuned):
 
 
 def generated(network, noise, labels, layout=torch.contiguous_format):
-    """What the generator gives at full size, written as §4.1 reads (noise normalised alone)."""
+    """What the generator gives at full size, written as spec §4.1 reads (noise normalised alone)."""
     first = network.first
     x = F.linear(torch.cat([unit(noise), labels], dim=1), first.weight * first.scale)
     x = x.view(len(x), 4, 4, -1).permute(0, 3, 1, 2).contiguous(memory_format=layout)
@@ -153,7 +153,7 @@ def generated(network, noise, labels, layout=torch.contiguous_format):
 
 
 def evaluated(network, images, layout=torch.contiguous_format):
-    """What the discriminator gives at full size, written as §4.1 reads."""
+    """What the discriminator gives at full size, written as spec §4.1 reads."""
     grey = network.from_grey[-1]
     x = F.leaky_relu(F.conv2d(images, (grey.weight * grey.scale)[:, :, None, None], grey.bias), 0.2)
     x = x.contiguous(memory_format=layout)

@@ -50,7 +50,7 @@ def main():
     ratios = [min(b, c) / a for (a, _), (b, _), (c, _) in zip(*(spent[name][1:] for name in methods), strict=True)]
     ratio, apart = statistics.median(ratios), float((values["ours"] - exact).abs().max())
     verdict = "met" if ratio >= BAR and apart <= SAME else "MISSED"
-    print(f"{ratio:.1f} times the faster peer (bar {BAR}), {apart:.1e} apart (bar {SAME}): {verdict}")
+    print(f"{ratio:.1f} times the faster peer (threshold {BAR}), {apart:.1e} apart (threshold {SAME}): {verdict}")
 
 
 def smooth(n: int, size: int) -> torch.Tensor:

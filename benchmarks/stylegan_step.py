@@ -40,12 +40,12 @@ def main():
     a, b = torch.randn(2, 4096, 4096, device=device)
     rate = 2 * 4096**3 / min(timed(lambda: a @ b, device) for _ in range(3))
     print(f"matrix products of 4,096 x 4,096: {rate / 1e9:.0f} GFLOP/s, {device.type}")
-    for (size, batch), bars in BARS.items():
+    for (size, batch), thresholds in BARS.items():
         if size not in args.sizes:
             continue
         print(f"{size} px, batch {batch}")
         ours = updates(size, batch, device)
-        for (name, update), bar in zip(ours.items(), bars, strict=True):
+        for (name, update), threshold in zip(ours.items(), thresholds, strict=True):
             with Products() as products:
                 update()
             modes = {"ours": contextlib.nullcontext, "reference": reference_operations}
@@ -58,7 +58,7 @@ def main():
             images = (batch // 2 if name == "path length" else batch) / ours_s
             print(
                 f"  {name:12s} {ours_s:7.3f} s, reference {peer_s:7.3f} s: {peer_s / ours_s:.2f} times faster; "
-                f"{images:.1f} images/s; bar {bar:.2f} s: {'met' if ours_s < bar else 'MISSED'}, and "
+                f"{images:.1f} images/s; threshold {threshold:.2f} s: {'met' if ours_s < threshold else 'MISSED'}, and "
                 f"{products.flops / rate:.2f} s are its products at that rate",
                 flush=True,
             )

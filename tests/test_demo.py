@@ -72,11 +72,11 @@ def test_all_together_is_small():
 
 def test_the_scorecard_has_every_claim_and_its_bar():
     (table,) = (path for path in FILES if path.name == "tab_scorecard.csv")
-    columns = ["paper", "claim", "says", "measured", "bar"]
+    columns = ["paper", "claim", "says", "measured", "threshold"]
     shown = pd.read_csv(table, keep_default_na=False)[columns].astype(str).to_numpy().tolist()
     papers = ((name, paper) for name, paper in PAPERS.items() if not paper.closing)
     declared = [(name, claim, of) for name, paper in papers for claim, of in paper.claims.items()]
-    assert shown == [[name, claim, of.says, of.value, as_text(of.bar)] for name, claim, of in declared]
+    assert shown == [[name, claim, of.says, of.value, as_text(of.threshold)] for name, claim, of in declared]
 
 
 def test_the_readme_says_what_the_committed_records_say():

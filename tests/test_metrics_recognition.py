@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from lib.metrics.fidelity.masked_error import masked_rmse
-from lib.metrics.privacy.reidentification.recognition import chance_bar, entropy_share, identities_within, verification
+from lib.metrics.privacy.reidentification.recognition import (
+    chance_threshold,
+    entropy_share,
+    identities_within,
+    verification,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -15,13 +20,13 @@ def test_entropy_is_one_for_the_ignorant_and_zero_for_the_certain():
     assert entropy_share(half) == pytest.approx([0.5])  # log 4 / log 16
 
 
-def test_an_ignorant_classifier_seldom_exceeds_the_chance_bar():
+def test_an_ignorant_classifier_seldom_exceeds_the_chance_threshold():
     identity = np.repeat(np.arange(12), 4)
-    bar = chance_bar(identity, classes=12)
+    bar = chance_threshold(identity, classes=12)
     assert bar == pytest.approx(1 / 12 + 3 * np.sqrt(11 / 144 / 48))
     guesses = RNG.integers(0, 12, (2000, 48))
     assert ((guesses == identity).mean(axis=1) > bar).mean() < 0.01
-    assert chance_bar([0, 0, 0, 1], classes=10, sigmas=0) == 0.75  # always naming the most frequent
+    assert chance_threshold([0, 0, 0, 1], classes=10, sigmas=0) == 0.75  # always naming the most frequent
 
 
 def test_the_threshold_lies_midway_and_the_accuracy_is_balanced():

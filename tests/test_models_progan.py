@@ -1,4 +1,4 @@
-"""Progressive GAN: published parameter counts, the layers as §4.1 reads, growth and fading, bad arguments."""
+"""Progressive GAN: published parameter counts, the layers as spec §4.1 reads, growth and fading, bad arguments."""
 
 import pytest
 import torch

@@ -117,7 +117,7 @@ def test_derivatives_of_both_orders(operation, shape, stride, padding):
 
 def test_size_and_places_of_w():
     small = Generator(32, classes=2, latent=64, maps=(32, 512))
-    assert round(sum(p.numel() for p in small.parameters()), -3) == 87_000  # §7 of the specification
+    assert round(sum(p.numel() for p in small.parameters()), -3) == 87_000  # spec §7
     for size, layers in ((256, 14), (64, 10), (32, 8)):
         assert Generator(size, latent=8, maps=(4, 64)).layers == layers
     published = Generator(256, latent=512)

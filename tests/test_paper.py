@@ -14,12 +14,12 @@ notebooks:
   01_train: []
   05_utility: [01_train]
 settings:           # smoke demo paper
-  image_size:       [16, 32, 128]   # §3
+  image_size:       [16, 32, 128]   # spec §3
   epsilons:         [[1], [1, 6], [1, 6, 60]]
 items:
   tab2: {notebook: 05_utility, shows: AUROC, published: {real: 0.778}, source: xlsx}
 claims:
-  C1: {says: DP costs utility, notebook: 05_utility, value: difference, bar: ">= 0.03"}
+  C1: {says: DP costs utility, notebook: 05_utility, value: difference, threshold: ">= 0.03"}
 deviations:
   - {where: training, what: logits, why: stable}
 """
@@ -51,7 +51,7 @@ def test_columns_are_scales(written):
         ("shows: AUROC", "show: AUROC", r"paper\.yaml:11: items\.tab2\.show"),
         ("tab2: {notebook: 05_utility", "tab2: {notebook: 06_other", r"paper\.yaml:11: .*unknown notebook '06_other'"),
         (", source: xlsx", "", r"paper\.yaml:11: items\.tab2: published values need a `source`"),
-        ('">= 0.03"', "about 3", r"paper\.yaml:13: claims\.C1: bar 'about 3'"),
+        ('">= 0.03"', "about 3", r"paper\.yaml:13: claims\.C1: threshold 'about 3'"),
         ("[01_train]", "[01_trian]", r"paper\.yaml:6: notebooks\.05_utility: needs the unknown notebook '01_trian'"),
         (
             "  05_utility: [01_train]",
@@ -84,7 +84,7 @@ def test_a_missing_paper_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bar", "value", "interval", "verdict"),
+    ("threshold", "value", "interval", "verdict"),
     [
         (">= 0.03", 0.05, (0.01, 0.09), "reproduced"),
         (">= 0.03", 0.03, (0.01, 0.05), "reproduced"),
@@ -100,16 +100,16 @@ def test_a_missing_paper_is_named(tmp_path):
         ("<= -0.03", 0.05, (-0.01, 0.1), "inconclusive"),
     ],
 )
-def test_verdicts(bar, value, interval, verdict):
-    claim = Claim(says="", notebook="", value="", bar=bar)
+def test_verdicts(threshold, value, interval, verdict):
+    claim = Claim(says="", notebook="", value="", threshold=threshold)
     assert claim.verdict(value, interval) == verdict
 
 
 def test_no_effect_may_be_other_than_zero():
-    claim = Claim(says="", notebook="", value="AUROC", bar=">= 0.65", no_effect=0.5)
+    claim = Claim(says="", notebook="", value="AUROC", threshold=">= 0.65", no_effect=0.5)
     assert claim.verdict(0.55, (0.52, 0.58)) == "direction only"
     assert claim.verdict(0.45, (0.4, 0.49)) == "contradicted"
-    ratio = Claim(says="", notebook="", value="ratio", bar="<= 0.6", no_effect=1)
+    ratio = Claim(says="", notebook="", value="ratio", threshold="<= 0.6", no_effect=1)
     assert ratio.verdict(0.3, (0.2, 0.5)) == "reproduced"
     assert ratio.verdict(0.9, (0.8, 0.95)) == "direction only"
 

@@ -31,11 +31,11 @@ items:
   fig2_pairs: {{notebook: 04_privacy_pairs, shows: pairs, published: {{min: 1.5}}, source: figure 2}}
   tab1_scores: {{notebook: 05_utility, shows: scores, published: {{real: {{auroc: 0.8, f1: 0.7}}}}, source: table 1}}
 claims:
-  C1: {{says: one, notebook: 05_utility, value: gain, bar: ">= 0.1", published: 0.25}}
-  C2: {{says: two, notebook: 05_utility, value: gain, bar: ">= 0.1"}}
-  C3: {{says: three, notebook: 05_utility, value: {json.dumps(NASTY)}, bar: ">= 0.1"}}
-  C4: {{says: four, notebook: 04_privacy_pairs, value: gain, bar: ">= 0.1"}}
-  C5: {{says: five, notebook: 04_privacy_pairs, value: gain, bar: ">= 0.1"}}
+  C1: {{says: one, notebook: 05_utility, value: gain, threshold: ">= 0.1", published: 0.25}}
+  C2: {{says: two, notebook: 05_utility, value: gain, threshold: ">= 0.1"}}
+  C3: {{says: three, notebook: 05_utility, value: {json.dumps(NASTY)}, threshold: ">= 0.1"}}
+  C4: {{says: four, notebook: 04_privacy_pairs, value: gain, threshold: ">= 0.1"}}
+  C5: {{says: five, notebook: 04_privacy_pairs, value: gain, threshold: ">= 0.1"}}
 deviations:
   - {{where: section 2, what: {json.dumps(NASTY)}, why: a reason}}
   - {{where: section 3, what: smaller, why: time, bears_on: [05_utility]}}
@@ -348,9 +348,9 @@ def test_what_older_code_made_says_so(suite):
 
 def test_a_bar_that_changed_after_the_verdict_is_said(suite):
     paper = suite / "notebooks/01_first/paper.yaml"
-    paper.write_text(paper.read_text().replace('bar: ">= 0.1", published', 'bar: ">= 0.3", published'))
+    paper.write_text(paper.read_text().replace('threshold: ">= 0.1", published', 'threshold: ">= 0.3", published'))
     text = Page(write_page("demo-phantom")).text
-    assert "≥ 0.3 ✓ reproduced Evaluated by the bar ≥ 0.1, before paper.yaml changed." in text
+    assert "≥ 0.3 ✓ reproduced Evaluated by the threshold ≥ 0.1, before paper.yaml changed." in text
 
 
 @pytest.mark.parametrize("tag", ["demo-public", "demo-phantom-seed3", "tiny-phantom", "../demo-phantom", ""])

@@ -92,7 +92,7 @@ def test_the_page_needs_nothing_besides_itself(tmp_path):
 
 
 def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
-    example = Run("07_audit", "smoke", "phantom", 0)
+    example = Run("audit", "smoke", "phantom", 0)
     own = example.on_own_images("12ab")
     assert own.tag == "own-smoke-12ab"
     assert (example.tag, example.cohort) == ("smoke-phantom", "phantom")
@@ -101,7 +101,7 @@ def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
     own.figure("fig_pairs", Figure(), n=1)
     made = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
     assert made == {("figures", "own-smoke-12ab")}
-    text = (tmp_path / "figures/own-smoke-12ab/07_audit/fig_pairs.json").read_text()
+    text = (tmp_path / "figures/own-smoke-12ab/audit/fig_pairs.json").read_text()
     assert '"cohort": "own"' in text
 
 

@@ -26,7 +26,7 @@ items:
   fig1: {notebook: 01_train, shows: a line, published: null}
   tab1: {notebook: 05_utility, shows: rows, published: {real: 0.8}, source: table 1}
 claims:
-  C1: {says: more is better, notebook: 05_utility, value: difference, bar: ">= 0.1"}
+  C1: {says: more is better, notebook: 05_utility, value: difference, threshold: ">= 0.1"}
 """
 
 
@@ -202,7 +202,7 @@ def test_a_claim_is_recorded_with_its_interval(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "reproduced"
     record = json.loads(run.path("claims/C1.json").read_text())
-    assert (record["value"], record["interval"], record["bar"]) == (0.2, [0.1, 0.3], ">= 0.1")
+    assert (record["value"], record["interval"], record["threshold"]) == (0.2, [0.1, 0.3], ">= 0.1")
     assert record["settings_sha256"] == run.paper.settings_digest("demo", "phantom")
     for value, interval in ((float("nan"), (0, 1)), (2.0, (0, 1))):
         with pytest.raises(ValueError, match="must be finite and lie inside"):

@@ -3,7 +3,7 @@
 Real images are grouped, and each group is replaced by one image. k-Same (Newton et al. 2005) takes the average of the
 group, in pixels or in latent space; LCI (Pennisi et al. 2022) also walks straight between averages; k-SALSA (Jeong et
 al. 2022) moves the average until its content and local style resemble the group's. Averages of one class are also ends
-for `lib.anonymise.latent_walk.plan` (§4.4 of the specification): `same_class_pairs`, then `linear` (LCI) or `plan`.
+for `lib.anonymise.latent_walk.plan` (spec §4.4): `same_class_pairs`, then `linear` (LCI) or `plan`.
 """
 
 from collections.abc import Callable
@@ -117,8 +117,8 @@ def k_salsa(
     counted from 0. From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine
     over the last 25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram
     matrices of the patches of a `grid` x `grid`, where each patch of a member is compared with the patch of the
-    synthetic image whose features have the largest cosine with its own (§4.4). What was not stated is ours: the means,
-    Grams that are not divided by their positions. About `memory_images` images are held at a time.
+    synthetic image whose features have the largest cosine with its own (spec §4.4). What was not stated is ours: the
+    means, Grams that are not divided by their positions. About `memory_images` images are held at a time.
 
     ValueError for groups that are empty or do not fit, maps smaller than the grid, or divergence.
     """

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lib.core.paths import COHORTS, SCALES, root
 
-_BAR = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
+_THRESHOLD = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML was built with it
 _MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -43,7 +43,7 @@ class Item(_Strict):
 
 
 class Claim(_Strict):
-    """A directional statement: `value` names the quantity, `bar` what it must reach.
+    """A directional statement: `value` names the quantity, `threshold` what it must reach.
 
     `no_effect` is the value at which the claim would be empty; `published` the paper's value or None.
     """
@@ -51,24 +51,24 @@ class Claim(_Strict):
     says: str
     notebook: str
     value: str
-    bar: str
+    threshold: str
     no_effect: float = 0.0
     published: Any = None
 
     @model_validator(mode="after")
     def _bar_is_readable(self):
-        if not _BAR.match(self.bar):
-            raise ValueError(f"bar {self.bar!r} is not of the form '>= 0.03'")
+        if not _THRESHOLD.match(self.threshold):
+            raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
         return self
 
     def verdict(self, value: float, interval: tuple[float, float]) -> str:
         """What the value and its interval say of the claim.
 
-        "reproduced": the bar is met and the interval excludes no effect. "direction only": the interval lies on the
-        right side of no effect, but the bar is missed. "contradicted": it lies on the wrong side. "inconclusive": it
+        "reproduced": the threshold is met and the interval excludes no effect. "direction only": the interval lies on the
+        right side of no effect, but the threshold is missed. "contradicted": it lies on the wrong side. "inconclusive": it
         covers no effect.
         """
-        sign, limit = _BAR.match(self.bar).groups()
+        sign, limit = _THRESHOLD.match(self.threshold).groups()
         low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
         no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
         if high < no_effect:

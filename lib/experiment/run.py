@@ -163,7 +163,7 @@ class Run:
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
-        """Evaluate a declared claim by its bar, record value, interval and verdict, and return the verdict.
+        """Evaluate a declared claim by its threshold, record value, interval and verdict, and return the verdict.
 
         `n` says what the interval is over ("5 seeds"). At smoke scale no claim is testable.
         """

@@ -120,7 +120,7 @@ class Records:
         return card | (self._read(products / f"{name}.json", read) or {})
 
     def _claim(self, name: str, claim, notebook: dict) -> dict:
-        row = {"name": name, "says": claim.says, "quantity": claim.value, "bar": as_text(claim.bar)}
+        row = {"name": name, "says": claim.says, "quantity": claim.value, "threshold": as_text(claim.threshold)}
         row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
         row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
         row |= {"value": None, "low": None, "high": None, "deviations": _ranges(self.paper.deviations_on(name))}
@@ -133,8 +133,10 @@ class Records:
                 ours, *limits = rounded(record["value"], *record["interval"])
                 evaluated |= {"ours": ours, "interval": f"[{limits[0]}, {limits[1]}]", "n": str(record["n"])}
                 evaluated |= {"value": value, "low": low, "high": high}
-            if record["bar"] != claim.bar:
-                evaluated["why"] += f" Evaluated by the bar {as_text(record['bar'])}, before paper.yaml changed."
+            if record["threshold"] != claim.threshold:
+                evaluated["why"] += (
+                    f" Evaluated by the threshold {as_text(record['threshold'])}, before paper.yaml changed."
+                )
             return evaluated
 
         path = self.runs / "claims" / f"{name}.json"

@@ -12,7 +12,7 @@ _STATES = ("made", "missing")
 def claims(records: Sequence[Records]) -> pd.DataFrame:
     """One row a declared claim, in the papers' order, with the columns
 
-    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated), bar, verdict,
+    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated), threshold, verdict,
     deviations (numbers of `deviations`), remark (why not evaluated; what its record is too old for), n, measured.
     """
     rows = []
@@ -20,9 +20,16 @@ def claims(records: Sequence[Records]) -> pd.DataFrame:
         for claim in paper.content["claims"]:
             row = {"paper": paper.name, "claim": claim["name"], "says": claim["says"], "measured": claim["quantity"]}
             row |= {"published": claim["published"], "ours": claim["value"], "ours_low": claim["low"]}
-            row |= {"ours_high": claim["high"], "n": claim["n"], "bar": claim["bar"], "verdict": claim["verdict"]}
+            row |= {
+                "ours_high": claim["high"],
+                "n": claim["n"],
+                "threshold": claim["threshold"],
+                "verdict": claim["verdict"],
+            }
             rows.append(row | {"remark": _remark(claim), "deviations": claim["deviations"]})
-    columns = "paper claim says published ours ours_low ours_high bar verdict deviations remark n measured".split()
+    columns = (
+        "paper claim says published ours ours_low ours_high threshold verdict deviations remark n measured".split()
+    )
     return pd.DataFrame(rows, columns=columns).astype({"ours": float, "ours_low": float, "ours_high": float})
 
 

@@ -73,9 +73,9 @@ def class_draws(latents: Tensor, *, labels: ArrayLike, wanted: ArrayLike, rng: n
 def injected_endpoints(latents: Tensor, *, rows: ArrayLike, reach: float = 0.5, rng: np.random.Generator):
     """Ends (p, ...) twice of walks whose straight line passes through the latent point of a known patient.
 
-    `latents` (n, ...) are the points of real images, `rows` (p,) those to pass through. The ends are ŵ ± u with u of
-    a random direction and `reach` times the mean distance of two points: at an odd number of points the middle of
-    the straight walk is ŵ (§9.5, the injected collision). ValueError for fewer than two points or a row beyond them.
+    `latents` (n, ...) are the points of real images, `rows` (p,) those to pass through. The ends are ŵ ± u with u of a
+    random direction and `reach` times the mean distance of two points: at an odd number of points the middle of the
+    straight walk is ŵ (spec §9.5, the injected collision). ValueError for fewer than two points or a row beyond them.
     """
     rows = np.asarray(rows)
     if len(latents) < 2 or rows.ndim != 1 or not np.isin(rows, np.arange(len(latents))).all():

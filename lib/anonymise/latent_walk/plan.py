@@ -1,6 +1,6 @@
 """Walks between two points of a generator's latent space: straight, or bent away from recognisable patients.
 
-PLAN (Pennisi et al. 2023, §4.2 of the specification) moves the points of a straight walk by gradients, so that a
+PLAN (Pennisi et al. 2023, spec §4.2) moves the points of a straight walk by gradients, so that a
 classifier of identities grows unsure whose image each point shows, a classifier of diagnoses still sees the class of
 the walk, and the steps stay short. The two ends stay where they are: whoever takes them must screen or drop them.
 A walk that no classifier recognises is neither k-anonymous nor differentially private.
@@ -128,7 +128,7 @@ def group_weights(images: int, *, as_published: bool = False) -> Tensor:
     """Weight (images,) of each inner image of a walk in L_id and L_class: 1/4.
 
     The released code adds up the means of groups of four, so that with `as_published` the images of an incomplete
-    last group, of n < 4, weigh 1/n (§8, defects 2 and 3).
+    last group, of n < 4, weigh 1/n (spec §8, defects 2 and 3).
     """
     weights = torch.full((images,), 1 / _GROUP)
     rest = images % _GROUP

@@ -1,8 +1,8 @@
 """A second decoder that draws the anonymised case with the opposite finding, and changes nothing outside the mask.
 
-Montenegro et al. 2021, §4.5 and §5.1 of the specification. It learns in a stage of its own, encoder and first decoder
-frozen: the released switch within one run changes the frozen networks and not the new one (§7, D8). Realism, privacy
-and divergence have no part in it; the anonymised case, whose latent numbers it shares, brings them along.
+Montenegro et al. 2021, spec §4.5 and §5.1. It learns in a stage of its own, encoder and first decoder frozen: the
+released switch within one run changes the frozen networks and not the new one (spec §7, D8). Realism, privacy and
+divergence have no part in it; the anonymised case, whose latent numbers it shares, brings them along.
 """
 
 import copy
@@ -33,10 +33,10 @@ def train_counterfactual(
     images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; `model`, from there, is not changed.
     finding: a trained classifier of two findings, copied and frozen; each image shall get the one that it thinks less
     likely of the original. surroundings_weight: of the mean squared difference from the anonymised case outside the
-    masks, on [-1, 1], or with `summed` of its sum over the batch, as in the released code (§7, D14). start: "factual",
-    a copy of the model's decoder, or "random". To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.anonymise`
-    as decoder=. The rest, resuming included, is as for `train_pp_vaegan`. ValueError for input that does not fit, an
-    unknown start, or divergence.
+    masks, on [-1, 1], or with `summed` of its sum over the batch, as in the released code (spec §7, D14). start:
+    "factual", a copy of the model's decoder, or "random". To draw, give the result to
+    `lib.anonymise.vaegan.pp_vaegan.anonymise` as decoder=. The rest, resuming included, is as for `train_pp_vaegan`.
+    ValueError for input that does not fit, an unknown start, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, None, device=device)

@@ -1,6 +1,6 @@
 """The frozen classifiers that guide how a case is anonymised: what is found must stay, who it is must go.
 
-Montenegro et al. 2021, §5.1 of the specification. Who it is, is asked in one of two ways: of a classifier of many
+Montenegro et al. 2021, spec §5.1. Who it is, is asked in one of two ways: of a classifier of many
 people, whose posterior shall name nobody ("posterior", PP-MIR), or of an embedding, in which the anonymised image shall
 be far from an image of everybody and from its own original ("distance", PP-SIR); or not at all ("none", a plain
 VAE-GAN). Classifiers are in eval mode, so what they say of the training images is computed once and not in every step.
@@ -47,7 +47,7 @@ class AuxiliaryLosses:
 
     finding: -> logits of findings; identity: -> logits of people for "posterior", points for "distance", None for
     "none". margin: of the distances. noisy_targets: see `uniform_targets`. inert: the released term of "distance" to
-    everybody in its counterfactual script, a cross-entropy to targets of 0, which is 0 whatever is drawn (§7, D5).
+    everybody in its counterfactual script, a cross-entropy to targets of 0, which is 0 whatever is drawn (spec §7, D5).
     ValueError for an unknown privacy, a missing classifier, or identities that are not all of 0 … P − 1.
     """
 

@@ -1,8 +1,8 @@
 """What anonymisation a case is trained for: realism, privacy, evidence, and the opposite finding of a counterfactual.
 
-Montenegro et al. 2021, §5.1 of the specification, x being an original (n, 1, s, s), x̂ what was drawn of it, M its mask
-in {0, 1}, p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless it says otherwise;
-a weight of the released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (§7, D14).
+Montenegro et al. 2021, spec §5.1, x being an original (n, 1, s, s), x̂ what was drawn of it, M its mask in {0, 1}, p(·)
+a classifier's posterior. All losses are means, over images, pairs or pixels, unless it says otherwise; a weight of the
+released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (spec §7, D14).
 """
 
 import torch
@@ -41,7 +41,7 @@ def masked_mse(original: Tensor, drawn: Tensor, masks: Tensor, *, summed: bool =
     """(M x − M x̂)², the mean over pixels of the masks, in squares of grey units; 0 where no mask has a pixel.
 
     summed: the sum over the batch, as in the released code. There the masks of the validation and test images stayed
-    0 to 255, which multiplies the error by 255² = 65,025 (§7, D1).
+    0 to 255, which multiplies the error by 255² = 65,025 (spec §7, D1).
     """
     total = (masks * (original - drawn)).square().sum()
     return total if summed else total / masks.count_nonzero().clamp_min(1)
@@ -53,7 +53,7 @@ def background_mse(first: Tensor, second: Tensor, masks: Tensor, *, summed: bool
 
 
 def opposite_finding(posterior: Tensor) -> Tensor:
-    """1 − round(p) of the posteriors (n, 2) of two findings: certain of the one that is less likely (§5.1).
+    """1 − round(p) of the posteriors (n, 2) of two findings: certain of the one that is less likely (spec §5.1).
 
     ValueError for another number of findings.
     """

@@ -1,6 +1,6 @@
 """Anonymisation a case so that the person goes and the evidence stays: a VAE-GAN trained against frozen classifiers.
 
-Montenegro et al. 2021, §4.3 to §5.4 of the specification. Each step updates a Wasserstein critic some times and then
+Montenegro et al. 2021, spec §4.3 to spec §5.4. Each step updates a Wasserstein critic some times and then
 encoder and decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance`
 and `lib.anonymise.vaegan.losses`. Where the released code differs in a way that shapes its results, `as_published`
 names what to keep of it:
@@ -8,7 +8,7 @@ names what to keep of it:
 masks: of validation and test images they run from 0 to 255, as the encoder and the choice of weights see them (D1);
 inert: see `lib.anonymise.vaegan.guidance.Guides` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: evidence is
 weighed by the sum over the batch, not the mean over its masks' pixels (D14); critic: three separate updates for its
-losses of real, anonymised and mixed images (D18); classifiers: in training mode (§5.4).
+losses of real, anonymised and mixed images (D18); classifiers: in training mode (spec §5.4).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ _SHAPE = ("image_size", "kernel", "width", "latent")
 
 
 class Weights(NamedTuple):
-    """What each loss counts in the sum that encoder and decoder minimise; published ones in §5.2."""
+    """What each loss counts in the sum that encoder and decoder minimise; published ones in spec §5.2."""
 
     realism: float = 0.4
     divergence: float = 0.002

@@ -1,6 +1,6 @@
 """Swapping identities, the older way: an image is anonymised as that of another, real person of the training set.
 
-PPRL-VGAN (Chen, Konrad and Ishwar 2018) as Montenegro et al. 2021 build on it, §4.6 of the specification: a VAE whose
+PPRL-VGAN (Chen, Konrad and Ishwar 2018) as Montenegro et al. 2021 build on it, spec §4.6: a VAE whose
 decoder is told whom to draw, and a discriminator with three heads, real or not, who, and which finding. Per update, of
 cross-entropies in nats, y being the true identity and finding, c the identity asked for at random::
 

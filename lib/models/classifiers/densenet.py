@@ -1,4 +1,4 @@
-"""DenseNet-121, the classifier of chest radiographs (Han et al. 2019, §4.2 of the specification), without torchvision.
+"""DenseNet-121, the classifier of chest radiographs (Han et al. 2019, spec §4.2), without torchvision.
 
 Huang et al. 2017, with the parameter names of torchvision's `densenet121`, whose ImageNet weights load through
 `load_imagenet`. The preparation of the radiographs belongs to the network.

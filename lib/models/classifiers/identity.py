@@ -1,6 +1,6 @@
 """Classifiers of people and of findings: a small classifier, and an embedding in which one person's images are near.
 
-Montenegro et al. 2021, §4.1 and §4.2 of the specification: kernels, widths, order of the layers and the constants of
+Montenegro et al. 2021, spec §4.1 and §4.2: kernels, widths, order of the layers and the constants of
 batch normalisation are Keras's; convolutions are padded alike on both sides, where Keras pads one pixel more at the
 end. Both take grey images in [-1, 1].
 """
@@ -68,7 +68,7 @@ def distances(first: Tensor, second: Tensor) -> Tensor:
     """Euclidean distance (n, m) of every row of `first` (n, d) from every row of `second` (m, d).
 
     Differences are formed before they are squared, so that near points keep their digits; 1e-8 is added under the
-    root, which has no gradient at 0 (§7, D17): the distance of a point from itself is 1e-4.
+    root, which has no gradient at 0 (spec §7, D17): the distance of a point from itself is 1e-4.
     """
     return (first[:, None] - second[None]).square().sum(dim=2).add(_DISTANCE_EPSILON).sqrt()
 

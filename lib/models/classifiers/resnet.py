@@ -1,4 +1,4 @@
-"""ResNet-18, the region classifier of Sun et al. 2021 (§4 of the specification).
+"""ResNet-18, the region classifier of Sun et al. 2021 (spec §4).
 
 He et al. 2016, in the arrangement and with the parameter names of torchvision's `resnet18`, whose weights load by
 `load_state_dict`. `width` scales every layer; 64 is the original.

@@ -1,4 +1,4 @@
-"""The small classifier of the smoke and demo scales (pilot of Osuala et al.'s specification, §8.3)."""
+"""The small classifier of the smoke and demo scales (pilot of Osuala et al.'s specification, spec §8.3)."""
 
 import torch
 from torch import Tensor, nn

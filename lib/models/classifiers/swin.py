@@ -3,7 +3,7 @@
 Written so that Opacus sees every parameter: each one belongs to a module that is called as a module, with the
 images as the first dimension of its input; the relative-position bias is an nn.Embedding. The result equals
 torchvision's `swin_t`, whose published weights load through `load_torchvision`.
-Osuala et al. 2024, §4.2 of the specification, for the three classifiers.
+Osuala et al. 2024, spec §4.2, for the three classifiers.
 """
 
 from functools import lru_cache

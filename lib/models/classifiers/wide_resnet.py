@@ -1,4 +1,4 @@
-"""Wide ResNet-50-2: the classifier of identities, of diagnoses and of the task (Pennisi et al. 2023, §4.1).
+"""Wide ResNet-50-2: the classifier of identities, of diagnoses and of the task (Pennisi et al. 2023, spec §4.1).
 
 Zagoruyko and Komodakis 2016, in the arrangement and with the parameter names of torchvision's `wide_resnet50_2`, whose
 ImageNet weights load through `load_imagenet`. `width` scales every layer; 64 is the original.

@@ -1,6 +1,6 @@
 """Auxiliary-classifier GAN ("pGAN"): the slices of a volume are the channels of a plane network.
 
-Sun et al. 2021, §4 of the specification, at 64 px and width 128; the same family with one level fewer at 32 px, two
+Sun et al. 2021, spec §4, at 64 px and width 128; the same family with one level fewer at 32 px, two
 fewer at 16 px and one more at 128 px. Kernel 4 throughout. The region reaches the generator as a one-hot vector
 joined to the noise; the discriminator does not see it but guesses it.
 

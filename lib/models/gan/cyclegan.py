@@ -1,6 +1,6 @@
 """CycleGAN: the translator between two domains of images, and the critic of patches (Zhu et al. 2017).
 
-Han et al. 2019, §4.3 of the specification, which names the defaults for 256 px: the ResNet generator with 9 blocks
+Han et al. 2019, spec §4.3, which names the defaults for 256 px: the ResNet generator with 9 blocks
 and the 70 x 70 PatchGAN, both of width 64 with instance normalisation. Fewer blocks, layers or channels suit smaller
 images. The grey levels are in [-1, 1].
 """

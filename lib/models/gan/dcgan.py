@@ -1,6 +1,6 @@
 """Conditional DCGAN ("MCGAN"): one image channel, the class embedded and concatenated to noise and image.
 
-Osuala et al. 2024, §4.1 of the specification, at 128 px and width 64; the same family with fewer or more
+Osuala et al. 2024, spec §4.1, at 128 px and width 64; the same family with fewer or more
 up- and down-sampling layers at 16, 32, 64 and 256 px. All convolutions are free of bias; leaky slope 0.1.
 """
 

@@ -1,6 +1,6 @@
 """Federated GAN: a DCGAN generator and a critic that also guesses the findings, for clients that share weights only.
 
-Han et al. 2019, §4.4 of the specification, at 128 px and width 64; the same family with fewer or more levels at 16,
+Han et al. 2019, spec §4.4, at 128 px and width 64; the same family with fewer or more levels at 16,
 32, 64 and 256 px. Kernel 4 and no bias throughout. The findings replace the first entries of the noise; the critic
 does not see them but guesses them. Nothing in it mixes images, as the gradient penalty
 of each one needs.

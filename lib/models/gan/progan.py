@@ -1,6 +1,6 @@
 """Progressive GAN with labels: it grows from 4 px, and fades each new level in.
 
-Han et al. 2019, §4.1 of the specification; parameter counts there for 14 labels at 256, 512 and 1,024 px. Weights are
+Han et al. 2019, spec §4.1; parameter counts there for 14 labels at 256, 512 and 1,024 px. Weights are
 N(0, 1) and scaled when used (equalised learning rate), the generator normalises each pixel's channels and ends
 without tanh, the discriminator sees the spread of its batch. Labels join the noise; the discriminator guesses them.
 
@@ -26,7 +26,7 @@ class Generator(nn.Module):
     """(n, latent) normal numbers and (n, labels) in [0, 1] -> (n, 1, size, size), real images being in [-1, 1].
 
     maps: (largest, base), see `channels`. normalise: "joint" scales noise and labels together to a mean square of 1,
-    as published; "latent" the noise alone, so that in small nets its length does not shake the labels (§7, D2).
+    as published; "latent" the noise alone, so that in small nets its length does not shake the labels (spec §7, D2).
     `size` is image_size, or any power of two from 4 below it, to leave the levels above out; at `alpha` < 1 it is
     still being faded in: (1 - alpha) of its image comes from the level below. ValueError for an unknown name or size.
     """

@@ -1,6 +1,6 @@
 """StyleGAN2 with classes: a mapping z -> w, a synthesis whose convolutions w modulates, and a residual discriminator.
 
-Written from Karras et al. 2020 (arXiv 1912.04958, 2006.06676) and the table of §7 of the specification of Pennisi et
+Written from Karras et al. 2020 (arXiv 1912.04958, 2006.06676) and the table of spec §7 of Pennisi et
 al. 2023, for 8 to 256 px. Weights are N(0, 1) and scaled when used. A modulated convolution w'_{oik} = s_i w_{oik},
 demodulated by d_o = (Σ w'² + 1e-8)^(-1/2), is computed as d ⊙ conv(s ⊙ x, w): one convolution for the whole batch.
 Up- and down-sampling is a convolution of stride 2 with the filter [1, 3, 3, 1] after or before it. The gain √2 of an

@@ -1,7 +1,7 @@
 """Variational auto-encoders and critics that anonymise an image, and the parts that those swapping identities need.
 
-Montenegro et al. 2021, §4.3 to §4.5 of the specification (an encoder with a branch for the image and one for the mask
-of its evidence, decoders, a Wasserstein critic) and, from the same parts, PPRL-VGAN (Chen et al. 2018, §4.6). Published
+Montenegro et al. 2021, spec §4.3 to spec §4.5 (an encoder with a branch for the image and one for the mask of its
+evidence, decoders, a Wasserstein critic) and, from the same parts, PPRL-VGAN (Chen et al. 2018, spec §4.6). Published
 at 64 px, kernel 8, width 256 and 128 latent numbers; the same family has a level less at 32 px, two less at 16 px and
 one more at 128 px. Images are grey, in [-1, 1]. Weights have their channels last, which here is the faster layout.
 """
@@ -24,7 +24,7 @@ class Encoder(nn.Module):
     width: channels at 4 px, halved with each level towards the image. masked: with the branch of the mask; without
     it the encoder takes images alone. Each branch repeats convolution of stride 2, batch normalisation, dropout, leaky
     ReLU; one linear layer after both gives the two outputs. as_published: the log-variance passes a sigmoid and thus
-    stays between 0 and 1 (§7, D13). ValueError for an unknown size, kernel or width.
+    stays between 0 and 1 (spec §7, D13). ValueError for an unknown size, kernel or width.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class VAE(nn.Module):
 def sample(mean: Tensor, log_variance: Tensor, noise: Tensor, *, as_published: bool = False) -> Tensor:
     """mean + σ · noise, all (n, latent), where σ = exp(s / 2) of log-variances s.
 
-    as_published: σ = exp(s² / 2), between 1 and 1.65 for the s of the published encoder (§7, D13).
+    as_published: σ = exp(s² / 2), between 1 and 1.65 for the s of the published encoder (spec §7, D13).
     """
     half = (log_variance.square() if as_published else log_variance) / 2
     return torch.addcmul(mean, half.exp(), noise)

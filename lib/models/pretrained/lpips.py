@@ -21,7 +21,7 @@ from lib.models.pretrained.weights import read_weights
 
 TRUNKS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 ROTATIONS = 4
-_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # §6 of the specification
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # spec §6
 # Layer numbers and channels of torchvision's `features`, five taps each: after the rectifier of the last of a tuple.
 _ALEX = ((0, 64), (3, 192), (6, 384), (8, 256), (10, 256))
 _VGG = ((0, 64), (2, 64), (5, 128), (7, 128), (10, 256), (12, 256), (14, 256), (17, 512), (19, 512), (21, 512))

@@ -1,6 +1,6 @@
 """What the discriminator sees of every image, real or generated: each change made with probability p, reversible.
 
-Karras et al. 2020 (arXiv 2006.06676), pipe "bgc" of §7 of the specification of Pennisi et al. 2023, as one bilinear
+Karras et al. 2020 (arXiv 2006.06676), pipe "bgc" of spec §7 of Pennisi et al. 2023, as one bilinear
 resampling with mirrored borders, without its wavelet filter; of the colour changes brightness and contrast, which
 grey images have too.
 """

@@ -17,8 +17,8 @@ def zoomed_and_turned(
     decide everything. Zoom by 1 to `zoom`, turn by up to `degrees` to either side, the crop anywhere within the
     enlarged image, and up to `offset` added or subtracted; bilinear, what lies outside repeats the border.
 
-    Sun et al. 2021, §3 of the specification. The released transforms draw the angle once for a whole run and the
-    crop from a canvas of another shape (§7, defect 7); here every image has its own.
+    Sun et al. 2021, spec §3. The released transforms draw the angle once for a whole run and the
+    crop from a canvas of another shape (spec §7, defect 7); here every image has its own.
     """
     factor = 1 + (zoom - 1) * draws[:, 0]
     signed = 2 * draws[:, 1:] - 1

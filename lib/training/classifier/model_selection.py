@@ -1,8 +1,8 @@
 """Model selection: which epoch's weights a training hands over.
 
 The best on the validation images, among equals the lower validation loss, then the earlier epoch; no early stopping.
-For two classes by the average precision of class 1 (Osuala et al. 2024, §5 of the specification), for any number by
-the balanced accuracy (Sun et al. 2021, §6.3).
+For two classes by the average precision of class 1 (Osuala et al. 2024, spec §5), for any number by
+the balanced accuracy (Sun et al. 2021, spec §6.3).
 """
 
 from dataclasses import dataclass, field

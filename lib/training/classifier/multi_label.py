@@ -1,7 +1,7 @@
 """Training a classifier of radiographs that may show several findings at once, and its predictions.
 
-Han et al. 2019, §4.2 of the specification: binary cross-entropy, the mean over findings; SGD with momentum, and a
-learning rate that falls when the validation loss rises; or Adam for a fixed number of steps, as in the pilot (§8.2).
+Han et al. 2019, spec §4.2: binary cross-entropy, the mean over findings; SGD with momentum, and a learning rate that
+falls when the validation loss rises; or Adam for a fixed number of steps, as in the pilot (spec §8.2).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """The perceptual distance by which nearness to a real image is evaluated: LPIPS, or the network that stands in for it.
 
-Whatever is optimised must not have seen it (§6 and §9 of the specification of Pennisi et al. 2023).
+Whatever is optimised must not have seen it (spec §6 and §9 of Pennisi et al. 2023).
 """
 
 import torch

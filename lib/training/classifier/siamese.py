@@ -1,8 +1,8 @@
 """Training of an embedding in which images of one person are near and those of two are a margin apart.
 
-Montenegro et al. 2021, §5.3 of the specification: pairs of images, contrastive loss, every pair once more with noise in
-its second image. The released training has a margin of 10 and its use one of 1 (§7, D10); here there is one `margin`,
-1 unless given. Batches are drawn anew each step, there is no early stopping, and the last weights are kept.
+Montenegro et al. 2021, spec §5.3: pairs of images, contrastive loss, every pair once more with noise in its second
+image. The released training has a margin of 10 and its use one of 1 (spec §7, D10); here there is one `margin`, 1
+unless given. Batches are drawn anew each step, there is no early stopping, and the last weights are kept.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Training an image classifier without privacy, and its predictions.
 
-Osuala et al. 2024, §5 of the specification: AdamW, cross-entropy with label smoothing, horizontal and vertical flips,
-no schedule, no early stopping, the epoch chosen on validation images. Sun et al. 2021, §5: SGD with momentum, plain
-cross-entropy of three classes, no flips.
+Osuala et al. 2024, spec §5: AdamW, cross-entropy with label smoothing, horizontal and vertical flips, no schedule, no
+early stopping, the epoch chosen on validation images. Sun et al. 2021, spec §5: SGD with momentum, plain cross-entropy
+of three classes, no flips.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 At each step every training image enters with probability q = 1/ceil(n/batch), independently (Poisson sampling); its
 loss gradient is clipped to norm C; the clipped gradients are summed, Gaussian noise of SD σC is added, the sum is
-divided by the expected batch nq and handed to AdamW (Abadi et al. 2016; Osuala et al. 2024, §5 of the specification).
+divided by the expected batch nq and handed to AdamW (Abadi et al. 2016; Osuala et al. 2024, spec §5).
 Clipping, noise and accounting are Opacus' own (`DPOptimizer`, its accountants). The per-sample gradients come from
 `lib.training.dp.per_sample_gradients`, the batches from masks drawn on the data that already lie on the device.
 

@@ -1,12 +1,12 @@
 """Training of the auxiliary-classifier GAN (lib.models.gan.acgan), and drawing volumes from it.
 
-Sun et al. 2021, §5 of the specification: Adam for both networks, D then G, fresh noise for G, and with y the regions
+Sun et al. 2021, spec §5: Adam for both networks, D then G, fresh noise for G, and with y the regions
 of real images x, c those asked of the generator, w the weights of the regions::
 
     L_D = BCE(D(x), 1) + BCE(D(G(z, c)), 0) + α [CE_w(C(x), y) + CE_w(C(G(z, c)), c)]
     L_G = BCE(D(G(z, c)), 1) + α CE_w(C(G(z, c)), c)
 
-The released code has another class term (§7, defect 1), see `class_loss`; that is `as_published` here.
+The released code has another class term (spec §7, defect 1), see `class_loss`; that is `as_published` here.
 """
 
 from collections.abc import Callable
@@ -112,8 +112,8 @@ def interpolate(
 def class_loss(logits: Tensor, regions: Tensor, weights: Tensor, *, as_published: bool = False) -> Tensor:
     """Weighted cross-entropy Σ w_y (−log p_y) / Σ w_y of logits (n, k), p their softmax, and regions y (n,).
 
-    as_published: Σ w_y (−p_y) / Σ w_y instead, PyTorch's NLLLoss given probabilities where it expects their
-    logarithms (§7, defect 1): bounded to [-1, 0], and nearly without gradient where the guess is confidently wrong.
+    as_published: Σ w_y (−p_y) / Σ w_y instead, PyTorch's NLLLoss given probabilities where it expects their logarithms
+    (spec §7, defect 1): bounded to [-1, 0], and nearly without gradient where the guess is confidently wrong.
     """
     if as_published:
         return F.nll_loss(logits.softmax(dim=1), regions, weight=weights)

@@ -2,7 +2,7 @@
 
 Generative latent optimisation (Bojanowski et al. 2018, arXiv 1707.05776) without a mapping: the loss is that of
 `lib.training.gan.inversion`, pixels and Laplacian pyramid, and what is optimised are the weights and the latents.
-Nothing rewards new images. It is the fixture of §9.5 of the specification of Pennisi et al. 2023: a generator that
+Nothing rewards new images. It is the fixture of spec §9.5 of Pennisi et al. 2023: a generator that
 holds a near-duplicate of every patient at a known place, so that what claims to avoid patients can be tested.
 """
 
@@ -35,8 +35,8 @@ def train_autodecoder(
     """Train weights and latents to draw the images (n, s, s) or (n, c, s, s) uint8 again, or fetch them from `path`.
 
     Each of `steps` updates draws `batch` images; both rates of Adam fall to 0 as a half cosine. The latents start as
-    the first `latent` principal components of the images (Bojanowski et al., §4), each times the root of its SD, all
-    together of mean square 1: neighbours then share what they have in common. latent, maps: see
+    the first `latent` principal components of the images (Bojanowski et al., spec §4), each times the root of its SD,
+    all together of mean square 1: neighbours then share what they have in common. latent, maps: see
     lib.models.gan.stylegan2. path, save_seconds and progress: see `lib.training.loop.trainer.run_training`; the
     randomness of a step depends on (seed, step) alone. ValueError for images of another kind, a batch or latent above
     n, or divergence.

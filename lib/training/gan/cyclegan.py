@@ -1,6 +1,6 @@
 """Training of a CycleGAN (lib.models.gan.cyclegan): two domains of unpaired images, a translator for each direction.
 
-Zhu et al. 2017 with the defaults in §4.3 of the specification of Han et al. 2019: with G from the source s to the
+Zhu et al. 2017 with the defaults in spec §4.3 of Han et al. 2019: with G from the source s to the
 target t, F back, and critics C_S, C_T that should give 1 to real and 0 to translated images (least squares)::
 
     L_G = [C_T(G(s)) − 1]² + [C_S(F(t)) − 1]² + λ (|F(G(s)) − s| + |G(F(t)) − t|) + λ ι (|G(t) − t| + |F(s) − s|)

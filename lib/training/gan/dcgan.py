@@ -1,13 +1,13 @@
 """Training of the conditional DCGAN (lib.models.gan.dcgan), and drawing images from it.
 
-Osuala et al. 2024, §5 of the specification: binary cross-entropy, the real target smoothed on one side for the
+Osuala et al. 2024, spec §5: binary cross-entropy, the real target smoothed on one side for the
 discriminator only, Adam for both, flips and slight zooms as augmentation::
 
     L_D = BCE(D(x, c), t) + BCE(D(G(z, c'), c'), 0),   t ~ U(0.7, 1.2)
     L_G = BCE(D(G(z, c'), c'), 1),                     z ~ N(0, 1), c' uniform over the classes
 
 Two defects of the published code are repaired: real images are scaled to [-1, 1] like the generator's (there
-they stayed in [0, 1], §7.1-6), and generated ones are clipped to 0..255 (there negatives wrapped around).
+they stayed in [0, 1], spec §7.1-6), and generated ones are clipped to 0..255 (there negatives wrapped around).
 """
 
 import contextlib

@@ -1,16 +1,16 @@
 """Federated training of a GAN (lib.models.gan.fedgan): clients train on their own radiographs and hand over weights
 only.
 
-Han et al. 2019, §4.4 and §6 of the specification. A round: some clients are drawn, each copies the global generator G
+Han et al. 2019, spec §4.4 and §6. A round: some clients are drawn, each copies the global generator G
 and critic D, trains both on its radiographs, and returns them; the server averages. With y the labels of a radiograph
 x, C those that D guesses, and x̂ uniform between a radiograph and a generated one::
 
     L_D = D(G(z, y)) − D(x) + 10 (‖∇D(x̂)‖ − 1)² + BCE(C(x), y)
     L_G = −D(G(z, y')) + BCE(C(G(z, y')), y'),         y' of radiographs drawn at random
 
-`as_published` is the released code's behaviour (§7, D17, D18, D20): in L_D every generated radiograph is asked for the
-first label alone, 10 critic updates a step, SGD of rate 1e-4 and momentum .5, and clients of every size count alike.
-D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with
+`as_published` is the released code's behaviour (spec §7, D17, D18, D20): in L_D every generated radiograph is asked for
+the first label alone, 10 critic updates a step, SGD of rate 1e-4 and momentum .5, and clients of every size count
+alike. D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with
 replacement.
 
 Weights are not anonymous: nothing here hides a client's update from the server, nor bounds what it tells.
@@ -105,7 +105,7 @@ def load_generator(path, *, after: int | None = None, device: torch.device | Non
 def partition(n: int, clients: int, *, rng: np.random.Generator) -> list[np.ndarray]:
     """Rows 0..n-1 in random order, cut into `clients` parts whose sizes are a uniformly random composition of n.
 
-    As published (§4.4): the sizes differ widely, the labels only by chance. ValueError unless 1 <= clients <= n.
+    As published (spec §4.4): the sizes differ widely, the labels only by chance. ValueError unless 1 <= clients <= n.
     """
     if not 1 <= clients <= n:
         raise ValueError(f"{n} radiographs cannot be cut into {clients} clients with at least one each.")
@@ -256,9 +256,9 @@ def aggregate(
 ) -> dict[str, Tensor]:
     """The mean of the clients' weights and buffers, batch-norm statistics included (FedAvg, McMahan 2017).
 
-    sizes: radiographs of each client, which weight it. weighted=False, as published: all count alike (§7, D20). Summed
-    in float64; counters, which are integers, are rounded. ValueError for no state, other names or shapes, or a size <
-    1.
+    sizes: radiographs of each client, which weight it. weighted=False, as published: all count alike (spec §7, D20).
+    Summed in float64; counters, which are integers, are rounded. ValueError for no state, other names or shapes, or a
+    size < 1.
     """
     shapes = [{key: value.shape for key, value in state.items()} for state in states]
     if not states or any(shape != shapes[0] for shape in shapes):

@@ -1,6 +1,6 @@
 """GAN inversion: the w of a StyleGAN2 generator whose image is nearest to a given one.
 
-Pennisi et al. 2023, §4.4 of the specification, and Karras et al. 2020 (arXiv 1912.04958, appendix D): w alone is
+Pennisi et al. 2023, spec §4.4, and Karras et al. 2020 (arXiv 1912.04958, appendix D): w alone is
 optimised, from the mean of its class, the generator and its noise being fixed. The loss is the mean squared
 difference of the pixels plus one of features, by default of a Laplacian pyramid, which needs no weights. Whatever
 features are used here should not evaluate privacy afterwards.

@@ -1,6 +1,6 @@
 """Training of the progressive GAN with labels (lib.models.gan.progan), and drawing radiographs from it.
 
-Han et al. 2019, §4.1 of the specification: Wasserstein critic with gradient penalty, multi-label auxiliary classifier,
+Han et al. 2019, spec §4.1: Wasserstein critic with gradient penalty, multi-label auxiliary classifier,
 one update of D then one of G, Adam started anew at each level, an average of G's weights. With x̂ uniform on the line
 from x to x̃ = G(z, y), the labels y those of x, and y' those of radiographs drawn at random::
 

@@ -1,6 +1,6 @@
 """Training of StyleGAN2 (lib.models.gan.stylegan2) with adaptive augmentation T, and drawing images from it.
 
-Pennisi et al. 2023, §7 of the specification (Karras et al. 2020, arXiv 1912.04958 and 2006.06676): G then D, Adam, an
+Pennisi et al. 2023, spec §7 (Karras et al. 2020, arXiv 1912.04958 and 2006.06676): G then D, Adam, an
 average of G's weights, and every so often one update more for each network by its regulariser::
 
     L_G = softplus(-D(T(G(z, c)), c))          L_path = weight (‖J_w^T y‖ - a)², y noise, a its running mean

@@ -32,7 +32,7 @@ def predict_logits(
     """Logits (n, classes) float32 of the examples as they are, `batch` at a time; leaves `network` in eval mode.
 
     batch_statistics: batch normalisation by the mean and variance of each batch of `examples` instead of those of
-    the training, so that an image's logits depend on its neighbours (Sun et al. 2021, §7, defect 4: the released
+    the training, so that an image's logits depend on its neighbours (Sun et al. 2021, spec §7, defect 4: the released
     code never leaves training mode). `network` itself does not change. ValueError if it has no such layer.
     """
     network.eval()

@@ -1,8 +1,8 @@
 """Membership inference against a classifier: were these images among those it, or its synthetic images, came from?
 
-The target is a classifier trained on what is shared. The attacker (after Shokri et al. 2017; Pennisi et al. 2023, §6
-of the specification) sees its answers to real images and learns, from some whose membership it knows, to tell members
-(training images) from nonmembers (test images). Its accuracy is balanced, 0.5 being a guess.
+The target is a classifier trained on what is shared. The attacker (after Shokri et al. 2017; Pennisi et al. 2023, spec
+§6 of the specification) sees its answers to real images and learns, from some whose membership it knows, to tell
+members (training images) from nonmembers (test images). Its accuracy is balanced, 0.5 being a guess.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from lib.statistics.bootstrap import Interval, bootstrap
 from lib.statistics.weighted import WeightedRatio
 
 ATTACKERS = ("loss threshold", "logistic")
-ENOUGH = 400  # images of both sides: below, the noise of one run is several points (§9.2, C5)
+ENOUGH = 400  # images of both sides: below, the noise of one run is several points (spec §9.2, C5)
 VERDICTS = ("leaks", "no leak found", "inconclusive")
 _STEPS, _RIDGE = 25, 1e-2  # of the logistic regression
 
@@ -76,7 +76,7 @@ def membership_verdict(*, released: MembershipInference, real: MembershipInferen
 
     "leaks": the interval of `released` lies above 0.5 and its value above 0.55. "no leak found": it does not, while
     the attack works where it should (at least 0.6 against the target of real images, 0.05 above `released`).
-    "inconclusive" otherwise, and always with fewer than `ENOUGH` images: never "private" (§9.3, B10).
+    "inconclusive" otherwise, and always with fewer than `ENOUGH` images: never "private" (spec §9.3, B10).
     """
     value, control = released.accuracy.value, real.accuracy.value
     if min(released.images, real.images) < ENOUGH:

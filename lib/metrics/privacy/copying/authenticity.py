@@ -11,12 +11,12 @@ from lib.statistics import checks as samples
 def authentic(*, train: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> np.ndarray:
     """Whether each synthetic image is authentic: (s,) bool, whose mean is the authenticity of the set.
 
-    Alaa et al. 2022 (arXiv 2102.08921, §3.3): an image is a copy where it lies nearer to its nearest training image
-    than that one lies to the other training images. `train` (n, ...) and `synthetic` (s, ...) are images or features
-    of one space. A copy of a training image is never authentic; noise always is. How often further images of the same
-    population are depends on the dimension (of normal ones a third in one dimension, four fifths in a thousand):
-    compare a set with such a control, never with ½. Raises ValueError on NaN, rows of different lengths, or fewer than
-    two training images.
+    Alaa et al. 2022 (arXiv 2102.08921, §3.3): an image is a copy where it lies nearer to its nearest training
+    image than that one lies to the other training images. `train` (n, ...) and `synthetic` (s, ...) are images or
+    features of one space. A copy of a training image is never authentic; noise always is. How often further images of
+    the same population are depends on the dimension (of normal ones a third in one dimension, four fifths in a
+    thousand): compare a set with such a control, never with ½. Raises ValueError on NaN, rows of different lengths, or
+    fewer than two training images.
     """
     sides = {"train": samples.rows(train, "train"), "synthetic": samples.rows(synthetic, "synthetic")}
     samples.same_width(*sides.values(), tuple(sides))

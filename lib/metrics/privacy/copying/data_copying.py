@@ -23,8 +23,8 @@ class DataCopying:
 
     Called with weights (draws, m + s), the held-out images first, it returns C_T of each draw, as
     `lib.statistics.bootstrap.bootstrap` asks: z at the original numbers of images, of the weighted shares. `n` is m +
-    s. Cells with fewer than five images of a side are left out, as there they are (§3, τ). ValueError on NaN, rows of
-    different lengths, more cells than training images, or where no cell is left.
+    s. Cells with fewer than five images of a side are left out, as there they are (spec §3, τ). ValueError on NaN, rows
+    of different lengths, more cells than training images, or where no cell is left.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """How near do shared images come to a real patient? Distances to the nearest real image, along walks and compared.
 
-The mean of the minimum distances (mmL where the distance is LPIPS; Pennisi et al. 2023, §6 of the specification) rises
+The mean of the minimum distances (mmL where the distance is LPIPS; Pennisi et al. 2023, spec §6) rises
 as well when images get worse: read it beside that of held-out real images and a Fréchet distance. The name of the
 number is that of the network behind the features.
 """

@@ -1,7 +1,7 @@
 """Does a identity classifier still know whose image it sees? And how much of the evidence stays where it matters?
 
 A classifier of many identities gives a posterior (n, p); one of pairs gives distances, and a pair nearer than a
-threshold counts as one person (Montenegro et al. 2021, §6 of the specification). What a *frozen* classifier says can
+threshold counts as one person (Montenegro et al. 2021, spec §6). What a *frozen* classifier says can
 be gamed by whoever trained against it: show beside it one that was trained again on the anonymised images.
 """
 
@@ -31,10 +31,10 @@ def entropy_share(posterior: ArrayLike) -> np.ndarray:
     return -(posterior * np.log(np.maximum(posterior, 1e-300))).sum(axis=1) / np.log(posterior.shape[1])
 
 
-def chance_bar(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) -> float:
+def chance_threshold(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) -> float:
     """The top-1 accuracy that an ignorant classifier of `classes` people does not exceed: p + sigmas √(p (1 - p) / n).
 
-    p is the larger of 1 / classes and the share of the most frequent of the true identities (n,) (§8.4).
+    p is the larger of 1 / classes and the share of the most frequent of the true identities (n,) (spec §8.4).
     """
     counts = np.unique(np.asarray(identity), return_counts=True)[1]
     n = counts.sum()
