@@ -135,7 +135,7 @@ class _Adversaries:
         with torch.no_grad(), self._precision():
             drawn = vae(images, self._asked()[1], self._noise()).float()
         vae.train()
-        real, who, what = self._discriminate(torch.cat([images, drawn]))
+        real, who, what = self._scores(torch.cat([images, drawn]))
         count = len(images)
         soft = torch.rand(2, count, device=self.device) * 0.1
         loss = F.binary_cross_entropy_with_logits(real[:count], 1 - soft[0]) / 4
@@ -152,14 +152,14 @@ class _Adversaries:
             latents = vae.sample(mean, log_variance, self._noise())
             drawn = vae.decoder(torch.cat([latents, codes], dim=1)).float()
         discriminator.requires_grad_(False)  # its gradients are not computed here
-        real, who, what = self._discriminate(drawn)
+        real, who, what = self._scores(drawn)
         discriminator.requires_grad_(True)
         loss = 0.002 * kl_to_standard_normal(mean, log_variance)
         loss = loss + 0.078 * F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
         loss = loss + 0.8 * F.cross_entropy(who, asked) + 0.12 * F.cross_entropy(what, self.findings[rows])
         return self._update("vae", loss)
 
-    def _discriminate(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self._precision():
             logits = self.networks["discriminator"](images).float()
         real, who, what = logits.split([1, self.settings["identities"], self.settings["findings"]], dim=1)

@@ -177,7 +177,7 @@ class Adversaries:
         with torch.no_grad(), self._precision():
             fake = self.generator(self._one_hot(asked), noise)
         with self._precision():
-            (real_logit, real_guess), (fake_logit, fake_guess) = self._discriminate(real, fake)
+            (real_logit, real_guess), (fake_logit, fake_guess) = self._scores(real, fake)
         loss = _bce(real_logit, 1.0) + _bce(fake_logit, 0.0)
         loss = loss + self.settings["alpha"] * (self._classes(real_guess, regions) + self._classes(fake_guess, asked))
         return self._update("discriminator", loss)
@@ -215,7 +215,7 @@ class Adversaries:
     def _one_hot(self, regions: Tensor) -> Tensor:
         return F.one_hot(regions, self.settings["classes"]).float()
 
-    def _discriminate(self, real: Tensor, fake: Tensor):
+    def _scores(self, real: Tensor, fake: Tensor):
         """Both heads' logits on both batches: in one pass, unless batch statistics must not mix them."""
         if self.settings["discriminator_batch_norm"]:
             return self.discriminator(real), self.discriminator(fake)

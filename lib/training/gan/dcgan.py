@@ -175,7 +175,7 @@ class Adversaries:
         with self._precision(), contextlib.nullcontext() if turn else torch.no_grad():
             fake = self.generator(noise, fake_labels)
         with self._precision():
-            on_real, on_fake = self._discriminate(real, real_labels, fake.detach(), fake_labels)
+            on_real, on_fake = self._scores(real, real_labels, fake.detach(), fake_labels)
         loss_d = _bce(on_real, target) + _bce(on_fake, torch.zeros_like(target))
         loss_d = self._update("discriminator", loss_d, self.discriminator)
 
@@ -228,7 +228,7 @@ class Adversaries:
             images = flipped_and_cropped(images, draws[:, 2:])
         return images / 127.5 - 1, self.labels[rows], draws[:, :2]
 
-    def _discriminate(self, real, real_labels, fake, fake_labels) -> tuple[Tensor, Tensor]:
+    def _scores(self, real, real_labels, fake, fake_labels) -> tuple[Tensor, Tensor]:
         """Logits of both batches: in one pass, unless batch statistics must not mix them."""
         if self.settings["norm"] == "batch":
             return self.discriminator(real, real_labels), self.discriminator(fake, fake_labels)

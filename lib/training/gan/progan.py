@@ -235,9 +235,9 @@ class Adversaries:
             fake = self.generator(self._noise(len(rows)), labels, size=self.size, alpha=alpha).float()
         mix = torch.rand(len(rows), 1, 1, 1, device=self.device, generator=self.random)
         # Both in one pass, which is that of each alone: the groups of the batch's spread lie within one or the other.
-        scores, logits = self._discriminate(torch.cat([real, fake]), alpha)
+        scores, logits = self._scores(torch.cat([real, fake]), alpha)
         (real_scores, fake_scores), (real_logits, fake_logits) = scores.chunk(2), logits.chunk(2)
-        norms = gradient_norms(lambda images: self._discriminate(images, alpha)[0], torch.lerp(real, fake, mix))
+        norms = gradient_norms(lambda images: self._scores(images, alpha)[0], torch.lerp(real, fake, mix))
         weights = ("label_weight", "fake_label_weight", "penalty", "drift")
         loss = discriminator_loss(
             real=(real_scores, real_logits), fake=(fake_scores, fake_logits), labels=labels, norms=norms,
@@ -251,7 +251,7 @@ class Adversaries:
         with self._precision():
             fake = self.generator(self._noise(batch), labels, size=self.size, alpha=alpha)
         self.discriminator.requires_grad_(False)  # its gradients are not computed here
-        evaluated = self._discriminate(fake, alpha)
+        evaluated = self._scores(fake, alpha)
         self.discriminator.requires_grad_(True)
         loss = generator_loss(fake=evaluated, labels=labels, label_weight=self.settings["label_weight"])
         return self._update("generator", loss)
@@ -262,7 +262,7 @@ class Adversaries:
         self.optimisers[name].step()
         return loss.detach()
 
-    def _discriminate(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    def _scores(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
         with self._precision():
             scores, logits = self.discriminator(images, alpha=alpha)
         return scores.float(), logits.float()

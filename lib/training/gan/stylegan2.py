@@ -163,14 +163,14 @@ class Adversaries:
         """One update of G by L_G."""
         fake, labels = self._fake()
         with _frozen(self.discriminator):
-            loss = F.softplus(-self._discriminate(fake, labels)).mean()
+            loss = F.softplus(-self._scores(fake, labels)).mean()
             return self._update("generator", loss)
 
     def discriminate(self, real: Tensor, labels: Tensor) -> Tensor:
         """One update of D by L_D, on real images in [-1, 1] and as many fake ones."""
         with torch.no_grad():
             fake, asked = self._fake()
-        logits = self._discriminate(torch.cat([real, fake]), torch.cat([labels, asked]))
+        logits = self._scores(torch.cat([real, fake]), torch.cat([labels, asked]))
         on_real, on_fake = logits.split(len(real))
         self.running["signs"] += on_real.detach().sign().mean()
         return self._update("discriminator", F.softplus(-on_real).mean() + F.softplus(on_fake).mean())
@@ -250,7 +250,7 @@ class Adversaries:
     def _changed(self, images: Tensor) -> Tensor:
         return augmented(images, float(self.running["p"]), self.random)
 
-    def _discriminate(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _scores(self, images: Tensor, labels: Tensor) -> Tensor:
         return self.discriminator(self._changed(images), labels)
 
     def _update(self, name: str, loss: Tensor) -> Tensor:
