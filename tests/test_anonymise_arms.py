@@ -44,7 +44,7 @@ def test_perceptual_network_learns_turns_and_is_found_again(tmp_path):
     rng = np.random.default_rng(0)
     images = np.uint8(255 * rng.random((40, 16, 16)))
     images[:, :8] //= 4  # what is up is dark
-    found = train_rotations(images[:30], evaluated=images[30:], path=tmp_path / "p", seed=0, epochs=3)
+    found = train_rotations(images[:30], held_out=images[30:], path=tmp_path / "p", seed=0, epochs=3)
     again = load_perceptual("rotation", tmp_path / "p")
     inputs = torch.from_numpy(images[:4])[:, None] / 127.5 - 1
     torch.testing.assert_close(again.features(inputs), found.features(inputs))

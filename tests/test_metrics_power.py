@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_attacks_on_the_images():
     assert np.allclose(found["pairwise"], pairwise_attack(real, synthetic).scores)
     assert np.array_equal(found["density"], density_attack(real, synthetic, quantile=0.02).scores)
     for similarity in ("distance", "correlation"):
-        options = {"similarity": similarity, "rng": np.random.default_rng(0), "highly ranked": 5, "draws": 2}
+        options = {"similarity": similarity, "rng": np.random.default_rng(0), "top": 5, "draws": 2}
         test = memorisation_test(train=train, heldout=heldout, synthetic=synthetic, **options)
         assert np.allclose(found[f"nearest, {similarity}"], np.concatenate([test.member, test.nonmember]), atol=1e-7)
     among = cdist(train, train) + np.diag(np.full(30, np.inf))

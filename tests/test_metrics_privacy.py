@@ -135,7 +135,7 @@ def test_membership_attack_judges_any_score():
 def test_patients_of_both_sides_share_one_numbering():
     rng = np.random.default_rng(4)
     groups = {"member_groups": ["a", "a", "b"] * 10, "nonmember_groups": ["b", "c"] * 9}
-    options = {"rng": rng, "highly ranked": 5, "draws": 50}
+    options = {"rng": rng, "top": 5, "draws": 50}
     result = membership_attack(member=rng.normal(size=30), nonmember=rng.normal(size=18), **groups, **options)
     assert result.auroc.units == 3
     groups["nonmember_groups"] = None
@@ -162,7 +162,7 @@ def test_bad_input_is_named(sets):
     for call, message in (
         (lambda: attacked(sets, images, similarity="ssim"), "choose one of distance, correlation"),
         (lambda: attacked(sets, images[:, :5]), "train has 144 values a row and synthetic has 60"),
-        (lambda: attacked(sets, images, top=999), "highly ranked is 999"),
+        (lambda: attacked(sets, images, top=999), "top is 999"),
         (lambda: attacked(sets, images.reshape(200, -1), flips=True), "flips need images"),
         (lambda: attacked(sets, np.zeros_like(images), similarity="correlation"), "every synthetic image is constant"),
         (lambda: attacked(sets | {"train": 0 * images}, images, similarity="correlation"), "train holds a constant"),
@@ -260,5 +260,5 @@ def test_the_mean_area_over_sets_resamples_patients():
 
 
 def test_more_suspicious_than_images_is_refused_by_its_own_name():
-    with pytest.raises(ValueError, match="highly ranked is 20 of 4 images"):
+    with pytest.raises(ValueError, match="top is 20 of 4 images"):
         membership_attack(member=[1.0, 2.0], nonmember=[0.0, 1.0], rng=np.random.default_rng(0))

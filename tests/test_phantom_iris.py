@@ -14,7 +14,7 @@ def draw(seed=0, **arguments):
 
 
 @pytest.fixture(scope="module", params=[0.0, 0.12])
-def inject_copies(request):
+def injected(request):
     return request.param, draw(patients=8, images=30, leak=request.param)
 
 

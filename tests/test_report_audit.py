@@ -12,7 +12,7 @@ from lib.audit.verdict import ANSWERS, LIMITS, verdict, write_report
 from lib.experiment.run import Run
 
 GOOD = {
-    "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "highly ranked": 0, "smallest_seen": 0.02,
+    "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "flagged_pairs": 0, "smallest_seen": 0.02,
     "population_pvalue": 0.5, "counts": {"train": 1104, "heldout": 402, "synthetic": 3000},
     "there": {"train": 1104, "heldout": 402, "synthetic": 3000}, "positive_control_flagged": True, "negative_control_flagged": False,
     "alarms": (8, 200),
@@ -32,9 +32,9 @@ def _exact(**counts):
         ({}, "no copies found", "a leak of 2 % of the synthetic images or more"),
         ({}, "no copies found", "1,104 training, 402 held-out and 3,000 synthetic"),
         ({}, "no copies found", "200 null splits of your own real images 8 were flagged; at 0.05 about 10"),
-        ({"pvalue": 0.05, "highly ranked": 12}, "leak flagged", "12 matches are too close by themselves"),
+        ({"pvalue": 0.05, "flagged_pairs": 12}, "leak flagged", "12 matches are too close by themselves"),
         (
-            {"pvalue": 0.05, "highly ranked": 1},
+            {"pvalue": 0.05, "flagged_pairs": 1},
             "leak flagged",
             "1 match is too close by itself; look at this pair first",
         ),

@@ -125,7 +125,7 @@ def test_published_schedule_divides_the_rate_forgets_momentum_stops_and_keeps_th
     """Against a literal loop that is given the same validation losses."""
     losses = [0.5, 0.6, 0.4, 0.45, 0.4, 0.7]
     told = iter(losses)
-    monkeypatch.setattr(module, "_judge", lambda *_: next(told))
+    monkeypatch.setattr(module, "_validate", lambda *_: next(told))
     model = net()
     history = fit(model, epochs=100, mirror=False)
     assert history.validation_loss == losses  # three epochs after the third without a new least
@@ -151,7 +151,7 @@ def test_published_schedule_divides_the_rate_forgets_momentum_stops_and_keeps_th
 
 def test_without_patience_the_best_epoch_is_kept_and_nothing_stops(monkeypatch):
     told = iter([0.5, 0.4, 0.6, 0.6, 0.6, 0.6])
-    monkeypatch.setattr(module, "_judge", lambda *_: next(told))
+    monkeypatch.setattr(module, "_validate", lambda *_: next(told))
     model, other = dropping(), dropping()
     history = fit(model, patience=None)
     assert (len(history.loss), history.selected) == (6, 2)

@@ -58,7 +58,7 @@ class AuxiliaryLosses:
         if privacy not in PRIVACIES:
             raise ValueError(f"unknown privacy {privacy!r}: choose one of {', '.join(PRIVACIES)}")
         if (identity is None) != (privacy == "none"):
-            wanted = "takes no" if privacy == "none" else "needs a"
+            wanted = "takes no" if privacy == "none" else "needs an"
             raise ValueError(f"privacy {privacy!r} {wanted} identity classifier")
         self.privacy, self.margin, self.noisy, self.inert = privacy, margin, noisy_targets, inert
         self.finding = Guide(finding, examples, training_mode=training_mode)

@@ -141,7 +141,7 @@ def draw(
     return Cohort(
         thorax.render(truth, image_size), owner, severity[:, [FINDINGS.index(f) for f in findings]] > 0, split[owner],
         site=np.full(len(owner), SITES.index(site)), view=truth["view"], labels=findings,
-        key=[f"{site}_patient{p}_film{i}" for p, i in zip(owner, order, strict=True)], name=f"phantom_chest_{site}",
+        key=[f"{site}_patient{p}_radiograph{i}" for p, i in zip(owner, order, strict=True)], name=f"phantom_chest_{site}",
         modality="CR", licence="CC0-1.0 (drawn, no patient)", source="drawn by lib.cohorts.phantoms.chest",
     )  # fmt: skip
 

@@ -98,7 +98,7 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
         if side != "Frontal":
             continue
         if match["radiograph"] in table:
-            raise ValueError(f"{where}: {match['film']} stands in the table twice; remove one row")
+            raise ValueError(f"{where}: {match['radiograph']} stands in the table twice; remove one row")
         if view not in VIEWS:
             raise ValueError(f"{where}: unknown view {view!r}; known are {', '.join(VIEWS)}")
         table[match["radiograph"]] = int(match["patient"]), _labels(values, where), VIEWS.index(view)
