@@ -22,7 +22,7 @@ def walked(tmp_path_factory):
     """Networks, classes, radiographs, and straight and PLAN walks with a patient injected in the middle of each."""
     options = {"findings": ["Effusion"], "prevalence": {"Effusion": 0.5}, "radiographs": 1.0, "splits": (1, 0, 0)}
     radiographs = chest.draw(patients=PATIENTS, image_size=16, rng=np.random.default_rng(0), **options)
-    images, classes, who = radiographs.images[:], radiographs.dis[:, 0].astype(int), np.arange(PATIENTS)
+    images, classes, who = radiographs.images[:], radiographs.labels[:, 0].astype(int), np.arange(PATIENTS)
     known = train_autodecoder(
         images, path=tmp_path_factory.mktemp("memorising generator"), seed=0, steps=800, batch=8, latent=12, maps=(16, 256),
         learning_rate=2e-2,

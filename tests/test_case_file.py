@@ -30,13 +30,13 @@ def published(tmp_path):
 
 
 def test_the_published_layout(published):
-    cohort = case_file.open_cases(*published, labels=("no glaucoma", "glaucoma"))
+    cohort = case_file.open_cases(*published, label_names=("no glaucoma", "glaucoma"))
     np.testing.assert_array_equal(cohort.images, GREY)
     np.testing.assert_array_equal(cohort.masks, MASKS / 255)
-    np.testing.assert_array_equal(cohort.id, ID)
-    np.testing.assert_array_equal(cohort.set, np.tile([0, 0, 0, 2, 1], 4))  # 1 was test
-    assert (cohort.masks.dtype, cohort.closed_set, cohort.labels[1]) == (np.uint8, True, "glaucoma")
-    np.testing.assert_array_equal(case_file.open_cases(published[0], test=2).set, SET)
+    np.testing.assert_array_equal(cohort.patient, ID)
+    np.testing.assert_array_equal(cohort.split, np.tile([0, 0, 0, 2, 1], 4))  # 1 was test
+    assert (cohort.masks.dtype, cohort.closed_set, cohort.label_names[1]) == (np.uint8, True, "glaucoma")
+    np.testing.assert_array_equal(case_file.open_cases(published[0], test=2).split, SET)
     assert case_file.open_cases(published[0]).masks is None
 
 
@@ -44,7 +44,7 @@ def test_what_is_opened_can_be_saved_and_opened_again_by_the_same_reader(publish
     cohort = case_file.open_cases(*published)
     again = case_file.open_cases(cohort.save(tmp_path / "ours.h5"))
     assert again.digest == cohort.digest
-    np.testing.assert_array_equal(again.set, cohort.set)  # our code is stored, and not turned round
+    np.testing.assert_array_equal(again.split, cohort.split)  # our code is stored, and not turned round
     np.testing.assert_array_equal(again.masks, cohort.masks)
 
 
@@ -87,7 +87,7 @@ def test_a_bad_file_is_refused_in_one_sentence(published, spoil, sentence):
 
 
 def test_masks_of_0_to_255_in_one_of_our_files_are_read_by_the_same_rule(tmp_path):
-    facts = {"name": "own", "labels": ("a", "b"), "closed_set": True}
+    facts = {"name": "own", "label_names": ("a", "b"), "closed_set": True}
     path = Cohort(GREY, ID, DIS, SET, masks=(MASKS > 0).astype(np.uint8), **facts).save(tmp_path / "own.h5")
     changed(path, masks=MASKS.astype(np.uint8))
     np.testing.assert_array_equal(case_file.open_cases(path).masks, MASKS > 0)
@@ -110,23 +110,23 @@ def radiographs():
     dis = np.zeros((13, len(FINDINGS)), np.int64)
     dis[::2, FINDINGS.index("Pneumonia")] = 1
     images = np.random.default_rng(0).integers(0, 256, (13, 128, 128), dtype=np.uint8)
-    facts = {"name": "nih_cxr14_1000", "labels": FINDINGS, "licence": "NIH", "source": "here"}
+    facts = {"name": "nih_cxr14_1000", "label_names": FINDINGS, "licence": "NIH", "source": "here"}
     return Cohort(
-        images, patients, dis, np.zeros(13), view=dis[:, 0], key=[f"radiograph{i}" for i in range(13)], **facts
+        images, patients, dis, np.zeros(13), view=dis[:, 0], source_name=[f"radiograph{i}" for i in range(13)], **facts
     )
 
 
 def test_radiographs_of_patients_with_several_are_cases(radiographs):
     cases = nih_cases.cases(radiographs)
     assert cases.images.shape == cases.masks.shape == (10, 64, 64)
-    np.testing.assert_array_equal(cases.id, [1] * 6 + [0] * 4)
-    np.testing.assert_array_equal(cases.dis, np.tile([1, 0], 5))
-    np.testing.assert_array_equal(cases.key, radiographs.key[:10])
+    np.testing.assert_array_equal(cases.patient, [1] * 6 + [0] * 4)
+    np.testing.assert_array_equal(cases.labels, np.tile([1, 0], 5))
+    np.testing.assert_array_equal(cases.source_name, radiographs.source_name[:10])
     np.testing.assert_array_equal(cases.images, radiographs[:10].resized(64).images)
-    assert (cases.labels, cases.licence, cases.closed_set) == (("no Pneumonia", "Pneumonia"), "NIH", True)
+    assert (cases.label_names, cases.licence, cases.closed_set) == (("no Pneumonia", "Pneumonia"), "NIH", True)
     for patient in (0, 1):
-        assert set(cases.set[cases.id == patient]) == {0, 1, 2}
-    assert set(nih_cases.cases(radiographs, fewest=5).id) == {0}
+        assert set(cases.split[cases.patient == patient]) == {0, 1, 2}
+    assert set(nih_cases.cases(radiographs, fewest=5).patient) == {0}
 
 
 def test_lung_fields_are_two_and_alike_at_every_size():

@@ -64,14 +64,14 @@ def test_the_official_layout(release, tmp_path, given):
     [path] = chexpert.prepare(release / given, tmp_path / "out")
     radiographs = Cohort.open(path)
     assert path.name == "chexpert.h5"
-    assert list(radiographs.key) == [ROWS[0][0], ROWS[1][0], ROWS[3][0], TEST[0][0]]
-    np.testing.assert_array_equal(radiographs.id, [1, 1, 2, 64541])
+    assert list(radiographs.source_name) == [ROWS[0][0], ROWS[1][0], ROWS[3][0], TEST[0][0]]
+    np.testing.assert_array_equal(radiographs.patient, [1, 1, 2, 64541])
     np.testing.assert_array_equal(radiographs.view, [1, 0, 2, 1])
-    assert radiographs.set[3] == 2
-    assert set(radiographs.set[:3]) <= {0, 1}
+    assert radiographs.split[3] == 2
+    assert set(radiographs.split[:3]) <= {0, 1}
     assert "4 of 4 frontal radiographs" in radiographs.source
     assert "no redistribution" in radiographs.licence
-    assert [[chexpert.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.dis] == [
+    assert [[chexpert.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.labels] == [
         ["No Finding", "Support Devices"],
         ["Edema"],
         ["Lung Opacity", "Pneumonia"],

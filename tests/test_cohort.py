@@ -17,14 +17,14 @@ def make(n=12, size=8, **overrides):
     rng = np.random.default_rng(0)
     columns = {
         "images": rng.integers(0, 256, (n, size, size), dtype=np.uint8),
-        "id": np.arange(n) // 2,
-        "dis": np.arange(n) % 2,
-        "set": np.repeat(np.arange(3), n // 3),
+        "patient": np.arange(n) // 2,
+        "labels": np.arange(n) % 2,
+        "split": np.repeat(np.arange(3), n // 3),
         "site": np.arange(n) % 3,
         "masks": rng.integers(0, 2, (n, size, size), dtype=np.uint8),
-        "key": [f"radiograph {i}" for i in range(n)],
+        "source_name": [f"radiograph {i}" for i in range(n)],
         "name": "made",
-        "labels": ("malignant", "benign"),
+        "label_names": ("malignant", "benign"),
     }
     return Cohort(**(columns | overrides))
 
@@ -33,11 +33,11 @@ def test_a_saved_cohort_opens_unchanged(tmp_path):
     cohort = make(value_range=(0, 200), licence="CC0", closed_set=False)
     opened = Cohort.open(cohort.save(tmp_path / "a.h5"))
     assert opened.digest == cohort.digest
-    for column in ("id", "dis", "set", "site", "key"):
+    for column in ("patient", "labels", "split", "site", "source_name"):
         np.testing.assert_array_equal(getattr(opened, column), getattr(cohort, column))
     np.testing.assert_array_equal(opened.images[:], cohort.images)
     np.testing.assert_array_equal(opened.masks[:], cohort.masks)
-    assert (opened.labels, opened.value_range, opened.licence) == (("malignant", "benign"), (0, 200), "CC0")
+    assert (opened.label_names, opened.value_range, opened.licence) == (("malignant", "benign"), (0, 200), "CC0")
 
 
 @pytest.mark.parametrize("which", [slice(2, 9), [5, 1, 1, 9], np.arange(12) % 3 == 0, 4, -1])
@@ -52,13 +52,13 @@ def test_selection_and_split_keep_rows_together(tmp_path):
     chosen = Cohort.open(cohort.save(tmp_path / "a.h5"))[[7, 2, 5]]
     np.testing.assert_array_equal(chosen.images[:], cohort.images[[7, 2, 5]])
     np.testing.assert_array_equal(chosen.masks[:], cohort.masks[[7, 2, 5]])
-    assert list(chosen.key) == ["radiograph 7", "radiograph 2", "radiograph 5"]
+    assert list(chosen.source_name) == ["radiograph 7", "radiograph 2", "radiograph 5"]
     for name, code in SPLITS.items():
-        assert set(cohort.split(name).set) == {code}
+        assert set(cohort.subset(name).split) == {code}
     with pytest.raises(ValueError, match="unknown split 'held-out'"):
-        cohort.split("held-out")
+        cohort.subset("held-out")
     with pytest.raises(ValueError, match="the test split is empty"):
-        cohort[cohort.set < 2].split("test")
+        cohort[cohort.split < 2].subset("test")
 
 
 def test_plain_four_column_file_opens_as_it_is(tmp_path):
@@ -70,7 +70,7 @@ def test_plain_four_column_file_opens_as_it_is(tmp_path):
     cohort = Cohort.open(tmp_path / "iris.hdf5")
     assert cohort.images.shape == (6, 3, 10, 10)
     np.testing.assert_array_equal(cohort.images[2:4], np.moveaxis(images, -1, 1)[2:4])
-    assert cohort.labels == ("0", "1")
+    assert cohort.label_names == ("0", "1")
 
 
 def test_box_average_is_the_mean_of_each_block():
@@ -86,7 +86,7 @@ def test_digest_sees_pixels_labels_and_splits():
     cohort = make()
     pixels = cohort.images.copy()
     pixels[0, 0, 0] ^= 1
-    others = [cohort.with_images(pixels), make(dis=1 - cohort.dis), make(labels=("benign", "malignant"))]
+    others = [cohort.with_images(pixels), make(labels=1 - cohort.labels), make(label_names=("benign", "malignant"))]
     assert len({c.digest for c in (cohort, *others)}) == 4
 
 
@@ -96,16 +96,16 @@ FLOATS = np.zeros((12, 8, 8), np.float32)
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"id": np.zeros(12, int)}, "patient 0 stands in two splits"),
-        ({"id": np.zeros(11, int)}, "id has 11 rows for 12 images"),
-        ({"dis": np.full(12, 2)}, "2 labels allow 0 to 1"),
-        ({"set": np.full(12, 3)}, "set holds 3"),
+        ({"patient": np.zeros(12, int)}, "patient 0 stands in two splits"),
+        ({"patient": np.zeros(11, int)}, "patient has 11 rows for 12 images"),
+        ({"labels": np.full(12, 2)}, "2 label names allow 0 to 1"),
+        ({"split": np.full(12, 3)}, "split holds 3"),
         ({"images": np.zeros((12, 8), np.uint8)}, r"images have shape \(12, 8\)"),
         ({"images": np.zeros((12, 8, 8), np.int32)}, "convert them to uint8 or float32"),
         ({"images": np.where(np.arange(12)[:, None, None] == 3, np.nan, FLOATS).astype(np.float32)}, "NaN"),
         ({"masks": np.full((12, 8, 8), 255, np.uint8)}, "divide them by it"),
         ({"masks": np.zeros((12, 4, 4), np.uint8)}, "give the masks of these images"),
-        ({"dis": np.zeros((12, 3), int)}, "3 columns for 2 label names"),
+        ({"labels": np.zeros((12, 3), int)}, "3 columns for 2 label names"),
     ],
 )
 def test_bad_columns_are_refused_in_one_sentence(wrong, sentence):
@@ -115,7 +115,7 @@ def test_bad_columns_are_refused_in_one_sentence(wrong, sentence):
 
 
 def test_closed_set_may_share_patients():
-    assert len(make(id=np.zeros(12, int), closed_set=True)) == 12
+    assert len(make(patient=np.zeros(12, int), closed_set=True)) == 12
 
 
 def test_nan_in_a_file_is_refused_when_read(tmp_path):
@@ -131,7 +131,7 @@ def test_nan_in_a_file_is_refused_when_read(tmp_path):
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 def test_truncated_file_is_refused(tmp_path, kept):
-    path = make(n=300, size=16, id=np.arange(300)).save(tmp_path / "a.h5")
+    path = make(n=300, size=16, patient=np.arange(300)).save(tmp_path / "a.h5")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(ValueError, match=r"a\.h5: not a readable cohort"):
@@ -139,7 +139,7 @@ def test_truncated_file_is_refused(tmp_path, kept):
 
 
 def test_damaged_pixels_are_refused(tmp_path):
-    path = make(n=300, size=16, id=np.arange(300)).save(tmp_path / "a.h5")
+    path = make(n=300, size=16, patient=np.arange(300)).save(tmp_path / "a.h5")
     with h5py.File(path) as file:
         offset = file["images"].id.get_chunk_info(7).byte_offset
     data = bytearray(path.read_bytes())
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_while_saving_names_the_file_and_leaves_nothing(tmp_pa
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from test_cohort import make
-cohort = make(n=3000, size=32, id=range(3000))
+cohort = make(n=3000, size=32, patient=range(3000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 try:
     cohort.save({str(tmp_path / "a.h5")!r})

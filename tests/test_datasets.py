@@ -69,19 +69,19 @@ def test_the_three_mass_cohorts(tree, tmp_path):
     paths = cbis_ddsm.prepare(tree, tmp_path / "out", counts=FEW)
     assert [path.name for path in paths] == ["cbis_ddsm.h5", "bcdr.h5", "mcgan.h5"]
     crops, external, drawn = map(Cohort.open, paths)
-    np.testing.assert_array_equal(crops.set, np.repeat([0, 1, 2], 4))
-    np.testing.assert_array_equal(crops.dis, [0, 0, 1, 1] * 3)
-    np.testing.assert_array_equal(crops.id, [0, 1, 0, 2, 3, 4, 3, 5, 6, 7, 6, 8])
-    assert (set(external.set), set(drawn.set)) == ({2}, {0})
-    assert len(set(drawn.id)) == 4
+    np.testing.assert_array_equal(crops.split, np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(crops.labels, [0, 0, 1, 1] * 3)
+    np.testing.assert_array_equal(crops.patient, [0, 1, 0, 2, 3, 4, 3, 5, 6, 7, 6, 8])
+    assert (set(external.split), set(drawn.split)) == ({2}, {0})
+    assert len(set(drawn.patient)) == 4
     for cohort in (crops, external, drawn):
-        assert (cohort.labels, cohort.value_range, cohort.modality) == (
+        assert (cohort.label_names, cohort.value_range, cohort.modality) == (
             ("malignant", "benign"),
             (0, 255),
             "MG",
         )
     assert "never redistribute" in external.licence
-    first = tree / cbis_ddsm.TRAIN / "is_benign_false" / crops.key[0]
+    first = tree / cbis_ddsm.TRAIN / "is_benign_false" / crops.source_name[0]
     np.testing.assert_array_equal(crops.images[0], np.asarray(Image.open(first)))
 
 
@@ -221,18 +221,18 @@ def test_the_official_release(tmp_path, layout):
     [path] = nih_cxr14.prepare(release(tmp_path / "nih", layout), tmp_path / "out")
     radiographs = Cohort.open(path)
     assert path.name == "nih_cxr14.h5"
-    assert list(radiographs.key) == RADIOGRAPHS
+    assert list(radiographs.source_name) == RADIOGRAPHS
     np.testing.assert_array_equal(radiographs.images[:][:, 7, 9], [0, 40, 80, 120])
-    np.testing.assert_array_equal(radiographs.id, [1, 1, 2, 3])
+    np.testing.assert_array_equal(radiographs.patient, [1, 1, 2, 3])
     np.testing.assert_array_equal(radiographs.view, [0, 1, 1, 0])
-    assert [[nih_cxr14.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.dis] == [
+    assert [[nih_cxr14.FINDINGS[k] for k in np.flatnonzero(row)] for row in radiographs.labels] == [
         ["Atelectasis", "Hernia"],
         [],
         ["Pneumonia"],
         [],
     ]
-    assert (radiographs.images.shape, radiographs.dis.shape, radiographs.set[3]) == ((4, 256, 256), (4, 14), 2)
-    assert set(radiographs.set[:3]) <= {0, 1}
+    assert (radiographs.images.shape, radiographs.labels.shape, radiographs.split[3]) == ((4, 256, 256), (4, 14), 2)
+    assert set(radiographs.split[:3]) <= {0, 1}
     assert "4 of 4 radiographs" in radiographs.source
 
 
@@ -337,8 +337,8 @@ def test_the_subset_beside_its_table(tmp_path):
     for given in (folder, tmp_path, folder / nih_cxr14.SUBSET):
         [path] = nih_cxr14.prepare(given, tmp_path / "out", counts=counts)
     radiographs = Cohort.open(path)
-    assert (radiographs.name, list(radiographs.key)) == ("nih_cxr14_1000", RADIOGRAPHS[1:])
-    assert list(radiographs.set) == [nih_cxr14.split_of(patient) for patient in radiographs.id]
+    assert (radiographs.name, list(radiographs.source_name)) == ("nih_cxr14_1000", RADIOGRAPHS[1:])
+    assert list(radiographs.split) == [nih_cxr14.split_of(patient) for patient in radiographs.patient]
     with pytest.raises(ValueError, match="No_findings: 2 radiographs where 500 were published, missing"):
         nih_cxr14.prepare(folder, tmp_path / "out")
     (folder / nih_cxr14.SUBSET / "Pneumonia" / RADIOGRAPHS[2]).unlink()
@@ -641,21 +641,21 @@ PUBLISHED = [  # spec §3: folder, split, (malignant, benign), patients, source 
 def test_real_masses_have_the_published_numbers(masses, folder, split, counts, patients, sources, size, grey):
     names = {cbis_ddsm.EXTERNAL: "bcdr", cbis_ddsm.SYNTHETIC: "mcgan"}
     whole = masses[names.get(folder, "cbis_ddsm")]
-    part = whole[whole.set == split]
-    assert tuple(np.bincount(part.dis)) == counts
+    part = whole[whole.split == split]
+    assert tuple(np.bincount(part.labels)) == counts
     for label in range(2):
-        assert part.images[part.dis == label].mean() == pytest.approx(grey[label], abs=0.05)
+        assert part.images[part.labels == label].mean() == pytest.approx(grey[label], abs=0.05)
     assert sum(path.stat().st_size for path in (real("mammo_dp") / folder).rglob("*.png")) == size
     if patients:
-        assert len(np.unique(part.id)) == patients
-        assert len({key.split("_mass")[0] for key in part.key}) == sources
+        assert len(np.unique(part.patient)) == patients
+        assert len({key.split("_mass")[0] for key in part.source_name}) == sources
 
 
 def test_real_masses_are_the_pinned_ones_and_disjoint(masses):
     assert {name: cohort.digest for name, cohort in masses.items()} == cbis_ddsm.DIGESTS
     assert [len(cohort) for cohort in masses.values()] == [1698, 1106, 3000]
     crops = masses["cbis_ddsm"]
-    patients = [set(crops.id[crops.set == split]) for split in range(3)]
+    patients = [set(crops.patient[crops.split == split]) for split in range(3)]
     assert len(set.union(*patients)) == sum(map(len, patients)) == 892
 
 
@@ -664,9 +664,9 @@ def test_real_external_set_repeats_eight_crops_one_with_opposite_labels(masses):
     _, first, count = np.unique(external.images[:].reshape(1106, -1), axis=0, return_inverse=True, return_counts=True)
     pairs = [np.flatnonzero(first == group) for group in np.flatnonzero(count > 1)]
     assert [len(pair) for pair in pairs] == [2] * 8
-    opposite = [pair for pair in pairs if len(set(external.dis[pair])) == 2]
+    opposite = [pair for pair in pairs if len(set(external.labels[pair])) == 2]
     assert len(opposite) == 1
-    assert {key.split("_")[2] for key in external.key[opposite[0]]} == {"193"}
+    assert {key.split("_")[2] for key in external.source_name[opposite[0]]} == {"193"}
 
 
 def test_real_files_satisfy_the_manifests():
@@ -680,11 +680,11 @@ def test_real_radiographs_have_the_known_numbers(thousand):
     """Counts of the data's README; the patients with two radiographs or more are 164, with 482 radiographs."""
     assert thousand.images.shape == (1000, 256, 256)
     assert thousand.digest == nih_cxr14.DIGESTS["nih_cxr14_1000"]
-    _, radiographs = np.unique(thousand.id, return_counts=True)
+    _, radiographs = np.unique(thousand.patient, return_counts=True)
     assert (len(radiographs), (radiographs > 1).sum(), radiographs[radiographs > 1].sum()) == (682, 164, 482)
     assert tuple(np.bincount(thousand.view)) == (433, 567)
-    counts = dict(zip(nih_cxr14.FINDINGS, thousand.dis.sum(0), strict=True))
-    assert (~thousand.dis.any(1)).sum() == counts["Pneumonia"] == 500
+    counts = dict(zip(nih_cxr14.FINDINGS, thousand.labels.sum(0), strict=True))
+    assert (~thousand.labels.any(1)).sum() == counts["Pneumonia"] == 500
     assert [counts[name] for name in ("Infiltration", "Atelectasis", "Edema", "Effusion")] == [
         187,
         113,
@@ -701,7 +701,7 @@ def test_real_radiographs_reduce_to_the_copies_exactly(thousand):
     marks = {Path(name).name: mark for name, mark in radiographs.manifest.items()}
     for path in originals:
         reduced = png.read_reduced(path, 256)
-        [row] = np.flatnonzero(thousand.key == path.name)
+        [row] = np.flatnonzero(thousand.source_name == path.name)
         np.testing.assert_array_equal(reduced, thousand.images[row])
         assert nih_cxr14.radiograph_fingerprint(path) == marks[path.name]
         mean = np.asarray(Image.open(path)).reshape(256, 4, 256, 4).mean((1, 3))

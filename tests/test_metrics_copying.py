@@ -28,9 +28,9 @@ def world():
     """Drawn masses of 90 patients, and of as many others as an null synthetic set."""
     real, other = (mass.draw(patients=90, image_size=32, rng=np.random.default_rng(seed)) for seed in (0, 1))
     real, other = real.resized(SIDE), other.resized(SIDE)
-    order = np.argsort(real.set > 0, kind="stable")
+    order = np.argsort(real.split > 0, kind="stable")
     real = real[order]
-    return real.images[:], real.id, real.set == 0, other.images[:]
+    return real.images[:], real.patient, real.split == 0, other.images[:]
 
 
 @pytest.fixture(scope="module")

@@ -156,11 +156,11 @@ def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
     rng, found = numpy_generator(0, "films"), []
     drawn = chest.draw(patients=120, radiographs=4.0, image_size=16, rng=rng)
     for _ in range(60):
-        given = {"view": drawn.view, "finding": drawn.dis[:, 0], "each": 20, "validation": 40}
-        sides = matched_split(drawn.images[:], drawn.id, **given, rng=rng)
+        given = {"view": drawn.view, "finding": drawn.labels[:, 0], "each": 20, "validation": 40}
+        sides = matched_split(drawn.images[:], drawn.patient, **given, rng=rng)
         pixels = {name: drawn.images[:][of].reshape(len(of), -1) / 255 for name, of in sides._asdict().items()}
         suspects = np.concatenate([pixels["train"], pixels["heldout"]])
-        who = drawn.id[np.concatenate(sides[:2])]
+        who = drawn.patient[np.concatenate(sides[:2])]
         member, made = np.arange(len(who)) < len(sides.train), pixels["independent"]
         memory = memorisation_test(
             train=pixels["train"], heldout=pixels["heldout"], synthetic=made, similarity="correlation", rng=rng, draws=2
@@ -171,8 +171,8 @@ def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
             np.concatenate([memory.member, memory.nonmember]),
             density_ratio_attack(suspects, synthetic=made, reference=pixels["validation"]),
         ]
-        held = {"others": (pixels["known"], drawn.id[sides.known])}
-        held["own"] = np.concatenate([suspects, pixels["known"]]), np.append(who, drawn.id[sides.known])
+        held = {"others": (pixels["known"], drawn.patient[sides.known])}
+        held["own"] = np.concatenate([suspects, pixels["known"]]), np.append(who, drawn.patient[sides.known])
         for images, owners in held.values():
             linked = link(made, known=images, people=owners)
             scores.append(linked.scores[np.searchsorted(linked.people, who)])

@@ -21,7 +21,7 @@ def noise(n, side=32, seed=0):
 def cohort(images, patients=None, **facts):
     n = len(images)
     patients = np.arange(n) if patients is None else patients
-    facts = {"name": "mine", "labels": ("image",)} | facts
+    facts = {"name": "mine", "label_names": ("image",)} | facts
     return Cohort(images, patients, np.zeros(n), np.zeros(n), **facts)
 
 
@@ -58,11 +58,11 @@ def opened(source, **options):
 
 def test_a_cohort_a_file_of_it_and_a_folder_give_the_same(tmp_path):
     images = noise(12, 64)
-    whole = cohort(images, np.arange(12) // 2, key=[f"{i:05d}.png" for i in range(12)])
+    whole = cohort(images, np.arange(12) // 2, source_name=[f"{i:05d}.png" for i in range(12)])
     ways = (opened(whole), opened(whole.save(tmp_path / "a.h5")), opened(folder(tmp_path / "f", images)))
     for way in ways:
         np.testing.assert_array_equal(way.images, ways[0].images)
-        assert (way.is_8_bit, way.found, list(way.names)) == (True, 12, list(whole.key))
+        assert (way.is_8_bit, way.found, list(way.names)) == (True, 12, list(whole.source_name))
     assert len(np.unique(ways[0].patients)) == 6
     box = images.reshape(12, 32, 2, 32, 2).mean(axis=(2, 4))
     assert np.abs(ways[0].images - box).max() < 1e-3
@@ -134,7 +134,7 @@ def test_frames_that_are_not_looked_at_are_told(tmp_path):
 def test_the_sets_of_a_cohort_are_taken_alike_and_that_is_told():
     mine = cohort(noise(12))
     assert opened(mine).rules == ()
-    mine.set[4:] = 2
+    mine.split[4:] = 2
     found = opened(mine)
     assert len(found.images) == 12
     assert "its sets train, test taken alike: for one of them, give a file of it" in found.rules
@@ -242,7 +242,7 @@ def three(n=12, side=32):
 def test_sets_come_together():
     found = sets(*three())
     assert [len(part) for part in found.parts.values()] == [12, 12, 12]
-    assert not set(found.train.id) & set(found.heldout.id)
+    assert not set(found.train.patient) & set(found.heldout.patient)
     assert found.small["train"].shape == (12, 16, 16)
     assert {name: len(rows) for name, rows in found.exact.items()} == {"train": 0, "heldout": 0}
     assert found.digest == sets(*three()).digest
@@ -264,7 +264,7 @@ def test_one_small_image_is_named_though_not_all_are_drawn(tmp_path):
     Image.fromarray(noise(1, 20)[0]).save(train / "00007.png")
     for seed in range(8):
         found = sets(train, heldout, synthetic, most=25, rng=np.random.default_rng(seed))
-        if "00007.png" in found.train.key:
+        if "00007.png" in found.train.source_name:
             assert any("32×32: 1 image of train, the first 00007.png" in rule for rule in found.rules["heldout"])
         else:
             assert found.train.images.shape[1:] == (32, 32)

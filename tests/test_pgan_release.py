@@ -37,15 +37,15 @@ def test_the_file_reads_as_a_cohort(tmp_path):
     assert isinstance(units.images, Rows)  # unread
     np.testing.assert_array_equal(units.images[:], images.astype(np.float32))
     np.testing.assert_array_equal(units.images[[7, 3, 3]], images[[7, 3, 3]].astype(np.float32))
-    np.testing.assert_array_equal(units.dis, regions[:, 0])
-    np.testing.assert_array_equal(units.region, units.dis)
-    assert (units.dis.dtype, units.region.dtype) == (np.int64, np.int64)
-    np.testing.assert_array_equal(units.id, np.arange(N))
-    assert set(units.set) == {0}
+    np.testing.assert_array_equal(units.labels, regions[:, 0])
+    np.testing.assert_array_equal(units.region, units.labels)
+    assert (units.labels.dtype, units.region.dtype) == (np.int64, np.int64)
+    np.testing.assert_array_equal(units.patient, np.arange(N))
+    assert set(units.split) == {0}
     assert units.value_range == (-1, 1)
-    assert units.labels == vertebra.LABELS
+    assert units.label_names == vertebra.LABELS
     assert "10.5281/zenodo.5031881" in units.source
-    chosen = units[units.dis == 2]
+    chosen = units[units.labels == 2]
     assert isinstance(chosen.images, Rows)
     np.testing.assert_array_equal(chosen.images[:], images[regions[:, 0] == 2].astype(np.float32))
 

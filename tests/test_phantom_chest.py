@@ -47,18 +47,18 @@ def many():
 def test_what_is_known_of_each_radiograph(many):
     assert many.images.shape == (len(many), 32, 32)
     assert many.images.dtype == np.uint8
-    assert many.dis.shape == (len(many), 5)
-    assert many.labels == FIVE
-    assert set(np.unique(many.dis)) == set(np.unique(many.view)) == {0, 1}
+    assert many.labels.shape == (len(many), 5)
+    assert many.label_names == FIVE
+    assert set(np.unique(many.labels)) == set(np.unique(many.view)) == {0, 1}
     assert (many.site == 0).all()
-    assert len(set(many.key)) == len(many)
-    assert many.key[0] == "hospital_a_patient0_radiograph0"
-    assert 1.8 < np.bincount(many.id).mean() < 2.2
-    assert np.bincount(many.id).min() == 1
+    assert len(set(many.source_name)) == len(many)
+    assert many.source_name[0] == "hospital_a_patient0_radiograph0"
+    assert 1.8 < np.bincount(many.patient).mean() < 2.2
+    assert np.bincount(many.patient).min() == 1
     assert "no patient" in many.licence
     assert chest.FINDINGS == nih_cxr14.FINDINGS
     assert chest.VIEWS == nih_cxr14.VIEWS
-    assert draw(patients=5).labels == chest.FINDINGS
+    assert draw(patients=5).label_names == chest.FINDINGS
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_does_not():
@@ -86,11 +86,11 @@ def test_a_small_radiograph_shows_the_patient_of_the_large_one(size):
 
 def test_splits_are_disjoint_by_patient_in_the_proportions_asked_for():
     cohort = draw(patients=100, image_size=16, splits=(60, 15, 25))
-    patients = [set(cohort.split(name).id) for name in ("train", "validation", "test")]
+    patients = [set(cohort.subset(name).patient) for name in ("train", "validation", "test")]
     assert [len(part) for part in patients] == [60, 15, 25]
     assert len(set.union(*patients)) == 100
-    assert set(draw(patients=3, image_size=16).set) == {0, 1, 2}
-    assert set(draw(splits=(0, 0, 1), image_size=16).set) == {2}
+    assert set(draw(patients=3, image_size=16).split) == {0, 1, 2}
+    assert set(draw(splits=(0, 0, 1), image_size=16).split) == {2}
 
 
 @pytest.mark.parametrize("site", chest.SITES)
@@ -150,7 +150,7 @@ def test_a_radiograph_of_one_patient_is_nearer_to_another_of_the_same():
     cohort = draw(patients=60, radiographs=3.0)
     x = cohort.images.reshape(len(cohort), -1).astype(float)
     distance = np.linalg.norm(x[:, None] - x, axis=-1)
-    same, self = cohort.id[:, None] == cohort.id, np.eye(len(cohort), dtype=bool)
+    same, self = cohort.patient[:, None] == cohort.patient, np.eye(len(cohort), dtype=bool)
     assert np.median(distance[same & ~self]) < 0.85 * np.median(distance[~same])
 
 
@@ -225,21 +225,21 @@ def test_only_findings_asked_for_are_drawn():
     truth = anatomy()
     assert not any(truth[name].any() for name in chest.FINDINGS)
     rare = draw(findings=("Hernia",), prevalence={"Hernia": 0.5}, patients=60)
-    assert rare.dis.shape == (len(rare), 1)
-    assert 0.3 < rare.dis.mean() < 0.7
+    assert rare.labels.shape == (len(rare), 1)
+    assert 0.3 < rare.labels.mean() < 0.7
 
 
 def test_hospitals_share_patients_but_not_their_style():
     share = dict.fromkeys(chest.FINDINGS, 0.1)
     a, b, c = (draw(patients=120, site=site, prevalence=share) for site in chest.SITES)
-    np.testing.assert_array_equal(a.dis, b.dis)
-    np.testing.assert_array_equal(a.id, c.id)
+    np.testing.assert_array_equal(a.labels, b.labels)
+    np.testing.assert_array_equal(a.patient, c.patient)
     assert [set(x.site) for x in (a, b, c)] == [{0}, {1}, {2}]
     assert a.view.mean() < 0.25 < c.view.mean() < 0.65 < b.view.mean()
     barred = [(x.images[:, 0].max(1) < 3).mean() for x in (a, b, c)]
     assert barred[1] > 0.7 > 0.3 > max(barred[0], barred[2])
     x = np.concatenate([a.images, b.images])[:, 6:26, 6:26].reshape(2 * len(a), -1) / 255.0  # bars cut away
-    y, learn = np.repeat([0, 1], len(a)), np.tile(a.set == 0, 2)
+    y, learn = np.repeat([0, 1], len(a)), np.tile(a.split == 0, 2)
     model = make_pipeline(PCA(20), LogisticRegression(max_iter=500)).fit(x[learn], y[learn])
     assert roc_auc_score(y[~learn], model.predict_proba(x[~learn])[:, 1]) > 0.9
 
@@ -257,7 +257,7 @@ def test_five_findings_can_be_learnt_from_400_small_radiographs(many):
     x = many.images.reshape(len(many), -1) / 255.0
     learn = np.arange(len(many)) < 400
     auc = []
-    for column in many.dis.T:
+    for column in many.labels.T:
         model = make_pipeline(PCA(50), LogisticRegression(C=0.05, max_iter=500)).fit(x[learn], column[learn])
         auc.append(roc_auc_score(column[~learn], model.decision_function(x[~learn])))
     assert np.mean(auc) > 0.72

@@ -20,10 +20,10 @@ def injected(request):
 
 def nearest_mean(images, cohort, among):
     """Share of test images, of the rows `among`, that lie nearest to the train mean of their own patient."""
-    learn, test = among & (cohort.set == 0), among & (cohort.set == 2)
-    means = np.stack([images[learn & (cohort.id == i)].mean(0) for i in np.unique(cohort.id)])
+    learn, test = among & (cohort.split == 0), among & (cohort.split == 2)
+    means = np.stack([images[learn & (cohort.patient == i)].mean(0) for i in np.unique(cohort.patient)])
     distance = ((images[test, None] - means) ** 2).sum(-1)
-    return (distance.argmin(1) == cohort.id[test]).mean(), test.sum()
+    return (distance.argmin(1) == cohort.patient[test]).mean(), test.sum()
 
 
 def discs(cohort, reach=13):
@@ -41,13 +41,13 @@ def test_what_is_known_of_each_image():
     cohort = draw(patients=4, images=20)
     assert cohort.images.shape == cohort.masks.shape == (160, 64, 64)
     assert cohort.images.dtype == cohort.masks.dtype == np.uint8
-    np.testing.assert_array_equal(cohort.id, np.repeat(np.arange(4), 40))
+    np.testing.assert_array_equal(cohort.patient, np.repeat(np.arange(4), 40))
     np.testing.assert_array_equal(cohort.view, np.tile(np.repeat([0, 1], 20), 4))
-    assert (cohort.labels, cohort.closed_set, cohort.modality) == (("no glaucoma", "glaucoma"), True, "NIR")
-    assert len(set(cohort.key)) == 160
+    assert (cohort.label_names, cohort.closed_set, cohort.modality) == (("no glaucoma", "glaucoma"), True, "NIR")
+    assert len(set(cohort.source_name)) == 160
     assert "leak 0.06" in cohort.source
     for patient in range(4):
-        np.testing.assert_array_equal(np.bincount(cohort.set[cohort.id == patient]), [28, 4, 8])
+        np.testing.assert_array_equal(np.bincount(cohort.split[cohort.patient == patient]), [28, 4, 8])
 
 
 def test_it_is_saved_and_opened_with_its_overlap_declared(tmp_path):
@@ -85,7 +85,7 @@ def test_without_leak_the_disc_is_the_same_whoever_the_patient_is(size):
 def test_identity_in_the_disc_is_what_was_injected(injected):
     leak, cohort = injected
     for disease in (0, 1):
-        share, n = nearest_mean(discs(cohort), cohort, cohort.dis == disease)
+        share, n = nearest_mean(discs(cohort), cohort, cohort.labels == disease)
         chance = 1 / 8 + 3 * np.sqrt(1 / 8 * 7 / 8 / n)
         # A wide pupil leaves half the iris, and fewer images are ill.
         assert share < chance if leak == 0 else share > (0.9, 0.35)[disease]
@@ -99,11 +99,11 @@ def test_identity_outside_the_disc_is_there_at_any_leak(injected):
 
 def test_disease_is_seen_in_the_disc_of_unseen_patients_and_not_outside(injected):
     _, cohort = injected
-    learn = cohort.id < 5
+    learn = cohort.patient < 5
 
     def score(x):
-        model = LogisticRegression(C=0.01, max_iter=500).fit(x[learn], cohort.dis[learn])
-        return balanced_accuracy_score(cohort.dis[~learn], model.predict(x[~learn]))
+        model = LogisticRegression(C=0.01, max_iter=500).fit(x[learn], cohort.labels[learn])
+        return balanced_accuracy_score(cohort.labels[~learn], model.predict(x[~learn]))
 
     outside = np.where(cohort.masks, 0, cohort.images)[:, :24].reshape(len(cohort), 12, 2, 32, 2).mean((2, 4))
     assert score(discs(cohort)) > 0.95
@@ -112,14 +112,14 @@ def test_disease_is_seen_in_the_disc_of_unseen_patients_and_not_outside(injected
 
 def test_regimes():
     free, tied = (draw(patients=12, images=20, regime=name, image_size=32) for name in iris.REGIMES)
-    eye = 2 * free.id + free.view
-    spread = [[c.dis[eye == i].mean() for i in range(24)] for c in (free, tied)]
+    eye = 2 * free.patient + free.view
+    spread = [[c.labels[eye == i].mean() for i in range(24)] for c in (free, tied)]
     assert set(spread[1]) == {0, 1}
     assert 0 < min(spread[0]) < max(spread[0]) < 1
-    assert free.dis.mean() == pytest.approx(iris.PREVALENCE)
+    assert free.labels.mean() == pytest.approx(iris.PREVALENCE)
     assert np.sum(spread[1]) == round(24 * iris.PREVALENCE)
     # The regime changes what is ill, and nothing else.
-    alike = free.dis == tied.dis
+    alike = free.labels == tied.labels
     np.testing.assert_array_equal(free.images[alike], tied.images[alike])
 
 
@@ -142,7 +142,7 @@ def test_a_small_image_is_the_large_one_box_averaged_but_for_the_rim():
     large, small = (draw(noise=0.0, image_size=size) for size in (64, 32))
     average = large.resized(32).images.astype(float)
     assert np.abs(average - small.images).mean() < 1.5
-    np.testing.assert_array_equal(large.dis, small.dis)
+    np.testing.assert_array_equal(large.labels, small.labels)
     assert (np.abs(average - small.images) <= 1).mean() > 0.85
 
 
@@ -157,7 +157,8 @@ def test_noise_and_leak_are_in_units_of_minus_one_to_one():
 
 def test_both_eyes_of_a_patient_share_the_frame():
     cohort = draw(patients=10, images=20, noise=0.0)
-    mean = np.stack([cohort.images[(cohort.id == p) & (cohort.view == v)].mean(0) for p in range(10) for v in (0, 1)])
+    eyes = [(cohort.patient == p) & (cohort.view == v) for p in range(10) for v in (0, 1)]
+    mean = np.stack([cohort.images[eye].mean(0) for eye in eyes])
     mean = mean.reshape(20, -1) - mean.mean(0).reshape(-1)
     likeness = np.corrcoef(mean)
     own = likeness[np.arange(0, 20, 2), np.arange(1, 20, 2)]

@@ -56,29 +56,29 @@ def test_every_column_is_there_and_the_phantom_says_that_it_is_one(cohort):
     assert cohort.images.shape == cohort.masks.shape == (len(cohort), 64, 64)
     assert set(np.unique(cohort.masks)) == {0, 1}
     assert (cohort.masks.sum((1, 2)) > 50).all()
-    assert cohort.labels == ("malignant", "benign")
+    assert cohort.label_names == ("malignant", "benign")
     assert (cohort.name, cohort.modality) == ("phantom_mass", "MG")
     assert cohort.source == "drawn by lib.cohorts.phantoms.mass"
     assert cohort.licence == "CC0-1.0 (drawn, no patient)"
     assert (cohort.site == 0).all()
-    assert len(set(cohort.key)) == len(cohort)
+    assert len(set(cohort.source_name)) == len(cohort)
 
 
 def test_patients_have_lesions_and_lesions_have_views_as_in_the_real_set(cohort):
-    crops = np.bincount(cohort.id)
+    crops = np.bincount(cohort.patient)
     assert len(crops) == 300
     assert (crops.min(), crops.max()) == (1, 6)
     assert 1.75 < crops.mean() < 2.1
     assert 0.55 < (crops == 2).mean() < 0.8
-    assert 0.4 < (cohort.dis == 0).mean() < 0.5
+    assert 0.4 < (cohort.labels == 0).mean() < 0.5
     for lesion in np.unique(cohort.lesion):
         seen = cohort.lesion == lesion
-        assert len(np.unique(cohort.id[seen])) == len(np.unique(cohort.dis[seen])) == 1
+        assert len(np.unique(cohort.patient[seen])) == len(np.unique(cohort.labels[seen])) == 1
         assert sorted(cohort.view[seen]) in ([0], [1], [0, 1])
 
 
 def test_splits_are_disjoint_by_patient_in_the_proportions_of_the_real_set(cohort):
-    split = [set(cohort.id[cohort.set == code]) for code in (0, 1, 2)]
+    split = [set(cohort.patient[cohort.split == code]) for code in (0, 1, 2)]
     assert sum(map(len, split)) == len(set.union(*split)) == 300
     np.testing.assert_allclose([len(part) / 300 for part in split], (0.65, 0.11, 0.24), atol=0.01)
 
@@ -87,12 +87,12 @@ def test_splits_are_disjoint_by_patient_in_the_proportions_of_the_real_set(cohor
 def test_every_split_has_both_labels(patients):
     for seed in range(5):
         cohort = mass.draw(patients=patients, image_size=16, rng=seeded(seed))
-        assert len(np.unique(cohort.set * 2 + cohort.dis)) == 6
+        assert len(np.unique(cohort.split * 2 + cohort.labels)) == 6
 
 
 @pytest.mark.parametrize("patients", [3, 4, 6])
 def test_the_smallest_cohorts_fill_three_splits(patients):
-    assert set(mass.draw(patients=patients, image_size=16, rng=seeded()).set) == {0, 1, 2}
+    assert set(mass.draw(patients=patients, image_size=16, rng=seeded()).split) == {0, 1, 2}
 
 
 def test_the_mask_covers_the_lesion(cohort):
@@ -106,22 +106,22 @@ def test_two_views_of_a_lesion_are_more_alike_than_two_patients(cohort):
     twin = np.flatnonzero(cohort.lesion[1:] == cohort.lesion[:-1])
     other = np.roll(twin, 1)
     same, different = (np.linalg.norm(z[twin] - z[index], axis=1) for index in (twin + 1, other + 1))
-    assert (cohort.id[twin] != cohort.id[other + 1]).mean() > 0.9
+    assert (cohort.patient[twin] != cohort.patient[other + 1]).mean() > 0.9
     assert roc_auc_score(np.repeat([0, 1], len(twin)), np.r_[same, different]) > 0.75
     assert not (cohort.images[twin] == cohort.images[twin + 1]).all((1, 2)).any()
 
 
 def test_cancer_has_the_more_irregular_margin_and_the_higher_density(cohort):
-    malignant = cohort.dis == 0
+    malignant = cohort.labels == 0
     for sign in (irregularity(cohort.masks), np.subtract(*inside_and_around(cohort))):
         gap = sign[malignant].mean() - sign[~malignant].mean()
         assert gap > 3 * np.hypot(*(sign[where].std() / np.sqrt(where.sum()) for where in (malignant, ~malignant)))
 
 
 def test_a_linear_reader_does_better_than_chance_and_is_not_perfect(cohort):
-    train, held_out = cohort.set == 0, cohort.set > 0
-    reader = make_pipeline(StandardScaler(), LogisticRegression()).fit(signs(cohort)[train], cohort.dis[train])
-    auroc = roc_auc_score(cohort.dis[held_out], reader.decision_function(signs(cohort)[held_out]))
+    train, held_out = cohort.split == 0, cohort.split > 0
+    reader = make_pipeline(StandardScaler(), LogisticRegression()).fit(signs(cohort)[train], cohort.labels[train])
+    auroc = roc_auc_score(cohort.labels[held_out], reader.decision_function(signs(cohort)[held_out]))
     assert 0.7 < auroc < 0.95
 
 
@@ -149,7 +149,7 @@ def test_a_small_image_is_the_large_one_box_averaged(size):
     large, small = (mass.draw(patients=25, image_size=n, rng=seeded()) for n in (128, size))
     assert abs(box_average(large.images, size) - small.images).mean() < 1  # grey levels
     assert ((box_average(large.masks, size) > 0.5) == small.masks).mean() > 0.99
-    for column in ("id", "dis", "set", "lesion", "view", "key"):
+    for column in ("patient", "labels", "split", "lesion", "view", "source_name"):
         assert (getattr(large, column) == getattr(small, column)).all()
 
 
@@ -171,8 +171,8 @@ def test_the_other_scanner_shows_other_pictures_of_the_same_patients(cohort):
     radiograph = cohort[: 2 * 60]
     digital = mass.draw(patients=300, image_size=64, rng=seeded(), scanner="digital")[: 2 * 60]
     assert (digital.site == 1).all()
-    assert (radiograph.key == digital.key).all()
-    assert (radiograph.dis == digital.dis).all()
+    assert (radiograph.source_name == digital.source_name).all()
+    assert (radiograph.labels == digital.labels).all()
     assert digital.images.mean() < radiograph.images.mean() - 20  # real: 97 against 132
     assert np.median(digital.images.std((1, 2))) > 1.4 * np.median(radiograph.images.std((1, 2)))
 

@@ -38,12 +38,12 @@ def test_what_is_known_of_each_unit():
     cohort = draw(patients=10, units=(2, 5, 2))
     assert cohort.images.shape == (90, 9, 32, 32)
     assert cohort.images.dtype == np.uint8
-    assert (cohort.labels, cohort.value_range) == (("cervical", "thoracic", "lumbar"), (0, 255))
+    assert (cohort.label_names, cohort.value_range) == (("cervical", "thoracic", "lumbar"), (0, 255))
     np.testing.assert_array_equal(cohort.region, np.tile([0, 0, 1, 1, 1, 1, 1, 2, 2], 10))
-    np.testing.assert_array_equal(cohort.dis, cohort.region)
-    np.testing.assert_array_equal(cohort.id, np.repeat(np.arange(10), 9))
+    np.testing.assert_array_equal(cohort.labels, cohort.region)
+    np.testing.assert_array_equal(cohort.patient, np.repeat(np.arange(10), 9))
     levels = ["C4/5", "C5/6", "T4/5", "T5/6", "T6/7", "T7/8", "T8/9", "L2/3", "L3/4"]
-    assert list(cohort.key[9:18]) == [f"patient1_{level}" for level in levels]
+    assert list(cohort.source_name[9:18]) == [f"patient1_{level}" for level in levels]
     assert set(cohort.site) == {0}
     assert "no patient" in cohort.licence
 
@@ -51,7 +51,7 @@ def test_what_is_known_of_each_unit():
 @pytest.mark.parametrize(("units", "region"), [((0, 0, 5), 2), ((6, 0, 0), 0)])
 def test_part_of_a_spine(units, region):
     assert set(draw(units=units).region) == {region}
-    assert len(set(draw(units=units).key)) == 6 * sum(units)
+    assert len(set(draw(units=units).source_name)) == 6 * sum(units)
 
 
 def test_the_same_seed_draws_the_same_units_and_another_does_not():
@@ -72,27 +72,27 @@ def test_chunks_change_no_byte(size):
 
 def test_splits_are_disjoint_by_patient_and_keep_their_shares():
     cohort = draw(patients=118, image_size=16, units=(1, 1, 1))
-    patients = [set(cohort.split(name).id) for name in ("train", "validation", "test")]
+    patients = [set(cohort.subset(name).patient) for name in ("train", "validation", "test")]
     assert [len(p) for p in patients] == [70, 24, 24]
     assert len(set.union(*patients)) == 118
     for name in ("train", "validation", "test"):
-        np.testing.assert_array_equal(np.bincount(cohort.split(name).region), [len(cohort.split(name)) // 3] * 3)
-    assert np.any(np.diff(cohort.set[::3].astype(int)) < 0)  # no run of patients makes a split
-    assert set(draw(splits=(0, 0, 1)).set) == {2}
-    assert set(draw(patients=3, splits=(98, 1, 1)).set) == {0, 1, 2}
+        np.testing.assert_array_equal(np.bincount(cohort.subset(name).region), [len(cohort.subset(name)) // 3] * 3)
+    assert np.any(np.diff(cohort.split[::3].astype(int)) < 0)  # no run of patients makes a split
+    assert set(draw(splits=(0, 0, 1)).split) == {2}
+    assert set(draw(patients=3, splits=(98, 1, 1)).split) == {0, 1, 2}
 
 
 def test_a_linear_classifier_tells_the_region_of_unseen_patients(many):
     middle = flat(many.resized(16).images[:, 4]) / 255
-    learn = many.set == 0
-    model = LogisticRegression(max_iter=2000).fit(middle[learn], many.dis[learn])
-    assert balanced_accuracy_score(many.dis[~learn], model.predict(middle[~learn])) >= 0.9
+    learn = many.split == 0
+    model = LogisticRegression(max_iter=2000).fit(middle[learn], many.labels[learn])
+    assert balanced_accuracy_score(many.labels[~learn], model.predict(middle[~learn])) >= 0.9
 
 
 def test_units_of_a_patient_are_more_alike_than_of_others(many):
     for region in range(3):
         rows = many.region == region
-        x, patient = flat(many.images[rows]), many.id[rows]
+        x, patient = flat(many.images[rows]), many.patient[rows]
         square = (x**2).sum(1)
         distance = np.sqrt(np.maximum(square[:, None] + square - 2 * x @ x.T, 0))
         same = patient[:, None] == patient
@@ -104,7 +104,7 @@ def test_units_of_a_patient_are_more_alike_than_of_others(many):
 def test_the_second_scanner_is_brighter_offset_and_noisier(many):
     other = draw(patients=40, scanner="trial_b")
     assert set(other.site) == {1}
-    for column in ("id", "dis", "set", "key"):
+    for column in ("patient", "labels", "split", "source_name"):
         np.testing.assert_array_equal(getattr(other, column), getattr(many, column))
     a, b = flat(many.images) / 255, flat(other.images) / 255
     seen = (a > 0.03) & (b < 0.99)
@@ -121,7 +121,7 @@ def test_the_second_scanner_is_brighter_offset_and_noisier(many):
 
 def test_the_test_condition_alone_may_come_from_the_second_scanner():
     mixed = draw(test_scanner="trial_b")
-    np.testing.assert_array_equal(mixed.site, mixed.set == 2)
+    np.testing.assert_array_equal(mixed.site, mixed.split == 2)
     for scanner, rows in (("trial_a", mixed.site == 0), ("trial_b", mixed.site == 1)):
         np.testing.assert_array_equal(mixed.images[rows], draw(scanner=scanner).images[rows])
 

@@ -41,10 +41,11 @@ def test_the_official_layout(release, tmp_path):
     radiograph(release / rsna.RADIOGRAPHS / "0c-3.dcm", (300, 400), "AP", "MONOCHROME1")
     [path] = rsna.prepare(release, tmp_path / "out")
     radiographs = Cohort.open(path)
-    assert (path.name, list(radiographs.key), radiographs.labels) == ("rsna.h5", NAMES, ("no opacity", "opacity"))
-    np.testing.assert_array_equal(radiographs.dis, [0, 1, 0])
+    assert (path.name, list(radiographs.source_name)) == ("rsna.h5", NAMES)
+    assert radiographs.label_names == ("no opacity", "opacity")
+    np.testing.assert_array_equal(radiographs.labels, [0, 1, 0])
     np.testing.assert_array_equal(radiographs.view, [0, 1, 1])
-    np.testing.assert_array_equal(radiographs.id, [0, 1, 2])
+    np.testing.assert_array_equal(radiographs.patient, [0, 1, 2])
     assert "3 of 3 radiographs" in radiographs.source
     ramp = np.linspace(0, 200, 256)
     for image, expected in zip(radiographs.images[:], (ramp, ramp, 255 - ramp), strict=True):

@@ -47,13 +47,13 @@ def table(root, *rows):
 def test_shenzhen_layout(radiographs, tmp_path):
     [path] = shenzhen.prepare(radiographs, tmp_path / "out")
     cohort = Cohort.open(path)
-    assert (path.name, list(cohort.key), cohort.labels) == (
+    assert (path.name, list(cohort.source_name), cohort.label_names) == (
         "shenzhen.h5",
         list(RADIOGRAPHS),
         ("normal", "tuberculosis"),
     )
-    np.testing.assert_array_equal(cohort.dis, [0, 0, 1])
-    np.testing.assert_array_equal(cohort.id, [1, 2, 400])
+    np.testing.assert_array_equal(cohort.labels, [0, 0, 1])
+    np.testing.assert_array_equal(cohort.patient, [1, 2, 400])
     assert "2 of 326 normal and 1 of 336 tuberculosis" in cohort.source
     assert cohort.images[:].shape == (3, 256, 256)
     assert np.abs(cohort.images[:] - np.linspace(0, 255, 256)).max() <= 2
@@ -89,8 +89,8 @@ def test_shenzhen_refuses(radiographs, tmp_path, spoil, sentence):
 def test_aptos_layout(retinas, tmp_path):
     [path] = aptos.prepare(retinas, tmp_path / "out")
     cohort = Cohort.open(path)
-    assert (path.name, list(cohort.key)) == ("aptos.h5", list(GRADES))
-    np.testing.assert_array_equal(cohort.dis, [0, 3, 4])
+    assert (path.name, list(cohort.source_name)) == ("aptos.h5", list(GRADES))
+    np.testing.assert_array_equal(cohort.labels, [0, 3, 4])
     images = cohort.images[:]
     assert images.shape == (3, 3, 256, 256)
     assert images[:, :, :30].max() == images[:, :, -30:].max() == 0  # 400 x 300 in a square: a band above and below
@@ -104,10 +104,11 @@ def test_aptos_balanced_subset(retinas, tmp_path):
     table(retinas, *(f"{name},{grade}" for name, grade in graded.items()), "without_photograph,2")
     whole, part = (Cohort.open(path) for path in aptos.prepare(retinas, tmp_path / "out", balanced=1))
     assert (len(whole), len(part), part.name) == (7, 5, "aptos_950")
-    assert sorted(part.dis) == [0, 1, 2, 3, 4]
-    assert set(part.key) < set(whole.key)
+    assert sorted(part.labels) == [0, 1, 2, 3, 4]
+    assert set(part.source_name) < set(whole.source_name)
     for cohort in (whole, part):  # a photograph keeps its number and split
-        assert all(cohort.set[cohort.key == key] == whole.set[whole.key == key] for key in part.key)
+        splits, expected = (dict(zip(of.source_name, of.split, strict=True)) for of in (cohort, whole))
+        assert all(splits[name] == expected[name] for name in part.source_name)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def _cohort(n, seed, **facts):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, 32, 32), dtype=np.uint8)
     findings = rng.integers(0, 2, (n, 2))
-    facts = {"name": "drawn", "labels": ("effusion", "mass")} | facts
+    facts = {"name": "drawn", "label_names": ("effusion", "mass")} | facts
     return Cohort(images, np.arange(n), findings, 2 * (np.arange(n) % 3 == 0), **facts)
 
 
@@ -60,7 +60,7 @@ def test_processes_give_the_weights_of_the_simulation(tmp_path):
     assert [process.returncode for process in processes] == [0, 0, 0], said
     clients = []
     for cohort in cohorts:
-        train = cohort.split("train").resized(16)
+        train = cohort.subset("train").resized(16)
         clients.append((train.images, labels_of(train, ["mass", "No Finding"])))
     train_federated(
         clients, path=tmp_path / "simulated", progress=lambda done, **_: None, device=torch.device("cpu"),
@@ -107,11 +107,13 @@ def test_numbers_that_cannot_be_are_refused_before_anything_connects(tmp_path, m
 def test_labels_by_name():
     cohort = _cohort(12, seed=0)
     table = labels_of(cohort, ["No Finding", "mass"])
-    assert np.array_equal(table[:, 0], cohort.dis.sum(1) == 0)
-    assert np.array_equal(table[:, 1], cohort.dis[:, 1])
-    assert np.array_equal(labels_of(cohort), cohort.dis)
-    classes = Cohort(cohort.images, cohort.id, cohort.dis[:, 0], cohort.set, name="classes", labels=("a", "b"))
-    assert np.array_equal(labels_of(classes), np.eye(2)[cohort.dis[:, 0]])
+    assert np.array_equal(table[:, 0], cohort.labels.sum(1) == 0)
+    assert np.array_equal(table[:, 1], cohort.labels[:, 1])
+    assert np.array_equal(labels_of(cohort), cohort.labels)
+    classes = Cohort(
+        cohort.images, cohort.patient, cohort.labels[:, 0], cohort.split, name="classes", label_names=("a", "b")
+    )
+    assert np.array_equal(labels_of(classes), np.eye(2)[cohort.labels[:, 0]])
 
 
 def test_clients_that_do_not_agree_are_refused():

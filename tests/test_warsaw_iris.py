@@ -43,16 +43,16 @@ def release(tmp_path, eyes):
 def test_the_published_layout(release, tmp_path):
     [path] = warsaw_iris.prepare(release, tmp_path / "out")
     cohort = Cohort.open(path)
-    assert (cohort.name, cohort.labels, cohort.closed_set) == ("warsaw_iris", ("no glaucoma", "glaucoma"), True)
+    assert (cohort.name, cohort.label_names, cohort.closed_set) == ("warsaw_iris", ("no glaucoma", "glaucoma"), True)
     assert cohort.images.shape == cohort.masks.shape == (12, 64, 64)
-    np.testing.assert_array_equal(cohort.id, np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(cohort.patient, np.repeat([0, 1, 2], 4))
     np.testing.assert_array_equal(cohort.view, np.tile([0, 0, 1, 1], 3))
     # Per eye; "acute glaucoma" is another diagnosis; a blank after the comma is none.
-    np.testing.assert_array_equal(cohort.dis[::2], [1, 0, 0, 1, 0, 1])
-    np.testing.assert_array_equal(cohort.dis[::2], cohort.dis[1::2])
+    np.testing.assert_array_equal(cohort.labels[::2], [1, 0, 0, 1, 0, 1])
+    np.testing.assert_array_equal(cohort.labels[::2], cohort.labels[1::2])
     for patient in range(3):
-        np.testing.assert_array_equal(np.sort(cohort.set[cohort.id == patient]), [0, 0, 1, 2])
-    assert cohort.key[0] == "0001left/0001left_IG_0.bmp"
+        np.testing.assert_array_equal(np.sort(cohort.split[cohort.patient == patient]), [0, 0, 1, 2])
+    assert cohort.source_name[0] == "0001left/0001left_IG_0.bmp"
     masks = cohort.masks[:]
     assert set(np.unique(masks)) == {0, 1}
     assert cohort.made_by == f"{(~masks.any((1, 2))).sum()} masks without circle"

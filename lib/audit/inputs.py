@@ -17,7 +17,7 @@ FEWEST = 10  # images, and patients, of each real set
 
 
 class AuditSets(NamedTuple):
-    """What `open_sets` returns. `images` are (n, size, size) uint8; `key` of each is its file's name."""
+    """What `open_sets` returns. `images` are (n, size, size) uint8; `source_name` of each is its file's name."""
 
     train: Cohort  # patients of train and heldout share one numbering
     heldout: Cohort
@@ -43,7 +43,7 @@ class AuditSets(NamedTuple):
         table = []
         for name, part in self.parts.items():
             row = {"set": name, "found": self.found[name], "audited": len(part), "pixels": size}
-            row["patients"] = None if name == "synthetic" else len(np.unique(part.id))
+            row["patients"] = None if name == "synthetic" else len(np.unique(part.patient))
             table.append(row | {"rules applied": "; ".join(self.rules[name]) or "none was needed"})
         return table
 
@@ -58,13 +58,13 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
     """
     if cohort == "public":
         crops = open_public("cbis_ddsm")
-        return {"train": crops.split("train"), "heldout": crops.split("test"), "synthetic": open_public("mcgan")}
+        return {"train": crops.subset("train"), "heldout": crops.subset("test"), "synthetic": open_public("mcgan")}
     if cohort != "phantom":
         raise ValueError(f"unknown cohort {cohort!r}: choose phantom or public")
     rngs = (numpy_generator(seed, name) for name in ("real", "other"))
     real, other = (mass.draw(patients=patients, image_size=size, rng=rng) for rng in rngs)
-    other.key = np.char.add("another ", other.key)  # its numbers are those of other patients
-    return {"train": real[real.set == 0], "heldout": real[real.set > 0], "synthetic": other}
+    other.source_name = np.char.add("another ", other.source_name)  # its numbers are those of other patients
+    return {"train": real[real.split == 0], "heldout": real[real.split > 0], "synthetic": other}
 
 
 def open_sets(
@@ -111,8 +111,8 @@ def open_sets(
     for name, split in (("train", "train"), ("heldout", "test"), ("synthetic", "train")):
         n = len(images[name])
         cohorts[name] = Cohort(
-            images[name], codes[name], np.zeros(n), np.full(n, SPLITS[split]), key=opened[name].names[keeps[name]],
-            name=name, labels=("image",),
+            images[name], codes[name], np.zeros(n), np.full(n, SPLITS[split]),
+            source_name=opened[name].names[keeps[name]], name=name, label_names=("image",),
         )  # fmt: skip
     exact = {name: _identical(images["synthetic"], images[name]) for name in ("train", "heldout")}
     return AuditSets(

@@ -12,6 +12,8 @@ from lib.core.files import atomic
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 COLUMNS = ("region", "site", "lesion", "view")
+FILE_KEYS = {"patient": "id", "labels": "dis", "split": "set", "source_name": "key"}  # as Montenegro published them
+_FILE_FACTS = {"label_names": "labels"}
 _DTYPES = ("uint8", "float32", "float64")
 _BLOCK = 512  # rows read at a time, so that memory stays bounded
 _INVALID_FILE = "{}: not a readable cohort ({}); make the file again"
@@ -67,10 +69,10 @@ class Cohort:
     """Images with patient, finding and split of each one.
 
     images: (N, H, W) or (N, C, H, W), uint8 or float32; NumPy array or unread `Rows` of a file.
-    id: (N,) int64, the patient. dis: (N,) int64 class, or (N, K) int64 0/1 findings, named by `labels`.
-    set: (N,) uint8, 0 train, 1 validation, 2 test.
+    patient: (N,) int64. labels: (N,) int64 class, or (N, K) int64 0/1 findings, named by `label_names`.
+    split: (N,) uint8, 0 train, 1 validation, 2 test.
     region, site, lesion, view: optional (N,) int64. masks: optional (N, H, W) uint8, 0 or 1.
-    key: optional (N,) str, where each image came from.
+    source_name: optional (N,) str, where each image came from.
     value_range: (low, high) of the pixels. closed_set: patients may stand in two splits, as closed-set
     identity recognition needs; otherwise that is an error. made_by: free text.
 
@@ -79,19 +81,19 @@ class Cohort:
     """
 
     def __init__(
-        self, images, id, dis, set, *, region=None, site=None, lesion=None, view=None, masks=None, key=None,
-        name: str, modality: str = "unknown", labels: Sequence[str], value_range=(0, 255),
+        self, images, patient, labels, split, *, region=None, site=None, lesion=None, view=None, masks=None,
+        source_name=None, name: str, modality: str = "unknown", label_names: Sequence[str], value_range=(0, 255),
         licence: str = "unknown", source: str = "unknown", closed_set: bool = False, made_by: str = "",
     ):  # fmt: skip
         self.images = images
-        self.id = np.asarray(id).reshape(-1).astype(np.int64)
-        self.dis = np.asarray(dis).astype(np.int64)
-        self.set = np.asarray(set).reshape(-1).astype(np.uint8)
+        self.patient = np.asarray(patient).reshape(-1).astype(np.int64)
+        self.labels = np.asarray(labels).astype(np.int64)
+        self.split = np.asarray(split).reshape(-1).astype(np.uint8)
         for column, values in zip(COLUMNS, (region, site, lesion, view), strict=True):
             setattr(self, column, None if values is None else np.asarray(values, np.int64).reshape(-1))
         self.masks = masks
-        self.key = None if key is None else np.asarray(key, dtype=str)
-        self.name, self.modality, self.labels = name, modality, tuple(labels)
+        self.source_name = None if source_name is None else np.asarray(source_name, dtype=str)
+        self.name, self.modality, self.label_names = name, modality, tuple(label_names)
         self.value_range = tuple(float(v) for v in value_range)
         self.licence, self.source, self.closed_set, self.made_by = licence, source, closed_set, made_by
         self._validate()
@@ -109,24 +111,25 @@ class Cohort:
         if isinstance(self.images, np.ndarray) and self.images.dtype.kind == "f":
             if not np.isfinite(self.images).all():
                 refuse("images hold NaN or infinite pixels; repair or drop those rows")
-        for column in ("id", "dis", "set", *COLUMNS, "masks", "key"):
+        for column in ("patient", "labels", "split", *COLUMNS, "masks", "source_name"):
             values = getattr(self, column)
             if values is not None and len(values) != len(self):
                 refuse(f"{column} has {len(values)} rows for {len(self)} images; give one for each image")
-        high = 1 if self.dis.ndim == 2 else len(self.labels) - 1
-        if self.dis.ndim == 2 and self.dis.shape[1] != len(self.labels):
-            refuse(f"dis has {self.dis.shape[1]} columns for {len(self.labels)} label names")
-        if self.dis.min() < 0 or self.dis.max() > high:
-            refuse(f"dis runs from {self.dis.min()} to {self.dis.max()}; {len(self.labels)} labels allow 0 to {high}")
-        if self.set.max() > 2:
-            refuse(f"set holds {self.set.max()}; use 0 train, 1 validation, 2 test")
+        labels, names = self.labels, len(self.label_names)
+        high = 1 if labels.ndim == 2 else names - 1
+        if labels.ndim == 2 and labels.shape[1] != names:
+            refuse(f"labels has {labels.shape[1]} columns for {names} label names")
+        if labels.min() < 0 or labels.max() > high:
+            refuse(f"labels runs from {labels.min()} to {labels.max()}; {names} label names allow 0 to {high}")
+        if self.split.max() > 2:
+            refuse(f"split holds {self.split.max()}; use 0 train, 1 validation, 2 test")
         if self.masks is not None and self.masks.shape[-2:] != self.images.shape[-2:]:
             sizes = f"{self.masks.shape[-2:]} for images of {self.images.shape[-2:]}"
             refuse(f"masks are {sizes}; give the masks of these images")
         if isinstance(self.masks, np.ndarray) and self.masks.max() > 1:
             refuse(f"masks reach {self.masks.max()}; divide them by it, so that they are 0 or 1")
         if not self.closed_set:
-            pairs = np.unique(np.stack([self.id, self.set]), axis=1)[0]
+            pairs = np.unique(np.stack([self.patient, self.split]), axis=1)[0]
             twice = pairs[1:][pairs[1:] == pairs[:-1]]
             if len(twice):
                 refuse(
@@ -138,9 +141,9 @@ class Cohort:
         return self.images.shape[0]
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{name} {np.sum(self.set == code)}" for name, code in SPLITS.items())
+        counts = ", ".join(f"{name} {np.sum(self.split == code)}" for name, code in SPLITS.items())
         size = "×".join(str(n) for n in self.images.shape[1:])
-        patients = len(np.unique(self.id))
+        patients = len(np.unique(self.patient))
         return f"{self.name}: {len(self)} {self.modality} images {size} of {patients} patients ({counts})"
 
     def __getitem__(self, which) -> "Cohort":
@@ -154,28 +157,29 @@ class Cohort:
                 return None
             return values.select(index) if isinstance(values, Rows) else values[index]
 
-        optional = {column: rows(getattr(self, column)) for column in (*COLUMNS, "masks", "key")}
-        return Cohort(rows(self.images), self.id[index], self.dis[index], self.set[index], **optional, **self._facts())
+        optional = {column: rows(getattr(self, column)) for column in (*COLUMNS, "masks", "source_name")}
+        optional |= self._facts()
+        return Cohort(rows(self.images), self.patient[index], self.labels[index], self.split[index], **optional)
 
     def _facts(self) -> dict:
-        names = ("name", "modality", "labels", "value_range", "licence", "source", "closed_set", "made_by")
+        names = ("name", "modality", "label_names", "value_range", "licence", "source", "closed_set", "made_by")
         return {name: getattr(self, name) for name in names}
 
-    def split(self, name: str) -> "Cohort":
+    def subset(self, name: str) -> "Cohort":
         """The images of "train", "validation" or "test"; ValueError for another name or an empty split."""
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
-        if not (self.set == SPLITS[name]).any():
+        if not (self.split == SPLITS[name]).any():
             raise ValueError(f"cohort {self.name!r}: the {name} split is empty; make the cohort with one")
-        return self[self.set == SPLITS[name]]
+        return self[self.split == SPLITS[name]]
 
     def with_images(self, images: np.ndarray, **facts) -> "Cohort":
         """The same rows with other images; masks are kept when the size is."""
-        optional = {column: getattr(self, column) for column in (*COLUMNS, "key")}
+        optional = {column: getattr(self, column) for column in (*COLUMNS, "source_name")}
         same = self.masks is not None and images.shape[-2:] == self.images.shape[-2:]
         return Cohort(
-            images, self.id, self.dis, self.set, masks=self.masks if same else None, **optional,
-            **(self._facts() | facts),
+            images, self.patient, self.labels, self.split, masks=self.masks if same else None,
+            **optional, **(self._facts() | facts),
         )  # fmt: skip
 
     def resized(self, size: int) -> "Cohort":
@@ -192,10 +196,10 @@ class Cohort:
     @property
     def digest(self) -> str:
         """SHA-256 of pixels, columns and labels: equal content, equal digest, wherever it is stored."""
-        sha = hashlib.sha256(json.dumps([self.labels, self.images.shape, str(self.images.dtype)]).encode())
+        sha = hashlib.sha256(json.dumps([self.label_names, self.images.shape, str(self.images.dtype)]).encode())
         for start in range(0, len(self), _BLOCK):
             sha.update(np.ascontiguousarray(self.images[start : start + _BLOCK]).tobytes())
-        for column in ("id", "dis", "set", *COLUMNS):
+        for column in ("patient", "labels", "split", *COLUMNS):
             values = getattr(self, column)
             sha.update(b"-" if values is None else values.tobytes())
         return sha.hexdigest()
@@ -215,14 +219,15 @@ class Cohort:
                 )  # fmt: skip
                 for start in range(0, len(self), _BLOCK):
                     stored[start : start + _BLOCK] = values[start : start + _BLOCK]
-            for column in ("id", "dis", "set", *COLUMNS):
+            for column in ("patient", "labels", "split", *COLUMNS):
                 if getattr(self, column) is not None:
-                    file[column] = getattr(self, column)
-            if self.key is not None:
-                file.create_dataset("key", data=self.key.astype(object), dtype=h5py.string_dtype())
+                    file[FILE_KEYS.get(column, column)] = getattr(self, column)
+            if self.source_name is not None:
+                names = self.source_name.astype(object)
+                file.create_dataset(FILE_KEYS["source_name"], data=names, dtype=h5py.string_dtype())
             file.attrs["format"] = "cohort 1"
             file.attrs["split_code"] = json.dumps(SPLITS)
-            file.attrs["facts"] = json.dumps(self._facts())
+            file.attrs["facts"] = json.dumps({_FILE_FACTS.get(name, name): v for name, v in self._facts().items()})
         return path
 
     @classmethod
@@ -238,7 +243,7 @@ class Cohort:
             raise FileNotFoundError(f"{path}: no such cohort; make it first")
         try:
             with h5py.File(path) as file:
-                missing = [column for column in ("images", "id", "dis", "set") if column not in file]
+                missing = [key for key in ("images", "id", "dis", "set") if key not in file]
                 if missing:
                     raise ValueError(
                         f"{path}: no data set {', '.join(missing)}; a cohort needs images, id, dis and set"
@@ -247,16 +252,19 @@ class Cohort:
                     raise ValueError(f"{path}: split code {file.attrs['split_code']}; recode to {SPLITS}")
                 if str(file["images"].dtype) not in _DTYPES:
                     raise ValueError(f"{path}: images are {file['images'].dtype}; convert them to uint8 or float32")
-                columns = {c: file[c][:] for c in ("id", "dis", "set", *COLUMNS) if c in file}
-                key = file["key"].asstr()[:] if "key" in file else None
+                keys = {c: FILE_KEYS.get(c, c) for c in ("patient", "labels", "split", *COLUMNS)}
+                columns = {column: file[key][:] for column, key in keys.items() if key in file}
+                names = FILE_KEYS["source_name"]
+                columns["source_name"] = file[names].asstr()[:] if names in file else None
                 has_masks = "masks" in file
                 stored = json.loads(file.attrs.get("facts", "{}"))
+                stored |= {name: stored.pop(key) for name, key in _FILE_FACTS.items() if key in stored}
                 if not stored:
-                    stored = _plain_facts(path, columns["dis"], file["images"].dtype)
+                    stored = _plain_facts(path, columns["labels"], file["images"].dtype)
         except OSError as error:
             raise ValueError(_INVALID_FILE.format(path, "truncated, or not HDF5")) from error
         masks = Rows(path, "masks") if has_masks else None
-        return cls(Rows(path, "images"), **columns, key=key, masks=masks, **(stored | facts))
+        return cls(Rows(path, "images"), **columns, masks=masks, **(stored | facts))
 
 
 def _blocks(order: np.ndarray) -> list[np.ndarray]:
@@ -271,11 +279,11 @@ def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     return stored[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
-def _plain_facts(path: Path, dis: np.ndarray, dtype: np.dtype) -> dict:
-    classes = dis.shape[1] if dis.ndim == 2 else int(dis.max()) + 1
+def _plain_facts(path: Path, labels: np.ndarray, dtype: np.dtype) -> dict:
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
     return {
         "name": path.stem,
-        "labels": [str(i) for i in range(classes)],
+        "label_names": [str(i) for i in range(classes)],
         "value_range": (0, 255) if dtype == np.uint8 else (0, 1),
         "source": str(path),
     }

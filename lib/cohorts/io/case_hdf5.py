@@ -5,9 +5,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.cohort import FILE_KEYS, SPLITS, Cohort
 
-_COPIES = ("id", "dis", "set")
+_COPIES = {FILE_KEYS[column]: column for column in ("patient", "labels", "split")}
 
 
 def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts) -> Cohort:
@@ -31,19 +31,19 @@ def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts)
     if images.ndim == 4:
         raise ValueError(f"{path}: images are in colour, of shape {images.shape}; convert them to grey, (N, H, W)")
     with h5py.File(path) as file:
-        split = lazy.set
+        split = lazy.split
         if "split_code" not in file.attrs and test == 1:
-            split = np.array([SPLITS["train"], SPLITS["test"], SPLITS["validation"]], np.uint8)[lazy.set]
+            split = np.array([SPLITS["train"], SPLITS["test"], SPLITS["validation"]], np.uint8)[lazy.split]
     found = read_masks(masks or path, lazy) if masks or lazy.masks is not None else None
-    rows = {column: getattr(lazy, column) for column in ("region", "site", "lesion", "view", "key")}
-    names = ("name", "modality", "labels", "value_range", "licence", "source", "closed_set", "made_by")
-    return Cohort(images, lazy.id, lazy.dis, split, masks=found, **rows, **{n: getattr(lazy, n) for n in names})
+    rows = {column: getattr(lazy, column) for column in ("region", "site", "lesion", "view", "source_name")}
+    names = ("name", "modality", "label_names", "value_range", "licence", "source", "closed_set", "made_by")
+    return Cohort(images, lazy.patient, lazy.labels, split, masks=found, **rows, **{n: getattr(lazy, n) for n in names})
 
 
 def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
     """`masks` of the HDF5 file `path` as 0 or 1, (N, H, W) uint8; errors as `open_cases`.
 
-    cohort: the images of these masks, `id`, `dis` and `set` as they are stored beside the masks.
+    cohort: the images of these masks; its patients, labels and splits equal `id`, `dis` and `set` of the file.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file of masks; make it first")
@@ -56,7 +56,7 @@ def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
     except OSError as error:
         raise ValueError(f"{path}: truncated, or not HDF5; make the masks again") from error
     for name, copy in copies.items():
-        if not np.array_equal(copy.reshape(-1), getattr(cohort, name).reshape(-1)):
+        if not np.array_equal(copy.reshape(-1), getattr(cohort, _COPIES[name]).reshape(-1)):
             raise ValueError(f"{path}: {name} differs from that of {cohort.name}; give the masks of these images")
     expected = (len(cohort), *cohort.images.shape[-2:])
     if masks.shape != expected:

@@ -98,17 +98,18 @@ def squeezed(image: np.ndarray, size: int, name: str) -> np.ndarray:
 
 
 def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -> OpenedImages:
-    rows, rules = _drawn(cohort.id.astype(str), most, rng)
+    rows, rules = _drawn(cohort.patient.astype(str), most, rng)
     high, wide = cohort.images.shape[-2:]
     channels = cohort.images.shape[1] if cohort.images.ndim == 4 else 1
     if channels not in (1, 3):
         raise ValueError(f"{cohort.name}: images of {channels} channels; give grey or RGB")
-    splits = [name for name, code in SPLITS.items() if (cohort.set == code).any()]
+    splits = [name for name, code in SPLITS.items() if (cohort.split == code).any()]
     rules += [f"its sets {', '.join(splits)} taken alike: for one of them, give a file of it"] * (len(splits) > 1)
     rules += [f"{channels} channels made grey by luma"] * (channels == 3) + _size_rule({(high, wide)}, size)
-    names = (cohort.key if cohort.key is not None else np.array([f"{cohort.name} {i}" for i in range(len(cohort))]))[
-        rows
-    ]
+    names = cohort.source_name
+    if names is None:
+        names = np.array([f"{cohort.name} {i}" for i in range(len(cohort))])
+    names = names[rows]
     low, top = cohort.value_range
     images = np.empty((len(rows), size, size), np.float32)
     for start in range(0, len(rows), _BLOCK):
@@ -119,7 +120,7 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
         block = (block - low) * (255 / (top - low))
         for place, image in enumerate(block, start):
             images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
-    patients = cohort.id.astype(str)
+    patients = cohort.patient.astype(str)
     sides = np.full(len(rows), min(high, wide))
     darkest, brightest = images.min(), images.max()
     if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # rounded, a handful of grey levels

@@ -112,9 +112,10 @@ def draw(
 ) -> Cohort:  # fmt: skip
     """Draw the radiographs of `patients` patients of one hospital, `radiographs` of each on average (1 + Poisson).
 
-    images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `id` patient; `dis` (N, K) 0/1,
-    a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP; `set`,
-    disjoint by patient, in the proportions `splits` of train, validation and test; `key`, patient and radiograph.
+    images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `patient`; `labels` (N, K) 0/1,
+    a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP;
+    `split`, disjoint by patient, in the proportions `splits` of train, validation and test; `source_name`, the patient
+    and the radiograph.
     prevalence: of some findings, instead of the hospital's. correlation: (K, K), of the Gaussian copula that couples
     `findings`; that of NIH's labels unless given. Two radiographs of a patient share their latents by PERSISTENCE. The
     same state of `rng` gives the same patients at every size and hospital, as long as prevalences agree.
@@ -139,11 +140,19 @@ def draw(
     truth = _anatomy(owner, severity, style, rng)
     order = np.arange(len(owner)) - np.searchsorted(owner, owner)
     return Cohort(
-        thorax.render(truth, image_size), owner, severity[:, [FINDINGS.index(f) for f in findings]] > 0, split[owner],
-        site=np.full(len(owner), SITES.index(site)), view=truth["view"], labels=findings,
-        key=[f"{site}_patient{p}_radiograph{i}" for p, i in zip(owner, order, strict=True)], name=f"phantom_chest_{site}",
-        modality="CR", licence="CC0-1.0 (drawn, no patient)", source="drawn by lib.cohorts.phantoms.chest",
-    )  # fmt: skip
+        thorax.render(truth, image_size),
+        owner,
+        severity[:, [FINDINGS.index(f) for f in findings]] > 0,
+        split[owner],
+        site=np.full(len(owner), SITES.index(site)),
+        view=truth["view"],
+        label_names=findings,
+        source_name=[f"{site}_patient{p}_radiograph{i}" for p, i in zip(owner, order, strict=True)],
+        name=f"phantom_chest_{site}",
+        modality="CR",
+        licence="CC0-1.0 (drawn, no patient)",
+        source="drawn by lib.cohorts.phantoms.chest",
+    )
 
 
 def prevalences(site: str, findings: Sequence[str] = FINDINGS, other: Mapping[str, float] | None = None) -> np.ndarray:

@@ -42,13 +42,13 @@ def draw(
 ) -> Cohort:  # fmt: skip
     """Draw `images` images of each of 1 or 2 `eyes` of each patient.
 
-    images: uint8 (N, image_size, image_size), 32 or 64. Known of each: `id` patient; `dis` 0 no glaucoma, 1 glaucoma,
-    a share PREVALENCE of the images (regime "factorial") or of the eyes ("eye": constant an eye, as in hospital
+    images: uint8 (N, image_size, image_size), 32 or 64. Known of each: `patient`; `labels` 0 no glaucoma, 1 glaucoma, a
+    share PREVALENCE of the images (regime "factorial") or of the eyes ("eye": constant an eye, as in hospital
     collections, so that identity predicts disease); `view` 0 left eye, 1 right; `masks` 0/1, the iris disc, whole even
-    where a lid covers it; `set`, 70/10/20 % of the images of each patient, so each patient stands in every split
-    (declared closed_set); `key`. leak: SD of the patient's texture in the disc. noise: SD of each pixel's noise.
-    The same state of `rng` gives the same eyes for every size, regime, leak and noise; but for the noise and the rim
-    of the disc, 32 is 64 box-averaged.
+    where a lid covers it; `split`, 70/10/20 % of the images of each patient, so each patient stands in every split
+    (declared closed_set); `source_name`. leak: SD of the patient's texture in the disc. noise: SD of each pixel's
+    noise. The same state of `rng` gives the same eyes for every size, regime, leak and noise; but for the noise and the
+    rim of the disc, 32 is 64 box-averaged.
 
     Raises ValueError for an unknown regime or size, fewer than one patient, one eye or three images a patient, more
     than two eyes, or a leak or noise outside 0 to 0.5.
@@ -77,12 +77,20 @@ def draw(
     codes = np.tile(split_codes(eyes * images, SPLITS, of_split), (patients, 1))
     owner, side = eye // eyes, eye % eyes
     return Cohort(
-        np.rint(255 * np.clip(grey, 0, 1)).astype(np.uint8), owner, ill, of_split.permuted(codes, axis=1).ravel(),
-        view=side, masks=masks, closed_set=True, labels=LABELS,
-        key=[f"patient{p}_{EYES[s]}_{i % images}" for i, (p, s) in enumerate(zip(owner, side, strict=True))],
-        name="phantom_iris", modality="NIR", licence="CC0-1.0 (drawn, no patient)",
+        np.rint(255 * np.clip(grey, 0, 1)).astype(np.uint8),
+        owner,
+        ill,
+        of_split.permuted(codes, axis=1).ravel(),
+        view=side,
+        masks=masks,
+        closed_set=True,
+        label_names=LABELS,
+        source_name=[f"patient{p}_{EYES[s]}_{i % images}" for i, (p, s) in enumerate(zip(owner, side, strict=True))],
+        name="phantom_iris",
+        modality="NIR",
+        licence="CC0-1.0 (drawn, no patient)",
         source=f"drawn by lib.cohorts.phantoms.iris, regime {regime}, leak {leak:g}",
-    )  # fmt: skip
+    )
 
 
 def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

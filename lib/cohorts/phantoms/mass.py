@@ -26,10 +26,10 @@ _SCAN = {"film": (-0.05, 1.0, 1, 0.034, 0.0045, 0.08, 1.0), "digital": (0.12, 1.
 def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scanner: str = "film") -> Cohort:
     """Draw the mass crops of `patients` patients, about 1.9 each.
 
-    images: uint8 (N, image_size, image_size). Known of each: patient `id`, `lesion`, `view` (0 CC, 1 MLO), `dis` (0
-    malignant, 1 benign), `site` (0 film, 1 digital), `masks` (0/1, the lesion without needles), and `set`, disjoint by
-    patient, stratified by label where both have three. The same state of `rng` gives the same patients at every size,
-    a small image being a large one box-averaged. Raises ValueError for bad `patients`, `image_size` or `scanner`.
+    images: uint8 (N, image_size, image_size). Known of each: `patient`, `lesion`, `view` (0 CC, 1 MLO), `labels` (0
+    malignant, 1 benign), `site` (0 film, 1 digital), `masks` (0/1, the lesion without needles), and `split`, disjoint
+    by patient, stratified by label where both have three. The same state of `rng` gives the same patients at every
+    size, a small image being a large one box-averaged. Raises ValueError for bad `patients`, `image_size` or `scanner`.
     """
     if patients < 3:
         raise ValueError(f"patients is {patients}; three splits need at least 3")
@@ -39,12 +39,20 @@ def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scan
         raise ValueError(f"unknown scanner {scanner!r}: choose one of {', '.join(SCANNERS)}")
     truth = _anatomy(patients, scanner, rng)
     images, masks = _render(truth, image_size, scanner)
-    facts = {column: truth[column] for column in ("id", "lesion", "view", "dis", "set")}
+    facts = {column: truth[column] for column in ("patient", "lesion", "view", "labels", "split")}
     who = [f"patient{p}_lesion{n}_{VIEWS[v]}" for p, n, v, *_ in zip(*facts.values(), strict=True)]
     return Cohort(
-        images, **facts, masks=masks, site=np.full(len(images), SCANNERS.index(scanner)), key=who, labels=LABELS,
-        name="phantom_mass", modality="MG", licence="CC0-1.0 (drawn, no patient)", source="drawn by lib.cohorts.phantoms.mass",
-    )  # fmt: skip
+        images,
+        **facts,
+        masks=masks,
+        site=np.full(len(images), SCANNERS.index(scanner)),
+        source_name=who,
+        label_names=LABELS,
+        name="phantom_mass",
+        modality="MG",
+        licence="CC0-1.0 (drawn, no patient)",
+        source="drawn by lib.cohorts.phantoms.mass",
+    )
 
 
 def _splits(malignant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -62,7 +70,7 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
     normal, uniform, share_air, magnification = rng.standard_normal, rng.uniform, *_SCAN[scanner][5:]
     first_malignant, density = rng.permutation(p) < round(SHARE_MALIGNANT * p), _logistic(1.2 * normal(p))
     breast = {
-        "set": _splits(first_malignant, rng), "side": rng.choice([-1.0, 1.0], p), "strands": uniform(0, np.pi, p),
+        "split": _splits(first_malignant, rng), "side": rng.choice([-1.0, 1.0], p), "strands": uniform(0, np.pi, p),
         "base": 0.42 * normal(p) + 0.7 * (density - 0.5), "gain": np.exp(0.24 * normal(p)),
         "cloud": 0.13 + 0.14 * density, "beta": uniform(2.9, 3.4, p), "grain": np.exp(0.3 * normal(p)),
         "fibre": np.exp(-3.3 + 0.3 * normal(p) + 0.6 * density), "stretch": np.exp(uniform(0.3, 1.2, p)),
@@ -99,7 +107,7 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
     # A border, beyond which lies dark air, bright pectoral muscle, or tissue a little darker or brighter.
     air, muscle, towards = uniform(size=n) < share_air, view * uniform(size=n) > 0.85, uniform(0, 2 * np.pi, n)
     crop = {
-        "id": owner, "lesion": lesion, "view": view, "dis": np.where(malignant[lesion], 0, 1),
+        "patient": owner, "lesion": lesion, "view": view, "labels": np.where(malignant[lesion], 0, 1),
         "key": rng.integers(0, 2**63, n), "projection": projection, "radius": radius[lesion] * np.exp(0.1 * normal(n)),
         # The published crops look up and to the left of the lesion: it lies low and to the right.
         "centre": [0.56, 0.64] + 0.05 * normal((n, 2)), "level": 0.12 * normal(n), "slope": 0.3 * normal((n, 2)),

@@ -75,9 +75,9 @@ def draw(
     """Draw the vertebral units of `patients` patients.
 
     images: uint8 (N, 9, H, W); image_size: H = W, or (H, W). The native size is (112, 224); a square one
-    squeezes the width. Known for each: `id` patient; `region` and `dis` 0 cervical, 1 thoracic, 2 lumbar;
-    `site` 0 trial_a, 1 trial_b; `set`, disjoint by patient, in the proportions `splits` of train,
-    validation and test; `key`, patient and level. units: cervical, thoracic and lumbar units a patient, at
+    squeezes the width. Known for each: `patient`; `region` and `labels` 0 cervical, 1 thoracic, 2 lumbar;
+    `site` 0 trial_a, 1 trial_b; `split`, disjoint by patient, in the proportions `splits` of train,
+    validation and test; `source_name`, patient and level. units: cervical, thoracic and lumbar units a patient, at
     neighbouring levels. test_scanner: that of the patients of the test split, when it is another.
     The same state of `rng` gives the same patients at every size and on every scanner: a smaller image is
     what box-averaging a larger one leaves, and trial_b is trial_a with gain ×1.25, offset +0.12, more noise
@@ -105,11 +105,19 @@ def draw(
     scan = np.array([_SCAN[name] for name in SCANNERS])[site[owner]].T
     truth |= dict(zip(("site_gain", "site_offset", "noise", "blur"), scan, strict=True))
     return Cohort(
-        sagittal.render(truth, size), owner, region, split[owner], region=region, site=site[owner],
-        key=[f"patient{p}_{LEVELS[r][i]}" for p, r, i in zip(owner, region, level, strict=True)],
-        name="phantom_vertebra", modality="MR", labels=LABELS, licence="CC0-1.0 (drawn, no patient)",
+        sagittal.render(truth, size),
+        owner,
+        region,
+        split[owner],
+        region=region,
+        site=site[owner],
+        source_name=[f"patient{p}_{LEVELS[r][i]}" for p, r, i in zip(owner, region, level, strict=True)],
+        name="phantom_vertebra",
+        modality="MR",
+        label_names=LABELS,
+        licence="CC0-1.0 (drawn, no patient)",
         source="drawn by lib.cohorts.phantoms.vertebra",
-    )  # fmt: skip
+    )
 
 
 def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):

@@ -38,9 +38,9 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list[Path]:
     """Write aptos.h5, and aptos_950.h5 where every grade has 190 photographs, from the release at `folder`.
 
-    `images` (n, 3, 256, 256), in order of id_code (see `read_photograph`); `dis` is the grade; each photograph is its
-    own patient; `key` the id_code. Split: 70/10/20 % by a hash of the id_code; by such a hash also the `balanced`
-    photographs of each grade that are in aptos_950 are chosen. Rows without a photograph are left out.
+    `images` (n, 3, 256, 256), in order of id_code (see `read_photograph`); `labels` is the grade; each photograph is
+    its own patient; `source_name` the id_code. Split: 70/10/20 % by a hash of the id_code; by such a hash also the
+    `balanced` photographs of each grade that are in aptos_950 are chosen. Rows without a photograph are left out.
     Raises ValueError, naming file and fix, for a wrong tree, a bad row, a photograph without one, or a damaged one.
     """
     folder = Path(folder)
@@ -58,12 +58,12 @@ def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list
             raise ValueError(f"{path}: no row in {TABLE}; give the table of these photographs")
     if not paths:
         raise ValueError(f"{folder / PHOTOGRAPHS}: no photograph in it; {_LAYOUT}")
-    dis = np.array([grades[path.stem] for path in paths])
+    labels = np.array([grades[path.stem] for path in paths])
     order = np.argsort([hashlib.sha256(f"balanced/{path.stem}".encode()).hexdigest() for path in paths])
     rows = {"aptos": np.arange(len(paths))}
-    if np.bincount(dis, minlength=len(LABELS)).min() >= balanced:
-        rows["aptos_950"] = np.sort(np.concatenate([order[dis[order] == g][:balanced] for g in range(len(LABELS))]))
-    cohorts = [_cohort(name, [paths[i] for i in chosen], dis[chosen], chosen) for name, chosen in rows.items()]
+    if np.bincount(labels, minlength=len(LABELS)).min() >= balanced:
+        rows["aptos_950"] = np.sort(np.concatenate([order[labels[order] == g][:balanced] for g in range(len(LABELS))]))
+    cohorts = [_cohort(name, [paths[i] for i in chosen], labels[chosen], chosen) for name, chosen in rows.items()]
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5") for cohort in cohorts]
 
 
@@ -80,11 +80,20 @@ def read_photograph(path: Path, size: int) -> np.ndarray:
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def _cohort(name: str, paths: list[Path], dis: np.ndarray, ids: np.ndarray) -> Cohort:
+def _cohort(name: str, paths: list[Path], labels: np.ndarray, ids: np.ndarray) -> Cohort:
     images = png.Unread(paths, SIZE, read_photograph)
     images.shape, images.ndim = (len(paths), 3, SIZE, SIZE), 4
     splits = [hashed_split(f"aptos/{path.stem}") for path in paths]
     return Cohort(
-        images, ids, dis, splits, key=[path.stem for path in paths], name=name, modality="OP", labels=LABELS,
-        value_range=(0, 255), licence=LICENCE, source=f"{CITATION}; {len(paths):,} photographs",
-    )  # fmt: skip
+        images,
+        ids,
+        labels,
+        splits,
+        source_name=[path.stem for path in paths],
+        name=name,
+        modality="OP",
+        label_names=LABELS,
+        value_range=(0, 255),
+        licence=LICENCE,
+        source=f"{CITATION}; {len(paths):,} photographs",
+    )

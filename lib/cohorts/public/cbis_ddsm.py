@@ -85,8 +85,8 @@ def find_tree(folder: Path) -> Path:
 def prepare(folder: Path, out_folder: Path, *, counts: Mapping[str, tuple[int, int]] = COUNTS) -> list[Path]:
     """Write cbis_ddsm.h5, bcdr.h5 and mcgan.h5 from the tree at or near `folder`; returns their paths.
 
-    `dis` is 0 malignant, 1 benign; `id` numbers the patients of a cohort in sorted order (of `mcgan`, each
-    image is its own); `key` is the file name; order is by split, label, name. counts: images expected in
+    `labels` is 0 malignant, 1 benign; `patient` numbers the patients of a cohort in sorted order (of `mcgan`, each
+    image is its own); `source_name` is the file name; order is by split, label, name. counts: images expected in
     each folder, (malignant, benign). Nothing is written unless all three are whole.
     Raises ValueError, naming file or folder and the fix, for a wrong tree, wrong counts, a label that
     contradicts its folder, a patient in two splits, or a PNG that is damaged or not 128×128 8-bit grey.
@@ -109,10 +109,17 @@ def _read(tree: Path, name: str, counts: Mapping[str, tuple[int, int]]) -> Cohor
     _check_disjoint(paths, patients, splits)
     return Cohort(
         png.Unread(paths, SIZE, png.read_exact)[:],
-        np.unique(patients, return_inverse=True)[1], labels, splits,
-        key=[path.name for path in paths], name=name, modality="MG", labels=LABELS, value_range=(0, 255),
-        licence=LICENCES[name], source=f"{CITATIONS[name]}; crops of {sources()[0]}",
-    )  # fmt: skip
+        np.unique(patients, return_inverse=True)[1],
+        labels,
+        splits,
+        source_name=[path.name for path in paths],
+        name=name,
+        modality="MG",
+        label_names=LABELS,
+        value_range=(0, 255),
+        licence=LICENCES[name],
+        source=f"{CITATIONS[name]}; crops of {sources()[0]}",
+    )
 
 
 def _crops(folder: Path) -> list[tuple[Path, str, int]]:

@@ -56,11 +56,12 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write chexpert.h5 from the release at `folder`, or one folder below; returns its path.
 
     `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a radiograph, in the order
-    of the tables; `dis` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `id` is the release's patient
-    number; `view` is by VIEWS; `key` the path in the release. `set`: the radiographs of valid.csv are test, one eighth
-    of the other patients, by a hash of their number, validation. Radiographs of the tables that are not there are left
-    out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong tree, a radiograph
-    without a row, a bad row, or a radiograph that is damaged, deeper than 8 bits or smaller than 256 pixels.
+    of the tables; `labels` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `patient` is the release's
+    patient number; `view` is by VIEWS; `source_name` the path in the release. `split`: the radiographs of valid.csv are
+    test, one eighth of the other patients, by a hash of their number, validation. Radiographs of the tables that are
+    not there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong
+    tree, a radiograph without a row, a bad row, or a radiograph that is damaged, deeper than 8 bits or smaller than 256
+    pixels.
     """
     root = _find_release(Path(folder))
     table = read_table(root / "train.csv") | read_table(root / "valid.csv")
@@ -72,15 +73,23 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
             f"{root / min(radiographs - set(table))}: no row in train.csv or valid.csv; give their own tables"
         )
     rows = [radiograph for radiograph in table if radiograph in radiographs]
-    patients, dis, views = (
+    patients, labels, views = (
         np.array(column) for column in zip(*(table[radiograph] for radiograph in rows), strict=True)
     )
     cohort = Cohort(
-        png.Unread([root / radiograph for radiograph in rows], SIZE, png.read_squeezed), patients, dis,
-        [_split(radiograph, patient) for radiograph, patient in zip(rows, patients.tolist(), strict=True)], view=views,
-        key=rows, name=COHORTS[0], modality="CR", labels=FINDINGS, value_range=(0, 255), licence=LICENCE,
+        png.Unread([root / radiograph for radiograph in rows], SIZE, png.read_squeezed),
+        patients,
+        labels,
+        [_split(radiograph, patient) for radiograph, patient in zip(rows, patients.tolist(), strict=True)],
+        view=views,
+        source_name=rows,
+        name=COHORTS[0],
+        modality="CR",
+        label_names=FINDINGS,
+        value_range=(0, 255),
+        licence=LICENCE,
         source=f"{CITATION}; {len(rows):,} of {len(table):,} frontal radiographs of {root.name}",
-    )  # fmt: skip
+    )
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
 
 

@@ -67,16 +67,14 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) -> list[Path]:
     """Write nih_cxr14_1000.h5 or nih_cxr14.h5, as the radiographs at or near `folder` are laid out.
 
-    `images` are 256×256 (see `png.read_reduced`), in order of file name; `dis` is (N, 14) 0/1 by FINDINGS;
-    `id` is NIH's patient number; `view` is 0 PA, 1 AP; `key` the file name. Radiographs of the release that are
-    not there are left out: a part of it can be prepared.
-    Split: with the official lists beside the radiographs, test is as listed and one eighth of the patients of
-    train_val is validation; without, 70/10/20 % of the patients. Both draw by a hash of the patient
-    number, so that a patient's place depends neither on the other radiographs nor on a seed.
-    counts: radiographs expected in each folder of the subset. Returns the one path written.
-    Raises ValueError, naming file and fix, for a wrong tree or count, a radiograph without label row, an unknown
-    finding or view, a radiograph that contradicts its folder, that stands in both lists or none, or that is
-    damaged.
+    `images` are 256×256 (see `png.read_reduced`), in order of file name; `labels` is (N, 14) 0/1 by FINDINGS; `patient`
+    is NIH's patient number; `view` is 0 PA, 1 AP; `source_name` the file name. Radiographs of the release that are not
+    there are left out: a part of it can be prepared. Split: with the official lists beside the radiographs, test is as
+    listed and one eighth of the patients of train_val is validation; without, 70/10/20 % of the patients. Both draw by
+    a hash of the patient number, so that a patient's place depends neither on the other radiographs nor on a seed.
+    counts: radiographs expected in each folder of the subset. Returns the one path written. Raises ValueError, naming
+    file and fix, for a wrong tree or count, a radiograph without label row, an unknown finding or view, a radiograph
+    that contradicts its folder, that stands in both lists or none, or that is damaged.
     """
     root, radiographs = _find_radiographs(Path(folder))
     subset = radiographs[0].parent.parent.name == SUBSET
@@ -91,17 +89,26 @@ def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) 
     for radiograph in radiographs:
         if radiograph.name not in table:
             raise ValueError(f"{radiograph}: no row in {table_path}; give the label table of these radiographs")
-    patients, dis, views = (
+    patients, labels, views = (
         np.array(column) for column in zip(*(table[radiograph.name] for radiograph in radiographs), strict=True)
     )
     if subset:
-        _check_folders(radiographs, dis)
+        _check_folders(radiographs, labels)
     name = COHORTS[0] if subset else COHORTS[1]
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, png.read_reduced), patients, dis, _splits(root, radiographs, patients), view=views,
-        key=[radiograph.name for radiograph in radiographs], name=name, modality="CR", labels=FINDINGS, value_range=(0, 255),
-        licence=LICENCE, source=f"{CITATION}; {len(radiographs):,} of {len(table):,} radiographs of {table_path.name}",
-    )  # fmt: skip
+        png.Unread(radiographs, SIZE, png.read_reduced),
+        patients,
+        labels,
+        _splits(root, radiographs, patients),
+        view=views,
+        source_name=[radiograph.name for radiograph in radiographs],
+        name=name,
+        modality="CR",
+        label_names=FINDINGS,
+        value_range=(0, 255),
+        licence=LICENCE,
+        source=f"{CITATION}; {len(radiographs):,} of {len(table):,} radiographs of {table_path.name}",
+    )
     return [cohort.save(Path(out_folder) / f"{name}.h5")]
 
 
@@ -175,8 +182,8 @@ def _check_counts(root: Path, radiographs: list[Path], counts: dict[str, int]) -
             raise ValueError(f"{root / SUBSET / name}: {problem}; fetch the folder again")
 
 
-def _check_folders(radiographs: list[Path], dis: np.ndarray) -> None:
-    for radiograph, findings in zip(radiographs, dis, strict=True):
+def _check_folders(radiographs: list[Path], labels: np.ndarray) -> None:
+    for radiograph, findings in zip(radiographs, labels, strict=True):
         expected = (
             findings[FINDINGS.index("Pneumonia")] if radiograph.parent.name == "Pneumonia" else not findings.any()
         )

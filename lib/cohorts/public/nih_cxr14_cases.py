@@ -31,32 +31,42 @@ def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, i
     """The radiographs of patients with at least `fewest` radiographs, with one finding and the same mask for all.
 
     radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size,
-    image_size); `id` from 0, in the order of the patients' numbers; `dis` 0 without, 1 with `finding`; `view` 0 PA, 1
-    AP; `masks` by `lung_fields`; `set` by `closed_set.split_within`, so each patient stands in every split; `key` the
-    radiograph. Raises ValueError for an unknown finding, fewer than three radiographs a patient, radiographs of one
-    kind only or of no patient with enough, or a size that does not divide theirs.
+    image_size); `patient` from 0, in the order of the patients' numbers; `labels` 0 without, 1 with `finding`; `view` 0
+    PA, 1 AP; `masks` by `lung_fields`; `split` by `splits.split_within`, so each patient stands in every split;
+    `source_name` the radiograph. Raises ValueError for an unknown finding, fewer than three radiographs a patient,
+    radiographs of one kind only or of no patient with enough, or a size that does not divide theirs.
     """
-    if finding not in radiographs.labels or radiographs.dis.ndim != 2:
-        raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.labels)}")
+    if finding not in radiographs.label_names or radiographs.labels.ndim != 2:
+        raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.label_names)}")
     if not isinstance(fewest, (int, np.integer)) or fewest < 3:
         raise ValueError(f"fewest is {fewest!r}; three splits need at least 3 radiographs of each patient")
-    _, owner, counts = np.unique(radiographs.id, return_inverse=True, return_counts=True)
+    _, owner, counts = np.unique(radiographs.patient, return_inverse=True, return_counts=True)
     if counts.max() < fewest:
         raise ValueError(
             f"{radiographs.name}: no patient has {fewest} radiographs, the most is {counts.max()}; lower fewest"
         )
     kept = radiographs[counts[owner] >= fewest].resized(image_size)
-    ill = kept.dis[:, radiographs.labels.index(finding)]
+    ill = kept.labels[:, radiographs.label_names.index(finding)]
     if ill.min() == ill.max():
         raise ValueError(
             f"{radiographs.name}: all radiographs kept are alike in {finding}; choose another finding, or lower fewest"
         )
     return Cohort(
-        kept.images[:], np.unique(kept.id, return_inverse=True)[1], ill, split_within(kept.id, name="nih_cases"),
-        view=kept.view, key=kept.key, masks=np.repeat(lung_fields(image_size)[None], len(kept), 0), closed_set=True,
-        name="nih_cases", modality=kept.modality, labels=(f"no {finding}", finding), value_range=kept.value_range,
-        licence=kept.licence, source=f"{kept.source}; patients with at least {fewest} radiographs",
-    )  # fmt: skip
+        kept.images[:],
+        np.unique(kept.patient, return_inverse=True)[1],
+        ill,
+        split_within(kept.patient, name="nih_cases"),
+        view=kept.view,
+        source_name=kept.source_name,
+        masks=np.repeat(lung_fields(image_size)[None], len(kept), 0),
+        closed_set=True,
+        name="nih_cases",
+        modality=kept.modality,
+        label_names=(f"no {finding}", finding),
+        value_range=kept.value_range,
+        licence=kept.licence,
+        source=f"{kept.source}; patients with at least {fewest} radiographs",
+    )
 
 
 def lung_fields(size: int) -> np.ndarray:

@@ -60,8 +60,8 @@ def find_file(folder: Path) -> Path:
 def read(path: Path) -> Cohort:
     """The published file as a cohort whose pixels are read when asked for.
 
-    `images` float32; `region` and `dis` as published; `id` the row: each image is its own patient; all
-    are `set` 0. Raises ValueError, naming the file, when it is truncated or not HDF5, when `images` or
+    `images` float32; `region` and `labels` as published; `patient` the row: each image is its own patient; all
+    are of `split` 0. Raises ValueError, naming the file, when it is truncated or not HDF5, when `images` or
     `regions` is missing or has another shape or type, or when a region is not 0, 1 or 2.
     """
     try:
@@ -84,10 +84,18 @@ def read(path: Path) -> Cohort:
     if len(wrong):
         raise ValueError(f"{path}: region {wrong[0]:g} where 0, 1 and 2 were published; {_AGAIN}")
     return Cohort(
-        _Tanh(path, "images"), np.arange(shape[0]), regions, np.zeros(shape[0]), region=regions.astype(np.int64),
-        name=COHORTS[0], modality="MR", labels=LABELS, value_range=(-1, 1), licence=LICENCE,
+        _Tanh(path, "images"),
+        np.arange(shape[0]),
+        regions,
+        np.zeros(shape[0]),
+        region=regions.astype(np.int64),
+        name=COHORTS[0],
+        modality="MR",
+        label_names=LABELS,
+        value_range=(-1, 1),
+        licence=LICENCE,
         source=f"{CITATION}; doi {DOI}",
-    )  # fmt: skip
+    )
 
 
 class _Tanh(Rows):

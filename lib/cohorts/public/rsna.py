@@ -40,12 +40,12 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write rsna.h5 from the release at `folder`; returns its path. Needs pydicom.
 
-    `images` are 256×256 (see `read_radiograph`), in order of name; `dis` is 1 where a radiologist marked an opacity
+    `images` are 256×256 (see `read_radiograph`), in order of name; `labels` is 1 where a radiologist marked an opacity
     that may be pneumonia; each radiograph is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of
-    the DICOM header; `key` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph is not
-    there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong tree,
-    a radiograph without a row, a bad row or a bad radiograph, and ImportError, with the command, where pydicom is not
-    installed.
+    the DICOM header; `source_name` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph
+    is not there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a
+    wrong tree, a radiograph without a row, a bad row or a bad radiograph, and ImportError, with the command, where
+    pydicom is not installed.
     """
     folder = Path(folder)
     for name, found in ((TABLE, (folder / TABLE).is_file()), (RADIOGRAPHS, (folder / RADIOGRAPHS).is_dir())):
@@ -60,11 +60,19 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
             raise ValueError(f"{radiograph}: no row in {TABLE}; give the label table of these radiographs")
     names = [radiograph.stem for radiograph in radiographs]
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, read_radiograph), np.arange(len(radiographs)), [table[name] for name in names],
-        [splits.hashed_split(f"rsna/{name}") for name in names], view=[_view(radiograph) for radiograph in radiographs], key=names,
-        name=COHORTS[0], modality="CR", labels=LABELS, value_range=(0, 255), licence=LICENCE,
+        png.Unread(radiographs, SIZE, read_radiograph),
+        np.arange(len(radiographs)),
+        [table[name] for name in names],
+        [splits.hashed_split(f"rsna/{name}") for name in names],
+        view=[_view(radiograph) for radiograph in radiographs],
+        source_name=names,
+        name=COHORTS[0],
+        modality="CR",
+        label_names=LABELS,
+        value_range=(0, 255),
+        licence=LICENCE,
         source=f"{CITATION}; {len(radiographs):,} of {len(table):,} radiographs of {TABLE}",
-    )  # fmt: skip
+    )
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
 
 

@@ -35,11 +35,11 @@ def sources() -> list[fetch.Source]:
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write shenzhen.h5 from the release at `folder`; returns its path.
 
-    `images` are 256×256 (see `png.read_squeezed`), in order of name; `dis` is the last digit of the name; each
-    radiograph is its own patient, as the release knows no other; `key` the name without its ending. Split: 70/10/20 %
-    by a hash of the number. Radiographs that are not there are left out, and `source` says how many were. Raises
-    ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both labels, a
-    radiograph without its reading where there are readings, or a damaged radiograph.
+    `images` are 256×256 (see `png.read_squeezed`), in order of name; `labels` is the last digit of the name; each
+    radiograph is its own patient, as the release knows no other; `source_name` the name without its ending. Split:
+    70/10/20 % by a hash of the number. Radiographs that are not there are left out, and `source` says how many were.
+    Raises ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both
+    labels, a radiograph without its reading where there are readings, or a damaged radiograph.
     """
     folder = Path(folder)
     if not (folder / RADIOGRAPHS).is_dir():
@@ -61,9 +61,16 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     found = np.bincount(list(labels.values()), minlength=2)
     says = " and ".join(f"{n} of {of} {name}" for n, of, name in zip(found, COUNTS, LABELS, strict=True))
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, png.read_squeezed), np.array([*map(int, labels)]), [*labels.values()],
-        [splits.hashed_split(f"shenzhen/{number}") for number in labels], key=[radiograph.stem for radiograph in radiographs],
-        name=COHORTS[0], modality="CR", labels=LABELS, value_range=(0, 255), licence=LICENCE,
+        png.Unread(radiographs, SIZE, png.read_squeezed),
+        np.array([*map(int, labels)]),
+        [*labels.values()],
+        [splits.hashed_split(f"shenzhen/{number}") for number in labels],
+        source_name=[radiograph.stem for radiograph in radiographs],
+        name=COHORTS[0],
+        modality="CR",
+        label_names=LABELS,
+        value_range=(0, 255),
+        licence=LICENCE,
         source=f"{CITATION}; {says}",
-    )  # fmt: skip
+    )
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]

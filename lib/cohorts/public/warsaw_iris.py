@@ -41,10 +41,10 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     """Write warsaw_iris.h5 from the release at `folder`; returns its path.
 
     `images` are 64×64 by `iris_circle.centred`, in order of patient, eye and file name; `masks` are by
-    `iris_circle.disc_mask`, empty where no circle was found (`made_by` says how many); `id` runs from 0 in the order of
-    the patients' numbers, both eyes being one identity; `dis` 0 no glaucoma, 1 glaucoma; `view` 0 left, 1 right; `key`
-    folder and file. `set`, by `closed_set.split_within`, is 0 train, 1 validation, 2 test: the scripts published with
-    this preparation use 1 for test and 2 for validation, and a split that cannot be drawn again.
+    `iris_circle.disc_mask`, empty where no circle was found (`made_by` says how many); `patient` runs from 0 in the
+    order of the patients' numbers, both eyes being one identity; `labels` 0 no glaucoma, 1 glaucoma; `view` 0 left, 1
+    right; `source_name` folder and file. `split`, by `splits.split_within`, is 0 train, 1 validation, 2 test: the
+    scripts published with this preparation use 1 for test and 2 for validation, and a split that cannot be drawn again.
     Raises ValueError, naming file and fix, for a wrong tree or table, an eye without a row, a patient of fewer than
     three images, or an image that is damaged, in colour, or smaller than 75 pixels on a side.
     """
@@ -62,11 +62,21 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     images = np.stack([iris_circle.centred(read_image(path), right=eye == "right") for _, eye, path in files])
     masks = np.stack([iris_circle.disc_mask(image) for image in images])
     cohort = Cohort(
-        images, np.unique(numbers, return_inverse=True)[1], [table[patient][eye] for patient, eye, _ in files], split,
-        view=[EYES.index(eye) for _, eye, _ in files], masks=masks, closed_set=True, labels=LABELS, name=COHORTS[0],
-        key=[f"{path.parent.name}/{path.name}" for *_, path in files], modality="NIR", licence=LICENCE,
-        source=f"{CITATION}; {len(files):,} IG images", made_by=f"{(~masks.any((1, 2))).sum()} masks without circle",
-    )  # fmt: skip
+        images,
+        np.unique(numbers, return_inverse=True)[1],
+        [table[patient][eye] for patient, eye, _ in files],
+        split,
+        view=[EYES.index(eye) for _, eye, _ in files],
+        masks=masks,
+        closed_set=True,
+        label_names=LABELS,
+        name=COHORTS[0],
+        source_name=[f"{path.parent.name}/{path.name}" for *_, path in files],
+        modality="NIR",
+        licence=LICENCE,
+        source=f"{CITATION}; {len(files):,} IG images",
+        made_by=f"{(~masks.any((1, 2))).sum()} masks without circle",
+    )
     return [cohort.save(Path(out_folder) / f"{cohort.name}.h5")]
 
 

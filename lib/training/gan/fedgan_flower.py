@@ -140,10 +140,12 @@ def labels_of(cohort: Cohort, names: Sequence[str] = ()) -> np.ndarray:
 
     "No Finding" is 1 where no other label is, unless the cohort has a label of that name. ValueError for another name.
     """
-    table = cohort.dis if cohort.dis.ndim == 2 else (cohort.dis[:, None] == np.arange(len(cohort.labels))).astype(int)
-    columns = dict(zip(cohort.labels, table.T, strict=True))
+    table = cohort.labels
+    if table.ndim == 1:
+        table = (table[:, None] == np.arange(len(cohort.label_names))).astype(int)
+    columns = dict(zip(cohort.label_names, table.T, strict=True))
     columns = {NO_FINDING: (table.sum(1) == 0).astype(table.dtype)} | columns
-    names = names or cohort.labels
+    names = names or cohort.label_names
     if unknown := [name for name in names if name not in columns]:
         raise ValueError(f"The cohort has no label {unknown[0]!r}, but {', '.join(columns)}.")
     return np.stack([columns[name] for name in names], axis=1)
@@ -157,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         if command == "server":
             serve(address, wait=wait, **options)
         else:
-            cohort = Cohort.open(options["cohort"]).split("train")
+            cohort = Cohort.open(options["cohort"]).subset("train")
             cohort = cohort.resized(options["image_size"]) if options["image_size"] else cohort
             number = options["number"]
             radiographs = Radiographs(
