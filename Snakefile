@@ -1,6 +1,6 @@
 # The graph of a run: one rule executes a notebook, another one those of stage 01, so that a cluster can give trainings
-# more. `./run_all.sh` starts it and removes the records of what is out of date, so a missing done.json is the one
-# reason to execute. Records lie in data/runs/<tag>, one tag for each seed.
+# more. `./run_all.sh` starts it with the names of what is out of date (config "notebooks"), whose records it has removed,
+# so a missing done.json is the one reason to execute. Records lie in data/runs/<tag>, one tag for each seed.
 #
 # Pods (config "storage") share a volume, but Snakemake takes them to share nothing: it keeps records in a storage, whose
 # root is the checkout on that volume, and wants a copy of its own of each. All other files go to the volume directly.
@@ -14,6 +14,7 @@ which = {"scale": config["scale"], "cohort": config["cohort"]}
 seeds = [int(seed) for seed in str(config["seeds"]).split(",")]
 notebooks = [n for seed in seeds for n in plan(tuple(config["papers"].split(",")), **which, seed=seed)]
 by_name = {(n.run_folder.name, n.paper, n.name): n for n in notebooks}
+wanted = config["notebooks"].split(",")
 is_stored = bool(config["storage"])
 runs = "data/runs" if is_stored else root() / "data" / "runs"
 
@@ -36,7 +37,7 @@ def done(notebook):
 rule all:
     localrule: True
     input:
-        [done(notebook) for notebook in notebooks],
+        [done(notebook) for notebook in notebooks if f"{notebook.run_folder.name}/{notebook}" in wanted],
 
 
 rule notebook:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lib.core.inputs import reading
 from lib.core.paths import root
 from lib.core.seeding import device
 from lib.metrics.fidelity.radiomics import FIRST_ORDER, radiomics
@@ -43,7 +44,7 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
 
 def inception_weights() -> Path:
     """Where the Inception weights of Fréchet Inception distances are looked for."""
-    return root() / "data" / "weights" / INCEPTION_WEIGHTS
+    return reading(root() / "data" / "weights" / INCEPTION_WEIGHTS)
 
 
 @torch.inference_mode()

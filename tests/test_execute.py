@@ -103,7 +103,8 @@ def code(tmp_path_factory):
 def fork_server(tmp_path_factory):
     """One fork server for the tests, without torch, so that a notebook costs no import."""
     path = str(tmp_path_factory.mktemp("fork server") / "s")
-    code = "import sys; from lib.runner.fork_server import server as z; z.serve(sys.argv[1], int(sys.argv[2]), z.PRELOADED[:-1], ())"
+    code = "import sys; from lib.runner.fork_server.server import PRELOADED, serve; "
+    code += "serve(sys.argv[1], int(sys.argv[2]), PRELOADED[:-1], ())"
     with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
         while not os.path.exists(path):
             assert process.poll() is None
@@ -140,7 +141,8 @@ class TestARun:
         assert done["seconds"] >= done["seconds_in_cells"] > 0
         assert 20 < done["peak_memory_mb"] < 20_000
         assert len(done["source_sha256"]) == 64
-        assert finished.record("01_good/02_fidelity")["needs"] == {"01_train": done["finished_at"]}
+        assert len(done["products"]) == 64
+        assert finished.record("01_good/02_fidelity")["needs"] == {"01_train": done["products"]}
 
     def test_keeps_going_past_a_failure_and_tells(self, finished):
         assert finished.exit_code == 1
@@ -199,6 +201,35 @@ class TestARun:
         assert finished.record("01_good/02_fidelity")["finished_at"] > before[1]["finished_at"]
 
 
+def test_what_needs_a_notebook_follows_if_it_left_other_files(tmp_path, fork_server, code):
+    read = "from pathlib import Path\nfrom lib.core.inputs import reading\n"
+    read += "model = Path('../../data/runs/smoke-phantom-seed3/01_p/01_train/model')\n"
+    read += "model.write_text(reading('../../data/cohorts/a.csv').read_text())"
+    train, fidelity = "01_p/01_train", "01_p/02_fidelity"
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), read), "02_fidelity": (("01_train",), "")}}, fork_server, code)
+    raw = tmp_path / "data" / "cohorts" / "a.csv"
+    raw.parent.mkdir(parents=True)
+    raw.write_text("1")
+    assert suite.run()[0] == 0
+    assert list(suite.record(train)["inputs"]) == ["data/cohorts/a.csv"]
+
+    def again() -> tuple[int, list[bool]]:
+        """The exit code of another run, and which of the two notebooks it executed."""
+        before = suite.record(train), suite.record(fidelity)
+        exit_code, _ = suite.run()
+        return exit_code, [suite.record(name) != old for name, old in zip((train, fidelity), before, strict=True)]
+
+    write_notebook(suite.source(train), read + "  # a remark")
+    assert again() == (0, [True, False])
+    raw.write_text("2")
+    assert again() == (0, [True, True])
+    raw.unlink()
+    assert again() == (1, [True, True])
+    assert suite.record(train) is suite.record(fidelity) is None
+    assert "FileNotFoundError" in suite.record(train, "failed")["error"]
+    assert suite.record(fidelity, "failed") is None
+
+
 def test_several_seeds_side_by_side(tmp_path, fork_server, code):
     """Each seed has a run of its own; a failure in one is that seed's alone."""
     source = "print('seed', seed)\nassert seed != 2, 'an unlucky seed'"
@@ -223,11 +254,15 @@ class TestIsCurrent:
     def suite(self, tmp_path, monkeypatch):
         monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
         suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1"), "02_fidelity": (("01_train",), "2")}}, None)
+        with (tmp_path / "notebooks/01_p/paper.yaml").open("a") as file:
+            file.write("settings: {steps: [1, 1, 1]}\n")
         for notebook in self.plan():
             notebook.executed().parent.mkdir(parents=True, exist_ok=True)
             notebook.executed().write_text("{}")
             notebook.record("done").parent.mkdir(parents=True)
-            done = {"source_sha256": notebook.digest, "needs": notebook.finished_needs(), "finished_at": notebook.name}
+            (notebook.record("done").parent / "model").write_text(notebook.name)
+            done = {"source_sha256": notebook.digest, "needs": notebook.finished_needs(), "inputs": {}}
+            done |= {"products": notebook.products_digest()}
             notebook.record("done").write_text(json.dumps(done))
         return suite
 
@@ -252,19 +287,40 @@ class TestIsCurrent:
         write_notebook(suite.source("01_p/02_fidelity"), "3")
         assert self.current() == [True, False]
 
-    def test_source_of_a_need(self, suite):
+    def test_source_of_a_need_decides_when_it_has_left_other_files(self, suite):
         write_notebook(suite.source("01_p/01_train"), "3")
-        assert self.current() == [False, False]
+        assert self.current() == [False, True]
 
-    def test_paper_yaml(self, suite):
-        with (suite.root / "notebooks/01_p/paper.yaml").open("a") as file:
-            file.write("# a reason\n")
-        assert self.current() == [False, False]
+    @pytest.mark.parametrize(
+        ("entry", "current"),
+        [
+            ({"settings": {"steps": [2, 1, 1]}}, [False, False]),
+            ({"settings": {"steps": [1, 2, 2]}}, [True, True]),
+            ({"cohorts": {"phantom": "iris"}}, [False, False]),
+            ({"cohorts": {"phantom": "mass", "public": "cbis_ddsm"}}, [True, True]),
+            ({"items": {"tab1": {"notebook": "02_fidelity", "shows": "another", "published": None}}}, [True, False]),
+            ({"deviations": [{"where": "", "what": "", "why": ""}]}, [True, True]),
+        ],
+    )
+    def test_paper_yaml(self, suite, entry, current):
+        """A notebook's own entries count: the scale's column, its cohort, its items; no other column, no deviation."""
+        path = suite.root / "notebooks/01_p/paper.yaml"
+        assert self.current() == [True, True]
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | entry))
+        assert self.current() == current
 
     def test_need_made_again(self, suite):
+        """Executed at another time, it makes nothing out of date; with other files, those that need it."""
         train, _ = self.plan()
         train.record("done").write_text(json.dumps(train.read("done") | {"finished_at": "later"}))
+        assert self.current() == [True, True]
+        (train.record("done").parent / "model").write_text("another")
+        train.record("done").write_text(json.dumps(train.read("done") | {"products": train.products_digest()}))
         assert self.current() == [True, False]
+
+    def test_unfinished_need(self, suite):
+        self.plan()[0].record("done").unlink()
+        assert self.current() == [False, False]
 
     @pytest.mark.parametrize("left", ["", '{"source_sha', "[]x"])
     def test_half_written_record(self, suite, left):
@@ -298,25 +354,23 @@ class TestIsCurrent:
             file.write("# another\n")
         assert (last.digest == before) == current
 
-    def test_what_shows_results_counts_only_where_it_is_used(self, suite, monkeypatch):
-        write_notebook(suite.source("01_p/02_fidelity"), "from lib.report import scorecard")
-        before = [notebook.digest for notebook in self.plan()]
-        monkeypatch.setattr(state, "_report_digest", lambda: b"another")
-        after = [notebook.digest for notebook in self.plan()]
-        assert [a == b for a, b in zip(before, after, strict=True)] == [True, False]
-
-    def test_prepared_cohort(self, suite, monkeypatch):
-        def digest():
-            state._cohorts_digest.cache_clear()
-            return state.Notebook("01_p", "01_train", "smoke", "public", 3).digest
-
+    @pytest.mark.parametrize("size", [10, 10**7])
+    def test_a_file_it_read(self, suite, size):
+        train, _ = self.plan()
         path = suite.root / "data/cohorts/a.h5"
-        before = digest()
+
+        def made_from() -> None:
+            inputs = state.digests_of_inputs(["data/cohorts/a.h5"])
+            train.record("done").write_text(json.dumps(train.read("done") | {"inputs": inputs}))
+            assert self.current() == [True, True]
+
+        made_from()  # it looked, and no file was there
         path.parent.mkdir()
-        path.write_bytes(bytes(10**6))
-        prepared = digest()
-        path.write_bytes(bytes(10**6 - 1) + b"1")
-        assert len({before, prepared, digest()}) == 3
+        path.write_bytes(bytes(size))
+        assert self.current() == [False, True]
+        made_from()
+        path.write_bytes(bytes(size - 1) + b"1")
+        assert self.current() == [False, True]
 
 
 def wait_for(condition, seconds: float = 240) -> None:
@@ -370,7 +424,7 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server
         code, output = suite.run()
         assert code == 0, output
         assert suite.record("01_p/01_train") == before
-        assert suite.record("01_p/02_fidelity")["needs"] == {"01_train": before["finished_at"]}
+        assert suite.record("01_p/02_fidelity")["needs"] == {"01_train": before["products"]}
 
 
 def test_one_run_at_a_time(tmp_path):

@@ -139,6 +139,11 @@ class TestNotebook:
         settings = set(re.findall(r"\b(?:s|run\.settings)\.([a-z_]+)", source(path)))
         assert settings <= set(load_paper(path.parent).settings)
 
+    def test_reads_only_its_own_entries_of_paper_yaml(self, path):
+        paper = load_paper(path.parent)
+        for kind, name in re.findall(r"run\.paper\.(items|claims)\[\"([^\"]+)\"\]", source(path)):
+            assert getattr(paper, kind)[name].notebook == path.stem, f"{name} is no entry of this notebook"
+
     def test_needs_what_is_declared_for_it(self, path):
         used = {name.split("/")[0] for name in re.findall(r"run\.need\(\s*f?\"([^\"]+)\"", source(path))}
         assert used == set(load_paper(path.parent).notebooks[path.stem])

@@ -1,11 +1,11 @@
-"""To be said."""
+"""Where the files of the project lie, and the names of its scales and cohorts, of which paths are made."""
 
 import os
 from pathlib import Path
 
+from lib.core.inputs import reading
+
 SCALES = ("smoke", "demo", "paper")
-
-
 COHORTS = ("phantom", "public")
 
 
@@ -27,4 +27,4 @@ def published(name: str) -> Path:
     path = Path(__file__).resolve().parents[2] / "data" / "published" / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such published numbers; take the whole repository")
-    return path
+    return reading(path)

@@ -116,6 +116,14 @@ class Paper(_Strict):
         decisive = json.dumps([scale, cohort, self.cohorts.get(cohort), self.column(scale)], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
+    def entries_of(self, notebook: str, scale: str, cohort: str) -> dict[str, Any]:
+        """All that decides what `notebook` makes: no entry of another notebook, no deviation, which only pages show."""
+        own: dict[str, Any] = {"title": self.title, "cite": self.cite, "source": self.cohorts.get(cohort)}
+        for kind, entries in (("items", self.items), ("claims", self.claims)):
+            here = {name: entry for name, entry in entries.items() if entry.notebook == notebook}
+            own[kind] = {name: entry.model_dump(mode="json") for name, entry in here.items()}
+        return own | {"settings": self.column(scale)}
+
     def deviations_on(self, name: str) -> list[int]:
         """The numbers, from 1, of the deviations that bear on the item, claim or notebook `name`."""
         entry = self.items.get(name) or self.claims.get(name)

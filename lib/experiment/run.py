@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lib.core.files import atomic
 from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
 from lib.experiment.tables import typeset_table
 
@@ -135,7 +136,7 @@ class Run:
             IPython.display.display(IPython.display.Image(filename=str(self._product(item, "png")), **about))
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
-        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs), and return it typeset.
+        """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
 
         One that exceeds a page is a longtable.
 
@@ -152,7 +153,7 @@ class Run:
             styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
             columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
             latex = styled.to_latex(hrules=True, column_format=columns, environment=long)
-            path.write_text(comment + latex, encoding="utf-8")
+            path.write_text(in_ascii(comment + latex), encoding="ascii")
         rows = json.loads(typeset.to_json(orient="split", index=False))
         self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
         return typeset

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Tables as a reader sees them: numbers rounded alike, intervals and deviations beside their value."""
 
 import math
 

@@ -19,8 +19,8 @@ from papermill.exceptions import PapermillExecutionError
 from lib.core.files import atomic
 from lib.core.paths import root
 from lib.experiment.run import revision
-from lib.runner.fork_server.kernel import ForkedKernel, KernelManager
-from lib.runner.plan import Notebook, check_parameters, find
+from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
+from lib.runner.plan import Notebook, check_parameters, digests_of_inputs, find
 
 _POLL = 0.1  # seconds between two looks at the kernel's memory
 _CHILDREN = 20  # of these looks go by between two at its children, which cost a walk through all processes
@@ -69,7 +69,7 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
     partial = notebook.executed("running")
     partial.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
-    error = None
+    error, inputs = None, {}
     with tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True) as folder:
         manager = type("KernelManager", (KernelManager,), {"folder": folder, "forked": forked})
         memory = _Memory(manager)
@@ -92,13 +92,16 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
             cell, error = stopped.exec_count, f"{stopped.ename}: {says[0]}" if says else stopped.ename
         except DeadKernelError:
             cell, error = None, "its kernel was killed, perhaps for want of memory"
+        else:
+            inputs = digests_of_inputs(_listed(Path(folder) / INPUTS))
     if error is None and (absent := notebook.unmade()):
         cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
     facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}
     if error is None:
         os.replace(partial, notebook.executed())
         in_cells = sum(c.metadata.papermill.get("duration") or 0 for c in made.cells if c.cell_type == "code")
-        _write(notebook.record("done"), facts | {"seconds_in_cells": round(in_cells, 3), "finished_at": _now()})
+        facts |= {"inputs": inputs, "products": notebook.products_digest(), "seconds_in_cells": round(in_cells, 3)}
+        _write(notebook.record("done"), facts | {"finished_at": _now()})
     else:
         os.replace(partial, notebook.executed("failed"))
         where = "" if cell is None else f", cell [{cell}]"
@@ -108,6 +111,12 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
         print(f"{says}\nIts executed copy up to there: {kept}", file=sys.stderr)
     notebook.record("running").unlink(missing_ok=True)
     return 0 if error is None else 1
+
+
+def _listed(file: Path) -> set[str]:
+    """The paths that a kernel has listed in `file`; of those in the project, from its folder."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return {line.removeprefix(f"{root().resolve()}/") for line in lines}
 
 
 def _now() -> str:

@@ -1,40 +1,47 @@
-"""The notebooks of a run: which need which, which are finished, and with how many threads each may compute.
+"""The notebooks of a run: which need which, which are finished, and which are out of date.
 
-A notebook is finished while its done.json holds the digest of what it would be made from now: content, not
-times, so a fresh clone or a `touch` changes nothing.
+A notebook is finished while its done.json fits what it would be made from now: its cells, the modules of lib that it
+rests on (`lib.runner.imports`), its own entries of paper.yaml, the files that the notebooks it needs have left, and
+the files that it read from data/ (`lib.core.inputs`). Content decides, not times, so a fresh clone or a `touch` changes
+nothing; and a notebook that was executed again and left the same files makes nothing out of date.
 """
 
 import ast
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.paths import root, tag
-from lib.experiment.paper import known_papers, load_paper
+from lib.experiment.paper import Paper, known_papers, load_paper
+from lib.runner import imports
 
 CODE = Path(__file__).resolve().parents[2]
-_SAMPLES, _BLOCK = 64, 1 << 16  # of a prepared cohort, which may have gigabytes
+_SAMPLES, _BLOCK = 64, 1 << 16  # of a file, which may have gigabytes
+_RECORDS = ("running", "done", "failed")
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of a run. `needs`: the notebooks of its paper whose files it reads.
-
-    `closing`: it reads the records of all other papers, runs after them, and is out of date when a record changed.
-    """
+    """A notebook of a run. `declared`: its paper.yaml. `needs`: the notebooks of its paper whose files it reads."""
 
     paper: str
     name: str
     scale: str
     cohort: str
     seed: int
+    declared: Paper = field(compare=False, repr=False)
     needs: tuple["Notebook", ...] = ()
-    closing: bool = False
 
     def __str__(self) -> str:
         return f"{self.paper}/{self.name}"
+
+    @property
+    def closing(self) -> bool:
+        """Whether it reads the records of all other papers, runs after them, and is out of date when one changed."""
+        return self.declared.closing
 
     @property
     def source(self) -> Path:
@@ -68,26 +75,25 @@ class Notebook:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the result: cells, paper.yaml, lib, the prepared cohorts, and its needs; of a
-        closing notebook also the records it reads, which change while others run."""
+        """SHA-256 of its cells, its entries of paper.yaml and the modules of lib that it rests on.
+
+        Of a closing notebook also of the records it reads, which change while others run.
+        """
         if not self.closing:
             return self._digest
         return hashlib.sha256(f"{self._digest} {self._records_digest()}".encode()).hexdigest()
 
     @functools.cached_property
     def _digest(self) -> str:
+        cells = json.loads(self.source.read_text(encoding="utf-8"))["cells"]
+        texts = ["".join(cell["source"]) for cell in cells]  # outputs and execution counts decide nothing
         sha = hashlib.sha256()
-        for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
-            text = "".join(cell["source"])  # outputs and execution counts decide nothing
+        for cell, text in zip(cells, texts, strict=True):
             sha.update(repr((cell["cell_type"], text, cell["metadata"].get("tags", []))).encode())
-            if "lib.report" in text:  # which most notebooks do not use: the page may change without a rerun
-                sha.update(_report_digest())
-        sha.update(self.source.with_name("paper.yaml").read_bytes())
-        sha.update(_library_digest())
-        if self.cohort == "public":
-            sha.update(_cohorts_digest())
-        for need in self.needs:
-            sha.update(need.digest.encode())
+        sha.update(json.dumps(self.declared.entries_of(self.name, self.scale, self.cohort), sort_keys=True).encode())
+        code = [text for cell, text in zip(cells, texts, strict=True) if cell["cell_type"] == "code"]
+        for module in imports.closure(code):
+            sha.update(imports.digest(module))
         return sha.hexdigest()
 
     def _records_digest(self) -> str:
@@ -107,19 +113,22 @@ class Notebook:
 
     @property
     def is_current(self) -> bool:
-        """Finished, from the present sources, after the present results of what it needs."""
+        """Finished, from the present sources and inputs.
+
+        What it needs may be out of date: that decides nothing until it was executed again and has left other files.
+        """
         done = self.read("done")
         return (
             done.get("source_sha256") == self.digest
             and done.get("needs") == self.finished_needs()
-            and all(need.is_current for need in self.needs)
+            and done.get("inputs") == digests_of_inputs(done.get("inputs", {}))
             and self.executed().exists()
             and not self.unmade()
         )
 
     def unmade(self) -> list[str]:
         """The items and claims that paper.yaml declares for this notebook and that are not there."""
-        paper = load_paper(self.source.parent)
+        paper = self.declared
         made = root() / "figures" / self.run_folder.name / self.paper
         absent = []
         for name in (n for n, i in paper.items.items() if i.notebook == self.name and self.cohort in i.cohorts):
@@ -132,8 +141,21 @@ class Notebook:
         ]
 
     def finished_needs(self) -> dict[str, str]:
-        """When each notebook that this one needs was finished, by its own record."""
-        return {need.name: need.read("done").get("finished_at", "") for need in self.needs}
+        """The digest of what each notebook that this one needs has left, by its own record; empty if not finished."""
+        return {need.name: need.read("done").get("products", "") for need in self.needs}
+
+    def products_digest(self) -> str:
+        """SHA-256 of the files that it left for others, of their names and content."""
+        folder, sha = self.record("done").parent, hashlib.sha256()
+        records = {self.record(kind) for kind in _RECORDS}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in records):
+            sha.update(f"{path.relative_to(folder).as_posix()} {_content(path)} ".encode())
+        return sha.hexdigest()
+
+
+def digests_of_inputs(paths: Iterable[str]) -> dict[str, str]:
+    """Path → digest of the file's content, empty where there is none. Paths in the project count from its folder."""
+    return {path: _content(root() / path) for path in sorted(paths)}
 
 
 def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list[Notebook]:
@@ -153,7 +175,7 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
                 raise ValueError(f"{paper}/paper.yaml: notebooks need each other: {' → '.join([*path, name])}")
             if name not in made:
                 needs = tuple(make(need, (*path, name)) for need in loaded.notebooks[name])
-                made[name] = Notebook(paper, name, scale, cohort, seed, needs, loaded.closing)
+                made[name] = Notebook(paper, name, scale, cohort, seed, loaded, needs)
             return made[name]
 
         for name in loaded.notebooks:
@@ -187,34 +209,16 @@ def check_parameters(source: Path, parameters: dict) -> None:
         raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
 
 
-@functools.cache
-def _library_digest() -> bytes:
-    """Of every module of lib but those that only run notebooks or show what they made."""
-    sha = hashlib.sha256()
-    for path in sorted((CODE / "lib").rglob("*.py")):
-        name = path.relative_to(CODE / "lib").as_posix()
-        if not name.startswith(("runner/", "report/")):
-            sha.update(name.encode() + path.read_bytes())
-    return sha.digest()
-
-
-@functools.cache
-def _report_digest() -> bytes:
-    sha = hashlib.sha256()
-    for path in sorted((CODE / "lib" / "report").glob("*.py")):
-        sha.update(path.name.encode() + path.read_bytes())
-    return sha.digest()
-
-
-@functools.cache
-def _cohorts_digest() -> bytes:
-    """Of every prepared cohort: name, size, and blocks spread over the file."""
-    sha = hashlib.sha256()
-    for path in sorted((root() / "data" / "cohorts").glob("*.h5")):
-        size = path.stat().st_size
-        sha.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for block in range(_SAMPLES):
-                file.seek(max(0, size - _BLOCK) * block // (_SAMPLES - 1))
-                sha.update(file.read(_BLOCK))
-    return sha.digest()
+def _content(path: Path) -> str:
+    """SHA-256 of a file, above 4 MiB of its size and of blocks spread over it; empty if there is none."""
+    if not path.is_file():
+        return ""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _SAMPLES * _BLOCK:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        sha = hashlib.sha256(str(size).encode())
+        for block in range(_SAMPLES):
+            file.seek((size - _BLOCK) * block // (_SAMPLES - 1))
+            sha.update(file.read(_BLOCK))
+    return sha.hexdigest()

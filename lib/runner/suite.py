@@ -105,24 +105,31 @@ class _Run:
         self.jobs = arguments.jobs or (max(1, min(4, self.cores, max(2, self.cores // 4))) if self.is_local else _NODES)
         # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
         self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
-        self.current = {notebook for notebook in notebooks if notebook.is_current}
-        self.left = [notebook for notebook in notebooks if notebook not in self.current]
+        self.left = [notebook for notebook in notebooks if not notebook.is_current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
         self.started, self.ended = set(), {}
         self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
 
     def announce(self) -> None:
         """Say what is about to run."""
-        finished = f", {len(self.current)} of them finished" if self.current else ""
+        current = len(self.notebooks) - len(self.left)
+        finished = f", {current} of them finished" if current else ""
         papers = ", ".join(sorted({notebook.paper for notebook in self.notebooks}))
         print(f"{', '.join(self.tags)}: {len(self.notebooks)} notebooks{finished} ({papers})")
         if self.arguments.dry_run:
             for notebook in self.notebooks:
-                last = ", last" if notebook.closing and notebook not in self.current else ""
-                print(f"  {'finished ' if notebook in self.current else 'would run'}  {self._name(notebook)}{last}")
+                what, why = self._would(notebook)
+                print(f"  {what:9}  {self._name(notebook)}{why}")
         elif self.left:
             print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")
         sys.stdout.flush()
+
+    def _would(self, notebook: Notebook) -> tuple[str, str]:
+        """What would become of it, and on what that depends."""
+        if notebook in self.left:
+            return "would run", ", last" if notebook.closing else ""
+        stale = [need.name for need in notebook.needs if self._would(need)[0] != "finished"]
+        return ("may run", f", if {' or '.join(stale)} leaves other files") if stale else ("finished", "")
 
     def dry_run(self) -> int:
         """Say what would run; on a cluster, have Snakemake plan all of it with the executor and its profile."""
@@ -136,17 +143,23 @@ class _Run:
         return 1 if any(codes) else 0
 
     def execute(self) -> int:
-        """Run what is left, closing notebooks after all others have ended; write the page; end with the table."""
+        """Run what is out of date, then what that has made out of date by the files it left; closing notebooks after
+        all others have ended. Write the page; end with the table."""
         self.announce()
         self.log.unlink(missing_ok=True)
         problem = ""
         for self.closing in (False, True):
             of = [notebook for notebook in self.notebooks if notebook.closing == self.closing]
-            self.left = [notebook for notebook in of if not notebook.is_current]
-            for notebook in self.left:
-                for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
-                    old.unlink(missing_ok=True)
-            problem = (self._run_graph() if self.left else "") or problem
+            while stale := [notebook for notebook in of if notebook not in self.ended and not notebook.is_current]:
+                self.left = []
+                for notebook in stale:
+                    for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
+                        old.unlink(missing_ok=True)
+                    if any(self.ended.get(need, "done") != "done" for need in notebook.needs):
+                        self._end(notebook, "skipped")
+                    else:
+                        self.left.append(notebook)
+                problem = (self._run_graph() if self.left else "") or problem
         pages = [self._write_page(tag) for tag in self.tags]
         self._print_table()
         if problem:
@@ -205,8 +218,10 @@ class _Run:
         arguments = self.arguments
         profile = CODE / "profiles" / arguments.executor
         pods = arguments.executor == "kubernetes"
+        wanted = [notebook for notebook in self.left if notebook.closing == self.closing]
         config = {
-            "papers": ",".join(sorted({n.paper for n in self.notebooks if n.closing == self.closing})),
+            "papers": ",".join(sorted({notebook.paper for notebook in wanted})),
+            "notebooks": ",".join(f"{notebook.run_folder.name}/{notebook}" for notebook in wanted),
             "scale": arguments.scale,
             "cohort": arguments.cohort,
             "seeds": ",".join(map(str, arguments.seeds)),

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lib.cohorts.cohort import Cohort
+from lib.core.inputs import reading
 from lib.core.paths import root
 
 # Cohort (or table) → the set it comes from: a module of this package, with COHORTS, DIGESTS, sources() and prepare().
@@ -67,7 +68,7 @@ def prepared(name: str) -> Path:
     command = f"run `python -m lib.cohorts.public prepare {set_of(name)}`"
     if name in _BY_HAND:
         command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
-    path = cohorts_folder() / f"{name}.{'csv.gz' if name in _TABLES else 'h5'}"
+    path = reading(cohorts_folder() / f"{name}.{'csv.gz' if name in _TABLES else 'h5'}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: not prepared yet; {command}")
     return path

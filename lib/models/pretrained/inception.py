@@ -5,14 +5,14 @@ leave the padding out of the mean, the last block pools by maximum, and there ar
 head. The key names are those of the published file `pt_inception-2015-12-05-6726825d.pth`.
 """
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.core.inputs import reading
+from lib.core.paths import root
+
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
-_FOLDER = Path(__file__).parents[2] / "data" / "weights"
 
 # A branch is a chain of (name, channels, kernel); a list inside a chain forks it, and the results are concatenated.
 # A stride of 2 is the fourth number. "branch_pool" comes after an average (or in the last block maximum) pool.
@@ -166,11 +166,11 @@ def load_inception(path=None) -> Inception:
 
     FileNotFoundError that says where to get the file; ValueError for a damaged file or other keys than its own.
     """
-    path = Path(path) if path is not None else _FOLDER / WEIGHTS
+    path = reading(path or root() / "data" / "weights" / WEIGHTS)
     if not path.exists():
         raise FileNotFoundError(
             f"There are no Inception weights at {path}: download "
-            f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS} into {_FOLDER}/."
+            f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS} into data/weights/."
         )
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,13 +6,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from lib.core.inputs import reading
+
 
 def read_weights(path) -> dict[str, Tensor]:
     """The tensors of a .pth (nothing is unpickled) or .safetensors file.
 
     FileNotFoundError that says where Swin-T's weights come from; ValueError for a damaged file.
     """
-    path = Path(path)
+    path = reading(path)
     if not path.exists():
         raise FileNotFoundError(
             f"There are no Swin-T weights at {path}: download torchvision's Swin_T_Weights.IMAGENET1K_V1 from "

@@ -9,6 +9,8 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
+INPUTS = "inputs"  # name of the file in which a kernel lists what its notebook reads (lib.core.inputs)
+
 
 class ForkedKernel:
     """A process that waits to become a kernel; it looks like a subprocess.Popen to jupyter_client.
@@ -67,9 +69,9 @@ class _Provisioner(LocalProvisioner):
 class KernelManager(AsyncKernelManager):
     """Starts the kernel of one notebook: the process `forked` if there is one, else `sys.executable`.
 
-    `folder` holds the connection file, the sockets and IPython's settings, so that neither a port nor the
-    user's own start-up files come into it. `pid` is the kernel's, None before it was started. Each notebook
-    has a subclass of its own, since nbclient takes a class.
+    `folder` holds the connection file, the sockets and IPython's settings, so that neither a port nor the user's own
+    start-up files come into it, and the list of the files that the notebook reads (`INPUTS`). `pid` is the kernel's,
+    None before it was started. Each notebook has a subclass of its own, since nbclient takes a class.
     """
 
     folder = "."
@@ -90,5 +92,6 @@ class KernelManager(AsyncKernelManager):
     async def _async_pre_start_kernel(self, **kwargs):
         self.kernel_id = self.kernel_id or str(uuid.uuid4())
         self.provisioner = _Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
-        kwargs["env"] = dict(kwargs.get("env") or os.environ) | {"IPYTHONDIR": os.path.join(self.folder, "ipython")}
+        own = {"IPYTHONDIR": os.path.join(self.folder, "ipython"), "SUITE_INPUTS": os.path.join(self.folder, INPUTS)}
+        kwargs["env"] = dict(kwargs.get("env") or os.environ) | own
         return await super()._async_pre_start_kernel(**kwargs)
