@@ -26,7 +26,7 @@ ALLOWED = {
     "features": {"core", "metrics", "models"},
     "training": {"core", "cohorts", "models", "statistics"},
     "anonymise": {"core", "cohorts", "models", "training"},
-    "comparison": {"anonymise", "cohorts", "core", "metrics", "statistics", "training"},
+    "comparison": {"anonymise", "cohorts", "core", "features", "metrics", "models", "statistics", "training"},
     "audit": {"cohorts", "core", "features", "metrics", "statistics"},
     "plots": {"core", "statistics"},
     "report": {"core", "experiment"},

@@ -1,0 +1,155 @@
+"""Plots of many sets by many criteria: forests, a heat map, and a plane of two criteria."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
+
+from lib.plots.charts import intervals
+from lib.plots.style import COLOURS, REAL, SYNTHETIC
+
+SHADES = LinearSegmentedColormap.from_list("rank", [REAL, "#F4F4F4", SYNTHETIC])
+_UNSURE = 0.45  # the darkest shade of a value that may be as good as the ideal: just short of the middle
+_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
+
+
+def grid(names: Sequence[str], *, columns: int) -> list[list[str]]:
+    """A mosaic for `canvas` of any number of axes in rows of `columns` at most; places left over stay empty."""
+    wide = min(columns, len(names))
+    padded = [*names, *["."] * (-len(names) % wide)]
+    return [padded[start : start + wide] for start in range(0, len(padded), wide)]
+
+
+def forest(
+    ax: Axes,
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    reference: float | None = None,
+    band: tuple[float, float] | None = None,
+    log: bool = False,
+) -> Axes:
+    """`intervals` of (label, value, low, high), with a green `band` (low, high).
+
+    log: a logarithmic axis for values above 0; intervals that reach 0 end at the margin.
+    """
+    intervals(ax, rows, reference=reference)
+    least = -np.inf
+    if log:
+        least = 0.2 * min(value for _, value, _, _ in rows)
+        ax.set(xscale="log", xlim=(least, None))
+    if band is not None:
+        ax.axvspan(max(band[0], least), band[1], color=COLOURS[2], alpha=0.2, linewidth=0)
+    return ax
+
+
+def heat_map(
+    ax: Axes,
+    values: ArrayLike,
+    *,
+    ranks: ArrayLike,
+    worse: ArrayLike,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_groups: Sequence[str],
+    column_groups: Sequence[str],
+) -> ScalarMappable:
+    """Values (m, k) as text on shades of their ranks; returns what a colour bar of the shades needs.
+
+    ranks (m, k): 0 for the best of a column to 1 for the worst. worse (m, k) bool: bold, and only then in the second
+    half of the shades. rows (m,) and columns (k,) are names, with the group of each: neighbours of one group stand
+    together.
+    """
+    values, worse = np.asarray(values, float), np.asarray(worse, bool)
+    shares = np.minimum(np.asarray(ranks, float), np.where(worse, 1.0, _UNSURE))
+    x, y = _places(column_groups), _places(row_groups)
+    for (i, j), value in np.ndenumerate(values):
+        corner = (x[j] - 0.5, y[i] - 0.5)
+        ax.add_patch(Rectangle(corner, 1, 1, facecolor=SHADES(shares[i, j]), edgecolor="white", linewidth=0.6))
+        style = {"color": "white" if abs(shares[i, j] - 0.5) > 0.4 else "0.1"}
+        style["weight"] = "bold" if worse[i, j] else "normal"
+        ax.text(x[j], y[i], _rounded(value), ha="center", va="center", fontsize=5.8, **style)
+    for group in dict.fromkeys(column_groups):
+        middle = x[[g == group for g in column_groups]].mean()
+        ax.text(middle, y[-1] + 0.85, group, ha="center", va="center", weight="bold")
+    for group in dict.fromkeys(row_groups):
+        middle = y[[g == group for g in row_groups]].mean()
+        ax.text(x[-1] + 0.7, middle, group, rotation=270, ha="center", va="center", color="0.35")
+    ax.set(xlim=(x[0] - 0.55, x[-1] + 1), ylim=(y[-1] + 1.2, y[0] - 0.55))
+    ax.set_yticks(y, rows)
+    ax.set_xticks(x, columns, rotation=55, ha="left", rotation_mode="anchor")
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0, pad=1)
+    ax.spines[:].set_visible(False)
+    return ScalarMappable(cmap=SHADES)
+
+
+def _places(groups: Sequence[str]) -> np.ndarray:
+    """One place apart, and a little more where a group ends."""
+    ends = [a != b for a, b in zip(groups, groups[1:], strict=False)]
+    return np.arange(len(groups)) + 0.3 * np.cumsum([0, *ends])
+
+
+def _rounded(value: float) -> str:
+    places = 0 if abs(value) >= 99.5 else 1 if abs(value) >= 9.95 else 2
+    return f"{value:.{places}f}".replace("-", "−").replace("−0.00", "0.00")
+
+
+def front(
+    ax: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    names: Sequence[str],
+    groups: Sequence[str],
+    markers: Mapping[str, str],
+    colour: ArrayLike,
+    colour_label: str,
+    best: ArrayLike,
+) -> Axes:
+    """Sets in the plane of two criteria: x (3, m), low values to the right, and y (3, m), each value, low and high.
+
+    names and groups (m,); markers: group -> marker. colour (m,): positive numbers, on a logarithmic scale. best: rows
+    of the sets that no other beats, joined by a dotted line from the lowest x.
+    """
+    (x, x_low, x_high), (y, y_low, y_high) = (np.asarray(of, float) for of in (x, y))
+    colour = np.asarray(colour, float)
+    bars = {"xerr": [x - x_low, x_high - x], "yerr": [y - y_low, y_high - y]}
+    ax.errorbar(x, y, **bars, fmt="none", ecolor="0.65", elinewidth=0.6, zorder=1)
+    scale = {"norm": LogNorm(colour.min(), colour.max()), "cmap": "viridis_r"}
+    for group in dict.fromkeys(groups):
+        rows = np.array([of == group for of in groups])
+        size = 60 if markers[group] == "*" else 30
+        style = {"marker": markers[group], "s": size, "edgecolor": "0.2", "linewidth": 0.5, "label": group}
+        points = ax.scatter(x[rows], y[rows], c=colour[rows], **scale, zorder=3, **style)
+    margin = min(x.min(), 0.5) - 0.05
+    _name_points(ax, x, y, names, margin)
+    ax.set_xlim(margin + 0.01, 1.03)
+    style = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 0.7, "linestyle": ":"}
+    ax.plot(x[best], y[best], color="0.3", linewidth=0.8, zorder=2, label="not beaten", **style)
+    ax.invert_xaxis()
+    ax.axvline(0.5, color="0.6", linewidth=0.7, linestyle="--")
+    ax.grid()
+    ax.legend(loc="lower left", fontsize=6)
+    ticks = [tick for tick in _TICKS if colour.min() <= tick <= colour.max()]
+    bar = ax.figure.colorbar(points, ax=ax, label=colour_label, shrink=0.7, pad=0.02)
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.minorticks_off()
+    return ax
+
+
+def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], margin: float) -> None:
+    """Names in the margin, as near to the height of their points as there is room, or beside points far to the left."""
+    bottom, top = ax.get_ylim()
+    high = top - bottom
+    free = {True: np.inf, False: top}  # how far up there is room: beside the points, and in the margin
+    line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)}
+    for i in np.argsort(-y):
+        is_apart = bool(x[i] > 0.85)
+        height = free[is_apart] = min(y[i] + (0.012 if is_apart else 0.1) * high, free[is_apart] - 0.05 * high)
+        spot = (x[i] - 0.015 if is_apart else margin, height)
+        style = {"va": "center", "fontsize": 6.5, "annotation_clip": False}
+        ax.annotate(names[i], (x[i], y[i]), spot, arrowprops=None if is_apart else line, **style)
