@@ -76,9 +76,14 @@ def _density(suspects: Suspects, images: np.ndarray) -> np.ndarray:
 
 
 def _correlation(suspects: Suspects, images: np.ndarray) -> np.ndarray:
-    real = {"train": suspects.train, "heldout": suspects.heldout}
-    rng = numpy_generator(suspects.seed, "attack")
-    found = memorisation_test(**real, synthetic=images, similarity="correlation", rng=rng, draws=2)
+    found = memorisation_test(
+        train=suspects.train,
+        heldout=suspects.heldout,
+        synthetic=images,
+        similarity="correlation",
+        rng=numpy_generator(suspects.seed, "attack"),
+        draws=2,
+    )
     return np.concatenate([found.member, found.nonmember])
 
 

@@ -34,7 +34,7 @@ class Compared:
     A `name` is that of a set; features are also those of `TRAIN` and `HELDOUT`.
     """
 
-    sets: Mapping[str, Cohort]  # by name; the `id` of an image is its origin
+    sets: Mapping[str, Cohort]  # by name; the `patient` of an image is its origin
     train: Cohort  # the radiographs that the sets were made of
     heldout: Cohort  # of disjoint patients, whom no method has seen
     settings: SimpleNamespace  # of paper.yaml
@@ -82,9 +82,9 @@ class Compared:
         """Every radiograph of the held-out patients. ValueError where `known` was not given."""
         if self.known is None:
             raise ValueError("the further radiographs are tested on too: give known=")
-        more = self.known[np.isin(self.known.id, self.heldout.id)]
+        more = self.known[np.isin(self.known.patient, self.heldout.patient)]
         images = np.concatenate([self.heldout.images[:], more.images[:]])
-        return Tested(images, np.append(self.heldout.dis, more.dis), np.append(self.heldout.id, more.id))
+        return Tested(images, np.append(self.heldout.labels, more.labels), np.append(self.heldout.patient, more.patient))
 
     def draws(self, stream: str) -> dict:
         """Options of a bootstrap. Its random numbers start anew, so that every set meets the same resamples."""
@@ -106,8 +106,8 @@ class Compared:
         train_classifier(
             model,
             images=cohort.images[:],
-            labels=cohort.dis,
-            validation=(self.train.images[:], self.train.dis),
+            labels=cohort.labels,
+            validation=(self.train.images[:], self.train.labels),
             epochs=s.utility_epochs,
             batch=s.batch,
             learning_rate=s.learning_rate,

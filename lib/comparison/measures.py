@@ -64,8 +64,8 @@ def evaluate(of: Compared, *groups: str) -> dict[str, dict[str, Interval]]:
 
 def preparations(of: Compared, *groups: str) -> list[Callable[[], object]]:
     """Tasks that the measures of these groups may run ahead, in any order, each set's of each."""
-    measures = [measure for measure in MEASURES.of(*groups) if measure.prepare]
-    return [task for measure in measures for name in of.sets for task in measure.prepare(of, name)]
+    prepare = [measure.prepare for measure in MEASURES.of(*groups) if measure.prepare]
+    return [task for tasks in prepare for name in of.sets for task in tasks(of, name)]
 
 
 def frame(found: Mapping[str, Mapping[str, Interval]]) -> pd.DataFrame:
@@ -100,34 +100,34 @@ def _radiomics(of: Compared, name: str) -> Interval:
 
 
 def _distance(of: Compared, name: str, distance: Callable[..., Interval], real, synthetic) -> Interval:
-    groups = {"real_groups": of.heldout.id, "synthetic_groups": of.sets[name].id}
+    groups = {"real_groups": of.heldout.patient, "synthetic_groups": of.sets[name].patient}
     return distance(real=real, synthetic=synthetic, **groups, **of.draws("patients"))
 
 
 def _inside(of: Compared, name: str) -> Inside:
-    pair = {"real": of.learnt(HELDOUT), "synthetic": of.learnt(name)}
-    return of.once(("inside", name), lambda: inside(**pair, k=of.settings.neighbours))
+    real, synthetic = of.learnt(HELDOUT), of.learnt(name)
+    return of.once(("inside", name), lambda: inside(real=real, synthetic=synthetic, k=of.settings.neighbours))
 
 
 def _share_of_set(which: str, of: Compared, name: str) -> Interval:
     """Precision or density: a mean over the set's images."""
-    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.sets[name].id, **of.draws("origins"))
+    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.sets[name].patient, **of.draws("origins"))
 
 
 def _share_of_radiographs(which: str, of: Compared, name: str) -> Interval:
     """Recall or coverage: a mean over the held-out radiographs."""
-    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.heldout.id, **of.draws("patients"))
+    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.heldout.patient, **of.draws("patients"))
 
 
 def _ms_ssim(of: Compared, name: str) -> Interval:
     """MS-SSIM of pairs of images of one finding; a pair weighs as often as both of its origins were drawn."""
     cohort, s = of.sets[name], of.settings
-    images, classes = cohort.images[:], np.stack([cohort.dis == 0, cohort.dis == 1], axis=1).astype(int)
+    images, classes = cohort.images[:], np.stack([cohort.labels == 0, cohort.labels == 1], axis=1).astype(int)
     pairs = label_pairs(classes, pairs=s.similarity_pairs // 2, rng=numpy_generator(of.seed, "pairs"))
     first, second = np.concatenate(pairs).T
     values = ms_ssim(images[first], images[second], data_range=255, scales=fitting_scales(images.shape[1]))
     mean = WeightedRatio(values)
-    return bootstrap(lambda w: mean(w[:, first] * w[:, second]), groups=cohort.id, **of.draws("origins"))
+    return bootstrap(lambda w: mean(w[:, first] * w[:, second]), groups=cohort.patient, **of.draws("origins"))
 
 
 def _distance_ratio(of: Compared, name: str) -> Interval:
@@ -135,19 +135,19 @@ def _distance_ratio(of: Compared, name: str) -> Interval:
     real = np.concatenate([of.pixels(TRAIN), of.pixels(HELDOUT)])
     near, member = nearest(real, of.pixels(name)).distances[:, 0], np.arange(len(real)) < len(of.train)
     inner, outer = (WeightedRatio(near * side, side) for side in (member, ~member))
-    patients = np.concatenate([of.train.id, of.heldout.id])
+    patients = np.concatenate([of.train.patient, of.heldout.patient])
     return bootstrap(lambda w: inner(w) / outer(w), groups=patients, **of.draws("patients"))
 
 
 def _authenticity(of: Compared, name: str) -> Interval:
     share = WeightedRatio(authentic(train=of.pixels(TRAIN), synthetic=of.pixels(name)))
-    return bootstrap(share, groups=of.sets[name].id, **of.draws("origins"))
+    return bootstrap(share, groups=of.sets[name].patient, **of.draws("origins"))
 
 
 def _data_copying(of: Compared, name: str) -> Interval:
     sets = {"train": of.pixels(TRAIN), "heldout": of.pixels(HELDOUT), "synthetic": of.pixels(name)}
     test = DataCopying(**sets, cells=of.settings.cells, rng=numpy_generator(of.seed, "cells"))
-    return bootstrap(test, groups=np.append(of.heldout.id, _NO_PATIENT + of.sets[name].id), **of.draws("origins"))
+    return bootstrap(test, groups=np.append(of.heldout.patient, _NO_PATIENT + of.sets[name].patient), **of.draws("origins"))
 
 
 def _utility(of: Compared, name: str) -> Interval:
@@ -158,9 +158,16 @@ def _utility(of: Compared, name: str) -> Interval:
 def _attack_on_the_classifier(of: Compared, name: str) -> Interval:
     """Balanced accuracy of membership inference against the classifiers that were trained on the set."""
     _, member, nonmember = of.answers(name)
-    sides = {"member": member, "member_labels": of.train.dis, "member_groups": of.train.id}
-    sides |= {"nonmember": nonmember, "nonmember_labels": of.heldout.dis, "nonmember_groups": of.heldout.id}
-    return membership_inference(**sides, **of.draws("attack")).accuracy
+    found = membership_inference(
+        member=member,
+        nonmember=nonmember,
+        member_labels=of.train.labels,
+        nonmember_labels=of.heldout.labels,
+        member_groups=of.train.patient,
+        nonmember_groups=of.heldout.patient,
+        **of.draws("attack"),
+    )
+    return found.accuracy
 
 
 _BOTH = "patients and origins"

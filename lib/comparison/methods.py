@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.anonymise.ksame import Groups, k_salsa, k_same
 from lib.anonymise.latent_walk.compared import Conditions, walk_conditions
@@ -23,6 +23,7 @@ from lib.cohorts.public.nih_cxr14_cases import lung_fields
 from lib.comparison.registry import Registry
 from lib.core.seeding import numpy_generator
 from lib.metrics.privacy.controls.contamination import inject_copies
+from lib.models.gan.vaegan import VAE
 from lib.training.gan import acgan, dcgan, progan, stylegan2
 from lib.training.gan.autodecoder import AutoDecoder
 
@@ -58,7 +59,7 @@ class Radiographs:
     @cached_property
     def labels(self) -> np.ndarray:
         """(n,) int, 1 with the finding."""
-        return self.train.dis
+        return self.train.labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Materials(Radiographs):
     disjoint: Cohort  # as many radiographs, of disjoint patients
     trained: Callable[[str], Path]  # name of a generator -> the folder of its finished training
     decoder: AutoDecoder  # with one latent a training radiograph
-    guides: Mapping[str, nn.Module]  # "identity" and "diagnosis": classifiers; "siamese": an embedding of identity
+    guides: Mapping[str, Any]  # "identity" and "diagnosis": classifiers; "siamese": an embedding of identity
 
     @cached_property
     def groups(self) -> Groups:
@@ -149,10 +150,16 @@ def _sample_acgan(network, labels, *, seed):
 def _walks(of: Materials, stream: str, points: Tensor, classes: np.ndarray) -> Conditions:
     """Walks between `points` of one class, by every condition; `stream` names the random numbers that choose ends."""
     pairs = same_class_pairs(classes, per_class=of.settings.pairs, rng=numpy_generator(of.seed, stream))
-    ends = {"first": points[pairs.first], "last": points[pairs.last], "labels": pairs.labels}
-    guides = {name: of.guides[name] for name in ("identity", "diagnosis")}
     return walk_conditions(
-        of.decoder.generator, **guides, **ends, path=of.folder(f"walks {stream}"), seed=of.seed, **of.settings.walk
+        of.decoder.generator,
+        identity=of.guides["identity"],
+        diagnosis=of.guides["diagnosis"],
+        first=points[pairs.first],
+        last=points[pairs.last],
+        labels=pairs.labels,
+        path=of.folder(f"walks {stream}"),
+        seed=of.seed,
+        **of.settings.walk,
     )
 
 
@@ -187,9 +194,13 @@ def _k_same(of: Materials) -> Made:
 
 def _k_salsa(of: Materials) -> Made:
     latents = k_salsa(
-        of.decoder.generator.synthesis, content=of.guides["diagnosis"].features, style=_neighbourhoods,
-        latents=of.decoder.latents, group=of.groups.group, **of.settings.salsa,
-    )  # fmt: skip
+        of.decoder.generator.synthesis,
+        content=of.guides["diagnosis"].features,
+        style=_neighbourhoods,
+        latents=of.decoder.latents,
+        group=of.groups.group,
+        **of.settings.salsa,
+    )
     return _one_for_each_member(of, latents)
 
 
@@ -199,48 +210,54 @@ def _neighbourhoods(images: Tensor) -> Tensor:
 
 
 def _reconstructed(of: Materials) -> Made:
-    return Made(of.drawn(of.decoder.latents), of.labels, of.train.id)
+    return Made(of.drawn(of.decoder.latents), of.labels, of.train.patient)
 
 
-def _pp_vaegan(of: Materials, privacy: str, identity: str) -> nn.Module:
+def _pp_vaegan(of: Materials, privacy: str, identity: str) -> VAE:
     """The anonymiser whose privacy loss is `privacy`, that of the network `identity`."""
-    settings, patient = of.settings, np.unique(of.train.id, return_inverse=True)[1]
     return train_pp_vaegan(
-        of.images, of.evidence, patient, identity=of.guides[identity], finding=of.guides["diagnosis"],
-        privacy=privacy, weights=Weights(**(settings.weights | settings.privacy[privacy])),
-        path=of.folder(privacy), seed=of.seed, **settings.pp_vaegan,
-    )  # fmt: skip
+        of.images,
+        of.evidence,
+        np.unique(of.train.patient, return_inverse=True)[1],
+        identity=of.guides[identity],
+        finding=of.guides["diagnosis"],
+        privacy=privacy,
+        weights=Weights(**(of.settings.weights | of.settings.privacy[privacy])),
+        path=of.folder(privacy),
+        seed=of.seed,
+        **of.settings.anonymiser,
+    )
 
 
-def _pp_mir(of: Materials) -> nn.Module:
+def _pp_mir(of: Materials) -> VAE:
     return _pp_vaegan(of, "posterior", "identity")
 
 
-def _pp_sir(of: Materials) -> nn.Module:
+def _pp_sir(of: Materials) -> VAE:
     return _pp_vaegan(of, "distance", "siamese")
 
 
-def _anonymised(anonymiser: Callable[[Materials], nn.Module]) -> Callable[[Materials], Made]:
+def _anonymised(anonymiser: Callable[[Materials], VAE]) -> Callable[[Materials], Made]:
     def made(of: Materials) -> Made:
-        return Made(anonymise(anonymiser(of), of.images, of.evidence, seed=of.seed), of.labels, of.train.id)
+        return Made(anonymise(anonymiser(of), of.images, of.evidence, seed=of.seed), of.labels, of.train.patient)
 
     return made
 
 
 def _memorised(of: Materials) -> Made:
-    return Made(of.images, of.labels, of.train.id)
+    return Made(of.images, of.labels, of.train.patient)
 
 
 def _contaminated(of: Materials) -> Made:
     rng = numpy_generator(of.seed, "leak")
     leak = inject_copies(of.disjoint.images[:], source=of.images, share=of.settings.leak, rng=rng)
-    labels, origin = of.disjoint.dis.copy(), of.disjoint.id.copy()
-    labels[leak.at], origin[leak.at] = of.labels[leak.copied], of.train.id[leak.copied]
+    labels, origin = of.disjoint.labels.copy(), of.disjoint.patient.copy()
+    labels[leak.at], origin[leak.at] = of.labels[leak.copied], of.train.patient[leak.copied]
     return Made(leak.images, labels, origin)
 
 
 def _disjoint(of: Materials) -> Made:
-    return Made(of.disjoint.images[:], of.disjoint.dis, of.disjoint.id)
+    return Made(of.disjoint.images[:], of.disjoint.labels, of.disjoint.patient)
 
 
 for _entry in (

@@ -1,16 +1,20 @@
 """Plots of many sets by many criteria: forests, a heat map, and a plane of two criteria."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from lib.plots.charts import intervals
-from lib.plots.style import COLOURS, REAL, SYNTHETIC
+from lib.plots.style import COLOURS, REAL, SYNTHETIC, canvas
+from lib.statistics.bootstrap import Interval
 
 SHADES = LinearSegmentedColormap.from_list("rank", [REAL, "#F4F4F4", SYNTHETIC])
 _UNSURE = 0.45  # the darkest shade of a value that may be as good as the ideal: just short of the middle
@@ -46,6 +50,29 @@ def forest(
     return ax
 
 
+def forests(
+    found: Mapping[str, Mapping[str, Interval]],
+    *,
+    height: float,
+    columns: int = 6,
+    references: Mapping[str, float | None] = MappingProxyType({}),
+    bands: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+    log: Collection[str] = (),
+) -> tuple[Figure, dict[str, Axes]]:
+    """A `forest` of every set for each criterion, in rows of `columns`, `height` mm each; the figure, its axes by name.
+
+    found: set -> criterion -> interval, the same criteria of each set. references, bands and log: by criterion.
+    """
+    names = list(next(iter(found.values())))
+    mosaic = grid(names, columns=columns)
+    figure, axes = canvas(width="page", height=height * len(mosaic), mosaic=mosaic, sharey=True)
+    for name in names:
+        rows = [(label, *of[name].around) for label, of in found.items()]
+        forest(axes[name], rows, reference=references.get(name), band=bands.get(name), log=name in log)
+        axes[name].set_title(name.replace(", ", ",\n"))
+    return figure, axes
+
+
 def heat_map(
     ax: Axes,
     values: ArrayLike,
@@ -67,11 +94,12 @@ def heat_map(
     shares = np.minimum(np.asarray(ranks, float), np.where(worse, 1.0, _UNSURE))
     x, y = _places(column_groups), _places(row_groups)
     for (i, j), value in np.ndenumerate(values):
-        corner = (x[j] - 0.5, y[i] - 0.5)
-        ax.add_patch(Rectangle(corner, 1, 1, facecolor=SHADES(shares[i, j]), edgecolor="white", linewidth=0.6))
-        style = {"color": "white" if abs(shares[i, j] - 0.5) > 0.4 else "0.1"}
-        style["weight"] = "bold" if worse[i, j] else "normal"
-        ax.text(x[j], y[i], _rounded(value), ha="center", va="center", fontsize=5.8, **style)
+        share, across, down = float(shares[i, j]), float(x[j]), float(y[i])
+        cell = Rectangle((across - 0.5, down - 0.5), 1, 1, facecolor=SHADES(share), edgecolor="white", linewidth=0.6)
+        ax.add_patch(cell)
+        colour, weight = "white" if abs(share - 0.5) > 0.4 else "0.1", "bold" if worse[i, j] else "normal"
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 5.8, "color": colour, "weight": weight}
+        ax.text(across, down, _rounded(value), **style)
     for group in dict.fromkeys(column_groups):
         middle = x[[g == group for g in column_groups]].mean()
         ax.text(middle, y[-1] + 0.85, group, ha="center", va="center", weight="bold")
@@ -98,38 +126,51 @@ def _rounded(value: float) -> str:
     return f"{value:.{places}f}".replace("-", "−").replace("−0.00", "0.00")
 
 
+def power_map(ax: Axes, power: Mapping[str, Sequence[float]], *, rows: Sequence[str]) -> Axes:
+    """Shares in [0, 1] as text on shades of blue: measure -> one value for each of `rows`."""
+    values = np.stack([np.asarray(of, float) for of in power.values()], axis=1)
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        ink = "white" if value > 0.6 else "0.15"
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=ink)
+    ax.set_xticks(range(len(power)), [*power], rotation=30, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.tick_params(length=0)
+    return ax
+
+
 def front(
     ax: Axes,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: np.ndarray,
+    y: np.ndarray,
     *,
     names: Sequence[str],
     groups: Sequence[str],
     markers: Mapping[str, str],
-    colour: ArrayLike,
+    colour: np.ndarray,
     colour_label: str,
-    best: ArrayLike,
+    best: np.ndarray,
 ) -> Axes:
     """Sets in the plane of two criteria: x (3, m), low values to the right, and y (3, m), each value, low and high.
 
     names and groups (m,); markers: group -> marker. colour (m,): positive numbers, on a logarithmic scale. best: rows
-    of the sets that no other beats, joined by a dotted line from the lowest x.
+    of the sets that no other beats, joined by a dotted line.
     """
-    (x, x_low, x_high), (y, y_low, y_high) = (np.asarray(of, float) for of in (x, y))
-    colour = np.asarray(colour, float)
-    bars = {"xerr": [x - x_low, x_high - x], "yerr": [y - y_low, y_high - y]}
-    ax.errorbar(x, y, **bars, fmt="none", ecolor="0.65", elinewidth=0.6, zorder=1)
-    scale = {"norm": LogNorm(colour.min(), colour.max()), "cmap": "viridis_r"}
+    (x, *x_ends), (y, *y_ends) = x, y
+    x_bars, y_bars = (np.abs(np.stack(ends) - value) for value, ends in ((x, x_ends), (y, y_ends)))
+    ax.errorbar(x, y, xerr=x_bars, yerr=y_bars, fmt="none", ecolor="0.65", elinewidth=0.6, zorder=1)
+    scale = LogNorm(colour.min(), colour.max())
+    edge: dict[str, Any] = {"edgecolor": "0.2", "linewidth": 0.5}
     for group in dict.fromkeys(groups):
-        rows = np.array([of == group for of in groups])
-        size = 60 if markers[group] == "*" else 30
-        style = {"marker": markers[group], "s": size, "edgecolor": "0.2", "linewidth": 0.5, "label": group}
-        points = ax.scatter(x[rows], y[rows], c=colour[rows], **scale, zorder=3, **style)
+        rows, marker = np.array([of == group for of in groups]), markers[group]
+        size = 60 if marker == "*" else 30
+        shade: dict[str, Any] = {"c": colour[rows], "norm": scale, "cmap": "viridis_r", **edge}
+        points = ax.scatter(x[rows], y[rows], s=size, marker=marker, label=group, zorder=3, **shade)
     margin = min(x.min(), 0.5) - 0.05
     _name_points(ax, x, y, names, margin)
     ax.set_xlim(margin + 0.01, 1.03)
-    style = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 0.7, "linestyle": ":"}
-    ax.plot(x[best], y[best], color="0.3", linewidth=0.8, zorder=2, label="not beaten", **style)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 10, "markerfacecolor": "none", "markeredgewidth": 0.7}
+    ax.plot(x[best], y[best], ":", color="0.3", linewidth=0.8, zorder=2, label="not beaten", **ring)
     ax.invert_xaxis()
     ax.axvline(0.5, color="0.6", linewidth=0.7, linestyle="--")
     ax.grid()
@@ -147,9 +188,9 @@ def _name_points(ax: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], m
     high = top - bottom
     free = {True: np.inf, False: top}  # how far up there is room: beside the points, and in the margin
     line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.5, "shrinkB": 3, "relpos": (0, 0.5)}
+    style: dict[str, Any] = {"va": "center", "fontsize": 6.5, "annotation_clip": False}
     for i in np.argsort(-y):
-        is_apart = bool(x[i] > 0.85)
-        height = free[is_apart] = min(y[i] + (0.012 if is_apart else 0.1) * high, free[is_apart] - 0.05 * high)
-        spot = (x[i] - 0.015 if is_apart else margin, height)
-        style = {"va": "center", "fontsize": 6.5, "annotation_clip": False}
-        ax.annotate(names[i], (x[i], y[i]), spot, arrowprops=None if is_apart else line, **style)
+        is_left = bool(x[i] > 0.85)
+        height = free[is_left] = min(y[i] + (0.012 if is_left else 0.1) * high, free[is_left] - 0.05 * high)
+        spot = (float(x[i]) - 0.015 if is_left else margin, height)
+        ax.annotate(names[i], (x[i], y[i]), spot, arrowprops=None if is_left else line, **style)
