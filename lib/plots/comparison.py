@@ -1,5 +1,6 @@
 """Plots of many sets by many criteria: forests, a heat map, and a plane of two criteria."""
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from lib.statistics.bootstrap import Interval
 
 SHADES = LinearSegmentedColormap.from_list("rank", [REAL, "#F4F4F4", SYNTHETIC])
 _UNSURE = 0.45  # the darkest shade of a value that may be as good as the ideal: just short of the middle
+_TITLE = 80  # characters of titles that stand side by side on a page
 _TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
@@ -69,7 +71,7 @@ def forests(
     for name in names:
         rows = [(label, *of[name].around) for label, of in found.items()]
         forest(axes[name], rows, reference=references.get(name), band=bands.get(name), log=name in log)
-        axes[name].set_title(name.replace(", ", ",\n"))
+        axes[name].set_title(textwrap.fill(name, _TITLE // len(mosaic[0])))
     return figure, axes
 
 
