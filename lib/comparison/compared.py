@@ -84,7 +84,9 @@ class Compared:
             raise ValueError("the further radiographs are tested on too: give known=")
         more = self.known[np.isin(self.known.patient, self.heldout.patient)]
         images = np.concatenate([self.heldout.images[:], more.images[:]])
-        return Tested(images, np.append(self.heldout.labels, more.labels), np.append(self.heldout.patient, more.patient))
+        return Tested(
+            images, np.append(self.heldout.labels, more.labels), np.append(self.heldout.patient, more.patient)
+        )
 
     def draws(self, stream: str) -> dict:
         """Options of a bootstrap. Its random numbers start anew, so that every set meets the same resamples."""

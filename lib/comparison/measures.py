@@ -111,12 +111,16 @@ def _inside(of: Compared, name: str) -> Inside:
 
 def _share_of_set(which: str, of: Compared, name: str) -> Interval:
     """Precision or density: a mean over the set's images."""
-    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.sets[name].patient, **of.draws("origins"))
+    return bootstrap(
+        WeightedRatio(getattr(_inside(of, name), which)), groups=of.sets[name].patient, **of.draws("origins")
+    )
 
 
 def _share_of_radiographs(which: str, of: Compared, name: str) -> Interval:
     """Recall or coverage: a mean over the held-out radiographs."""
-    return bootstrap(WeightedRatio(getattr(_inside(of, name), which)), groups=of.heldout.patient, **of.draws("patients"))
+    return bootstrap(
+        WeightedRatio(getattr(_inside(of, name), which)), groups=of.heldout.patient, **of.draws("patients")
+    )
 
 
 def _ms_ssim(of: Compared, name: str) -> Interval:
@@ -147,7 +151,9 @@ def _authenticity(of: Compared, name: str) -> Interval:
 def _data_copying(of: Compared, name: str) -> Interval:
     sets = {"train": of.pixels(TRAIN), "heldout": of.pixels(HELDOUT), "synthetic": of.pixels(name)}
     test = DataCopying(**sets, cells=of.settings.cells, rng=numpy_generator(of.seed, "cells"))
-    return bootstrap(test, groups=np.append(of.heldout.patient, _NO_PATIENT + of.sets[name].patient), **of.draws("origins"))
+    return bootstrap(
+        test, groups=np.append(of.heldout.patient, _NO_PATIENT + of.sets[name].patient), **of.draws("origins")
+    )
 
 
 def _utility(of: Compared, name: str) -> Interval:
