@@ -57,8 +57,11 @@ class Compared:
 
     def texture(self, name: str) -> np.ndarray:
         """Radiomics (n, 102)."""
-        cache = self.folder("radiomics")
-        return self.once(("texture", name), lambda: extract("radiomics", self._images(name), cache=cache))
+
+        def texture() -> np.ndarray:
+            return extract("radiomics", self._images(name), cache=self.folder("radiomics"))
+
+        return self.once(("texture", name), texture)
 
     def classifiers(self, name: str) -> list[Callable[[], tuple[np.ndarray, ...]]]:
         """Tasks that train a classifier of the finding on the set, one a seed, or fetch it.

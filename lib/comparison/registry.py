@@ -28,7 +28,7 @@ class Registry(Generic[Entry]):
     def register(self, entry: Entry) -> Entry:
         """Add `entry` and return it."""
         if entry.name in self._entries:
-            raise ValueError(f"there is a {self.kind} {entry.name!r} already: give each its own name")
+            raise ValueError(f"{self.kind} {entry.name!r} is registered already: give each its own name")
         self._require_group(entry.group)
         self._entries[entry.name] = entry
         return entry
@@ -57,4 +57,4 @@ class Registry(Generic[Entry]):
 
     def _require_group(self, group: str) -> None:
         if group not in self.groups:
-            raise ValueError(f"unknown group {group!r} of a {self.kind}: choose one of {', '.join(self.groups)}")
+            raise ValueError(f"unknown {self.kind} group {group!r}: choose one of {', '.join(self.groups)}")
