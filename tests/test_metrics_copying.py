@@ -5,7 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
-from lib.audit.copies import GIVEN, OFFERED, PAIR_COLUMNS, audit, control_rows, disguise_rows, pair_pictures, pair_rows
+from lib.audit.copies import (
+    GIVEN,
+    NEGATIVE_CONTROL,
+    PAIR_COLUMNS,
+    POSITIVE_CONTROL,
+    audit,
+    control_rows,
+    disguise_rows,
+    pair_pictures,
+    pair_rows,
+)
 from lib.cohorts.phantoms import mass
 from lib.metrics.privacy.controls.near_copies import KINDS, altered
 from lib.metrics.privacy.copying.copy_test import aligned, band_pass, copy_test, match, population_pvalue, rank_by_ratio
@@ -25,7 +35,7 @@ SIDE = 16
 
 @pytest.fixture(scope="module")
 def world():
-    """Drawn masses of 90 patients, and of as many others as an null synthetic set."""
+    """Drawn masses of 90 patients, and of as many others as a synthetic set that copies nobody."""
     real, other = (mass.draw(patients=90, image_size=32, rng=np.random.default_rng(seed)) for seed in (0, 1))
     real, other = real.resized(SIDE), other.resized(SIDE)
     order = np.argsort(real.split > 0, kind="stable")
@@ -193,16 +203,16 @@ def test_the_whole_audit_and_its_tables(world):
     of = {"train": images[member], "heldout": images[~member], "synthetic": synthetic}
     who = {"train": groups[member], "heldout": groups[~member]}
     found = audit(of, who, shares=(0.05, 0.2, 1), permutations=99, draws=50, rng=rng())
-    assert list(found.sets) == [GIVEN, "5 % injected", "20 % injected", "memorising generator", OFFERED]
+    assert list(found.sets) == [GIVEN, "5 % injected", "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL]
     rows = {row["set"]: row for row in control_rows(found, level=0.05)}
-    assert [rows[name]["flagged"] for name in (GIVEN, "20 % injected", "memorising generator", OFFERED)] == [
+    assert [rows[name]["flagged"] for name in (GIVEN, "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL)] == [
         "no",
         "yes",
         "yes",
         "no",
     ]
-    assert rows["memorising generator"]["AUROC"] > 0.95
-    assert rows["memorising generator"]["source named"] > 0.95
+    assert rows[POSITIVE_CONTROL]["AUROC"] > 0.95
+    assert rows[POSITIVE_CONTROL]["source named"] > 0.95
     keys = {"train": np.arange(member.sum()).astype(str), "synthetic": np.arange(len(synthetic)).astype(str)}
     pairs = pair_rows(found, **keys, most=5)
     assert [row["rank"] for row in pairs] == [1, 2, 3, 4, 5]
@@ -226,14 +236,14 @@ def test_ten_images_of_each_set_are_audited():
     groups = {"train": np.arange(10), "heldout": np.arange(10, 20)}
     found = audit(images, groups, shares=(0.01, 0.05, 0.2, 1), permutations=99, draws=50, rng=of)
     assert found.sets[GIVEN].test.pvalue > 0.05
-    assert found.sets["memorising generator"].test.pvalue <= 0.05
+    assert found.sets[POSITIVE_CONTROL].test.pvalue <= 0.05
     assert found.by_share == {
         0.01: "10 % injected",
         0.05: "10 % injected",
         0.2: "20 % injected",
-        1: "memorising generator",
+        1: POSITIVE_CONTROL,
     }
-    assert list(found.sets) == [GIVEN, "10 % injected", "20 % injected", "memorising generator", OFFERED]
+    assert list(found.sets) == [GIVEN, "10 % injected", "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL]
     rows, _ = disguise_rows(found, images["train"], np.arange(10), share=0.05, repeats=2, level=0.05)
     assert {"10 % flagged", "10 % ranked first"} <= set(rows[0])
 
@@ -255,8 +265,8 @@ def test_held_out_images_offered_as_synthetic_leave_no_pair_to_show():
         len(
             pair_pictures(
                 found,
-                "memorising generator",
-                found.sets["memorising generator"].injected.images,
+                POSITIVE_CONTROL,
+                found.sets[POSITIVE_CONTROL].injected.images,
                 images["train"],
                 most=3,
             )
@@ -265,7 +275,7 @@ def test_held_out_images_offered_as_synthetic_leave_no_pair_to_show():
     )
     # Copies that resemble held-out images most are nowhere among the closest pairs: 0, not the mean of nothing.
     base = found.sets[GIVEN].matches
-    for copies, first in ((base, 0), (found.sets["memorising generator"].matches, 1)):
+    for copies, first in ((base, 0), (found.sets[POSITIVE_CONTROL].matches, 1)):
         options = {"shares": [0.25], "repeats": 2, "level": 0.05}
         (power,) = injection_power(base, copies, np.arange(12), **options, **found.test)
         assert power.first.tolist() == [first] * 2

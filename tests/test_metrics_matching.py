@@ -34,15 +34,15 @@ def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
     _, who, sides = _deal(seed)
     people = {name: set(who[of]) for name, of in sides._asdict().items()}
     assert len(people["train"]) == len(people["heldout"]) == 12
-    for one in ("train", "heldout", "independent", "validation"):
-        for other in ("train", "heldout", "independent", "validation"):
+    for one in ("train", "heldout", "negative_control", "validation"):
+        for other in ("train", "heldout", "negative_control", "validation"):
             assert one == other or not people[one] & people[other]
     rows = np.concatenate(sides)
     assert len(np.unique(rows)) == len(rows)
     assert people["known"] == people["train"] | people["heldout"]  # every suspect leaves one image at least
-    for name in ("train", "heldout", "independent", "validation"):
+    for name in ("train", "heldout", "negative_control", "validation"):
         assert np.unique(who[getattr(sides, name)], return_counts=True)[1].max() <= 2
-    assert len(sides.independent) == len(sides.train)
+    assert len(sides.negative_control) == len(sides.train)
     assert len(sides.validation) == 20
 
 
@@ -75,7 +75,7 @@ def test_matched_sides_are_more_alike_than_sides_permuted_at_random():
         others = np.array([odd[who == i].mean() for i in set(who) - set(who[np.concatenate(sides[:2])])])
         gaps["matched"].append(abs(of["train"].mean() - of["heldout"].mean()))
         gaps["random"].append(abs(both[:12].mean() - both[12:].mean()))
-        far["matched"].append(abs(of["independent"].mean() - of["heldout"].mean()))
+        far["matched"].append(abs(of["negative_control"].mean() - of["heldout"].mean()))
         far["random"].append(abs(rng.permutation(others)[:12].mean() - of["heldout"].mean()))
     assert np.mean(gaps["matched"]) < 0.5 * np.mean(gaps["random"])
     assert np.mean(far["matched"]) < 0.5 * np.mean(far["random"])
@@ -93,7 +93,7 @@ def test_sides_and_negative_control_are_matched_by_view_and_finding(trait):
         sides = matched_split(images, who, **given, each=20, validation=10, rng=numpy_generator(seed, "deal"))
         share = [np.mean(np.unique(who[rows]) % 2) for rows in (sides.train, sides.heldout)]
         apart.append(abs(share[0] - share[1]))
-        far.append(abs(has[sides.independent].mean() - has[sides.heldout].mean()))
+        far.append(abs(has[sides.negative_control].mean() - has[sides.heldout].mean()))
     assert max(apart) <= 1 / 20 + 1e-9  # at random .16 on average
     assert np.mean(far) < 0.08
 
@@ -109,7 +109,7 @@ def test_dropping_surplus_images_of_negative_control_leans_towards_no_view():
         view = np.repeat(np.arange(40) % 2, count)
         images = rng.normal(size=(len(who), 4, 4))
         sides = matched_split(images, who, view=view, finding=view, each=8, validation=0, rng=rng)
-        gap.append(view[sides.independent].mean() - view[sides.heldout].mean())
+        gap.append(view[sides.negative_control].mean() - view[sides.heldout].mean())
     assert abs(np.mean(gap)) < 3.5 * np.std(gap, ddof=1) / len(gap) ** 0.5 + 1e-9
 
 
@@ -161,7 +161,7 @@ def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
         pixels = {name: drawn.images[:][of].reshape(len(of), -1) / 255 for name, of in sides._asdict().items()}
         suspects = np.concatenate([pixels["train"], pixels["heldout"]])
         who = drawn.patient[np.concatenate(sides[:2])]
-        member, made = np.arange(len(who)) < len(sides.train), pixels["independent"]
+        member, made = np.arange(len(who)) < len(sides.train), pixels["negative_control"]
         memory = memorisation_test(
             train=pixels["train"], heldout=pixels["heldout"], synthetic=made, similarity="correlation", rng=rng, draws=2
         )

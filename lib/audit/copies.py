@@ -1,8 +1,8 @@
-"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, held-out
-patients."""
+"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, and
+held-out patients."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from lib.metrics.privacy.copying.copy_test_power import injected_as, injection_p
 from lib.metrics.privacy.membership import Attack, membership_attack
 from lib.statistics.proportions import proportion
 
-GIVEN, OFFERED = "as given", "held-out offered"
+GIVEN = "as given"
+POSITIVE_CONTROL = "memorising generator (positive control)"
+NEGATIVE_CONTROL = "negative control (held-out patients)"
 PAIR_COLUMNS = ("rank", "training image", "synthetic image", "mirrored", "ratio", "correlation", "p")
 
 
@@ -39,13 +41,13 @@ class Audited(NamedTuple):
 class Audit(NamedTuple):
     """Outcome of `audit`."""
 
-    sets: dict[str, Audited]  # GIVEN, "1 % injected", …, OFFERED
+    sets: dict[str, Audited]  # GIVEN, "1 % injected", …, POSITIVE_CONTROL, NEGATIVE_CONTROL
     by_share: dict[float, str]  # the set of each share; shares that inject equally many have one set
-    real: torch.Tensor  # (n, H, W) details of training, then held-out images
+    real: torch.Tensor  # (n, H, W) band-pass descriptors of training, then held-out images
     member: np.ndarray  # (n,) bool
     groups: np.ndarray  # (n,) patients
-    others: Matches  # of each real image with those of other patients: they cannot be copies
-    test: dict  # what `copy_test` takes besides matches
+    null: Matches  # of each real image with those of the other patients: none can be a copy
+    test: dict[str, Any]  # what `copy_test` takes besides matches
     population_pvalue: float  # of training and held-out images being of one population
 
 
@@ -62,20 +64,27 @@ def audit(
 
     images: uint8 (n, H, W) of "train", "heldout" and "synthetic", none constant; groups: patients (n,) of the real
     ones, in one numbering. Controls: the synthetic images with each of `shares` replaced by disguised copies of
-    training images (at least one; a share of 1 is a memorising generator), named by what was injected, and half of the
-    held-out patients, offered as synthetic and left out of the held-out set. Attacks resample patients `draws` times.
+    training images (at least one; a share of 1 is a memorising generator, the positive control), named by what was
+    injected, and half of the held-out patients, offered as synthetic and left out of the held-out set: the negative
+    control. Attacks resample patients `draws` times.
     Errors as `copy_test`.
     """
     code = np.concatenate([groups["train"], groups["heldout"]])
     member = np.arange(len(code)) < len(groups["train"])
     real = band_pass(np.concatenate([images["train"], images["heldout"]]))
-    others = match(real, real, groups=code, own=code)
-    test = {"member": member, "groups": code, "null": others.ratio, "permutations": permutations, "rng": rng}
+    null = match(real, real, groups=code, own=code)
+    test: dict[str, Any] = {
+        "member": member,
+        "groups": code,
+        "null": null.ratio,
+        "permutations": permutations,
+        "rng": rng,
+    }
 
     def audited(offered: torch.Tensor, injection: InjectedCopies | None = None, without=()) -> Audited:
         kept = np.setdiff1d(np.arange(len(real)), without)
         found, inside, patients = match(offered, real[kept], groups=code[kept]), member[kept], code[kept]
-        of = test | {"member": inside, "groups": patients, "null": others.ratio[kept]}
+        of = test | {"member": inside, "groups": patients, "null": null.ratio[kept]}
         sides = {"member": found.reached[inside], "nonmember": found.reached[~inside]}
         sides |= {"member_groups": patients[inside], "nonmember_groups": patients[~inside]}
         attack = membership_attack(**sides, top=min(20, len(kept)), draws=draws, rng=rng)
@@ -84,16 +93,16 @@ def audit(
     sets, by_share, n = {GIVEN: audited(band_pass(images["synthetic"]))}, {}, len(images["synthetic"])
     for share in shares:
         count, name = injected_as(share, n)
-        by_share[share] = name = f"{name} injected" if count < n else "memorising generator"
+        by_share[share] = name = f"{name} injected" if count < n else POSITIVE_CONTROL
         if name not in sets:
             source = altered(images["train"], "disguised", rng=rng)
             injection = inject_copies(images["synthetic"], source=source, share=count / n, rng=rng)
             sets[name] = audited(band_pass(injection.images), injection)
     half = rng.permutation(np.unique(groups["heldout"]))[::2]
     offered = np.flatnonzero(np.isin(code, half))
-    sets[OFFERED] = audited(real[offered], without=offered)
-    of = {"member": member, "groups": code, "permutations": permutations, "rng": rng}
-    return Audit(sets, by_share, real, member, code, others, test, population_pvalue(others.nearest, **of))
+    sets[NEGATIVE_CONTROL] = audited(real[offered], without=offered)
+    population = population_pvalue(null.nearest, member=member, groups=code, permutations=permutations, rng=rng)
+    return Audit(sets, by_share, real, member, code, null, test, population)
 
 
 def control_rows(audit: Audit, *, level: float) -> list[dict]:
@@ -114,7 +123,7 @@ def control_rows(audit: Audit, *, level: float) -> list[dict]:
 
 
 def pair_rows(audit: Audit, *, train: np.ndarray, synthetic: np.ndarray, most: int) -> list[dict]:
-    """A row for each of the `most` most closest pairs of the set as given; train and synthetic: names of images.
+    """A row for each of the `most` closest pairs of the set as given; train and synthetic: names of images.
 
     There are as many as there are synthetic images that resemble a training image most: none at the least. The rows
     have `PAIR_COLUMNS`.
@@ -131,7 +140,7 @@ def pair_rows(audit: Audit, *, train: np.ndarray, synthetic: np.ndarray, most: i
 def pair_pictures(
     audit: Audit, name: str, synthetic: np.ndarray, train: np.ndarray, *, most: int
 ) -> list[tuple[str, np.ndarray]]:
-    """A title and pictures (3, H, W) of each of the `most` most closest pairs of the set `name` of an audit.
+    """A title and pictures (3, H, W) of each of the `most` closest pairs of the set `name` of an audit.
 
     synthetic (s, H, W) and train (m, H, W): the images of that set. Pictures: the training image, the synthetic one
     as it fits best, half their difference on grey. Without any such pair: one title that says so, and NaN.
@@ -159,8 +168,8 @@ def disguise_rows(
     rng, named = audit.test["rng"], injected_as(share, len(base.nearest))[1]
     copies = {k: match(band_pass(altered(train[source], k, rng=rng)), audit.real, groups=audit.groups) for k in KINDS}
     for kind, of in copies.items():
-        trials = {"shares": [0, share], "repeats": repeats, "level": level}
-        one, some = injection_power(base, of, source, **trials, **audit.test)
+        shares = [0, share]
+        one, some = injection_power(base, of, source, shares=shares, repeats=repeats, level=level, **audit.test)
         row = {"disguise": kind, "source named": (of.nearest == source).mean(), "median ratio": np.median(of.ratio)}
         for column, trial in (("one copy flagged", one), (f"{named} flagged", some)):
             row |= dict(

@@ -53,7 +53,8 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
 
     "public": the published images of MCGAN, as synthetic; the CBIS-DDSM crops that it was trained on; and the test
     crops of CBIS-DDSM as held out. The validation crops are left out: whether MCGAN saw them is not stated.
-    "phantom": drawn masses of `patients` patients at `size`, and those of as many others as an null synthetic set.
+    "phantom": drawn masses of `patients` patients at `size`; the synthetic set, masses of as many disjoint patients,
+    copies nobody.
     Raises ValueError for another cohort.
     """
     if cohort == "public":
@@ -63,7 +64,8 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
         raise ValueError(f"unknown cohort {cohort!r}: choose phantom or public")
     rngs = (numpy_generator(seed, name) for name in ("real", "other"))
     real, other = (mass.draw(patients=patients, image_size=size, rng=rng) for rng in rngs)
-    other.source_name = np.char.add("another ", other.source_name)  # its numbers are those of other patients
+    # The two draws number their images alike.
+    other.source_name = np.char.add("another ", np.asarray(other.source_name, str))
     return {"train": real[real.split == 0], "heldout": real[real.split > 0], "synthetic": other}
 
 
@@ -140,8 +142,8 @@ def _at_fitting_size(sources, sizes, most: int, rng) -> tuple[dict[str, OpenedIm
 
 def _short_images(opened: dict[str, OpenedImages], size: int, larger: int) -> tuple[str]:
     """Why the sets are at `size`: which images fall short of the `larger` one, the next that was asked for."""
-    few = {name: part.names[part.sides < larger] for name, part in opened.items()}
-    few = [f"{counted(len(of), 'image')} of {name}, the first {of[0]}" for name, of in few.items() if len(of)]
+    short = {name: part.names[part.sides < larger] for name, part in opened.items()}
+    few = [f"{counted(len(of), 'image')} of {name}, the first {of[0]}" for name, of in short.items() if len(of)]
     return (f"audited at {size}×{size} pixels, as some are smaller than {larger}×{larger}: {' and '.join(few)}",)
 
 

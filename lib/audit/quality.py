@@ -1,10 +1,11 @@
 """Fidelity and diversity of synthetic images in one table, beside held-out images as the yardstick.
 
-Every measure compares a set with the training images. What it can reach at these numbers is what held-out images of
-other patients reach.
+Every measure compares a set with the training images. What it can reach at these numbers is what held-out images
+reach.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,8 +43,10 @@ def quality_rows(
     rows = {name: _spread(groups[name], fewest, rng) for name in images}
     images = {name: part[rows[name]] for name, part in images.items()}
     features = {name: extract(part) for name, part in images.items()}
-    groups = {name: np.asarray(of)[rows[name]] for name, of in groups.items()}
-    found = {name: _measures(features, images, groups, name, subsets, draws, rng) for name in ("synthetic", "heldout")}
+    patients = {name: np.asarray(of)[rows[name]] for name, of in groups.items()}
+    found = {
+        name: _measures(features, images, patients, name, subsets, draws, rng) for name in ("synthetic", "heldout")
+    }
     table = []
     for measure, (better, interval) in _ABOUT.items():
         row = {"measure": measure}
@@ -63,37 +66,50 @@ def _spread(groups: ArrayLike, count: int, rng: np.random.Generator) -> np.ndarr
     return np.sort(by_patient[np.lexsort((rng.random(len(code)), turn))][:count])
 
 
-def _measures(features, images, groups, name: str, subsets: int, draws: int, rng) -> dict[str, tuple]:
+def _measures(
+    features: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray],
+    groups: Mapping[str, np.ndarray],
+    name: str,
+    subsets: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> dict[str, tuple]:
+    """Measure → value, low and high, of the set `name` against the training images."""
     real, other = (np.asarray(x) for x in scaled_together(real=features["train"], synthetic=features[name]))
-    pair, patients = (
-        {"real": real, "synthetic": other},
-        {"real_groups": groups["train"], "synthetic_groups": groups[name]},
-    )
-    told = artefact_test(**pair, **patients, trees=_TREES, rng=rng)
+    pair: dict[str, Any] = {"real": real, "synthetic": other}
+    pair |= {"real_groups": groups["train"], "synthetic_groups": groups[name]}
+    told = artefact_test(**pair, trees=_TREES, rng=rng)
     share = high_frequency_share(images[name])
     mean = bootstrap(WeightedRatio(share, np.ones(len(share))), groups=groups[name], draws=draws, rng=rng)
     halves, half = [], len(real) // 2
     for _ in range(subsets):
-        some = {side: of[rng.permutation(len(of))[:half]] for side, of in pair.items()}
-        halves.append((*support(**some, k=min(5, half - 1))[:4], dispersion(**some)))
-    middle, low, high = (of(halves, axis=0) for of in (np.mean, np.min, np.max))
-    ranges = dict(zip(list(_ABOUT)[3:], zip(middle, low, high, strict=True), strict=True))
+        some: dict[str, Any] = {
+            "real": real[rng.permutation(len(real))[:half]],
+            "synthetic": other[rng.permutation(len(other))[:half]],
+        }
+        found = support(**some, k=min(5, half - 1))
+        halves.append({**found._asdict(), "dispersion": dispersion(**some)})
+    ranges = {measure: np.array([of[measure] for of in halves]) for measure in _OF_HALVES}
     return {
-        _FRECHET: bootstrap_frechet(**pair, **patients, rng=rng).bounds,
+        _FRECHET: bootstrap_frechet(**pair, rng=rng).bounds,
         _ARTEFACTS: bootstrap_auroc(told.labels, told.scores, groups=told.groups, draws=draws, rng=rng).bounds,
         _FINE: mean.bounds,
-    } | ranges
+        **{measure: (of.mean(), of.min(), of.max()) for measure, of in ranges.items()},
+    }
 
 
 _FRECHET, _ARTEFACTS = "Fréchet distance, radiomics (FRD v0)", "told from training images, AUROC"
 _FINE = "power above 0.25 cycles a pixel"
+_PATIENTS, _HALVES = "95 %, patients", "range of halves"
 _ABOUT = {  # measure → what is better, what the interval is
-    _FRECHET: ("as low as held-out", "95 %, patients"),
-    _ARTEFACTS: ("near 0.5", "95 %, patients"),
-    _FINE: ("as held-out", "95 %, patients"),
-    "precision": ("as high as held-out", "range of halves"),
-    "recall": ("as high as held-out", "range of halves"),
-    "density": ("as held-out", "range of halves"),
-    "coverage": ("as high as held-out", "range of halves"),
-    "dispersion": ("near 1", "range of halves"),
+    _FRECHET: ("as low as held-out", _PATIENTS),
+    _ARTEFACTS: ("near 0.5", _PATIENTS),
+    _FINE: ("as held-out", _PATIENTS),
+    "precision": ("as high as held-out", _HALVES),
+    "recall": ("as high as held-out", _HALVES),
+    "density": ("as held-out", _HALVES),
+    "coverage": ("as high as held-out", _HALVES),
+    "dispersion": ("near 1", _HALVES),
 }
+_OF_HALVES = [measure for measure, (_, interval) in _ABOUT.items() if interval == _HALVES]

@@ -67,7 +67,7 @@ def verdict(
     """The verdict of an audit.
 
     pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to an image of train, of
-    heldout. highly ranked: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
+    heldout. flagged_pairs: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
     were audited; there: that there are. smallest_seen: the smallest injected share that was flagged in nine of ten
     trials, None if even copies alone were not. population_pvalue: of training and held-out images being of one
     population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged,
@@ -108,8 +108,8 @@ def verdict(
     elif not (is_exact or is_flagged):
         drawn = f", copies of the {part} that were looked at," if counts["train"] < there["train"] else ","
         says.append(
-            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} injected in "
-            "your own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
+            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} injected "
+            "in your own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
         )
     splits = (
         f"Of {alarms[1]:,} null splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "

@@ -19,7 +19,7 @@ class Sides(NamedTuple):
     train: np.ndarray
     heldout: np.ndarray
     known: np.ndarray  # further images of the patients of both sides, which an attacker may hold
-    independent: np.ndarray  # as many as train, of disjoint patients matched with the held-out patients
+    negative_control: np.ndarray  # as many as train, of disjoint patients matched with the held-out patients
     validation: np.ndarray  # of further disjoint patients
 
 

@@ -59,3 +59,14 @@ def mean_rank(shortfalls: ArrayLike, *, level: float = 0.95) -> MeanRank:
     tail = (1 - level) / 2
     low, high = np.quantile(means[1:], [tail, 1 - tail], axis=0)
     return MeanRank(means[0], np.minimum(low, means[0]), np.maximum(high, means[0]))
+
+
+def not_beaten(first: ArrayLike, second: ArrayLike) -> np.ndarray:
+    """Rows (b,) of the methods that no other beats, from the lowest `first` (m,), of which low is good.
+
+    One beats another where its `first` is lower and its `second` (m,), of which high is good, no lower.
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    beaten = ((first < first[:, None]) & (second >= second[:, None])).any(axis=1)
+    rows = np.flatnonzero(~beaten)
+    return rows[np.argsort(first[rows], kind="stable")]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.comparison.ranking import mean_rank, replicates, shortfall
+from lib.comparison.ranking import mean_rank, not_beaten, replicates, shortfall
 from lib.metrics.diversity.prdc import inside, support
 from lib.metrics.fidelity import kernel
 from lib.metrics.fidelity.intervals import subsample_kernel
@@ -29,6 +29,12 @@ def test_mean_rank_of_two_measures_by_hand():
     assert found.high[1] > 1.75
     with pytest.raises(ValueError, match="finite"):
         mean_rank([[[0, np.nan], [0, 1]]])
+
+
+def test_not_beaten_by_hand():
+    first, second = [0.5, 0.6, 0.7, 0.6], [0.3, 0.8, 0.8, 0.7]
+    assert not_beaten(first, second).tolist() == [0, 1, 3]  # equal in the first, rows 1 and 3 do not beat one another
+    assert not_beaten([0.6, 0.5], [0.8, 0.8]).tolist() == [1]
 
 
 def test_subsampled_draws_are_widened_to_the_interval():

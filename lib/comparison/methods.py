@@ -1,0 +1,286 @@
+"""The methods of the comparison: what each trains, and the set of images that it makes of the same radiographs.
+
+A method is added by one entry below, with its settings in the comparison's paper.yaml.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.anonymise.ksame import Groups, k_salsa, k_same
+from lib.anonymise.latent_walk.compared import Conditions, walk_conditions
+from lib.anonymise.latent_walk.endpoints import released, same_class_pairs
+from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise, train_pp_vaegan
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.public.nih_cxr14_cases import lung_fields
+from lib.comparison.registry import Registry
+from lib.core.seeding import numpy_generator
+from lib.metrics.privacy.controls.contamination import inject_copies
+from lib.models.gan.vaegan import VAE
+from lib.training.gan import acgan, dcgan, progan, stylegan2
+from lib.training.gan.autodecoder import AutoDecoder
+
+GROUPS = ("generator", "walk", "average", "anonymised", "control")
+POSITIVE_CONTROL = "memorising generator (positive control)"
+CONTAMINATION = "contamination (leak)"
+NEGATIVE_CONTROL = "negative control (disjoint patients)"
+_NO_PATIENT = 10**6  # origins from here on are images, groups or walks, and no patients
+
+
+class Made(NamedTuple):
+    """A set of images as a method makes it."""
+
+    images: np.ndarray  # (n, h, w) uint8
+    labels: np.ndarray  # (n,) int, 1 with the finding
+    origin: np.ndarray  # (n,) int, the patient, group or walk of each: images of one origin are resampled together
+
+
+@dataclass(frozen=True, eq=False)
+class Radiographs:
+    """The training radiographs, and what a generator needs to be trained on them."""
+
+    train: Cohort
+    settings: SimpleNamespace  # of paper.yaml
+    seed: int
+    folder: Callable[[str], Path]  # name -> where the training of that name is kept
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(n, h, w) uint8."""
+        return self.train.images[:]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int, 1 with the finding."""
+        return self.train.labels
+
+
+@dataclass(frozen=True, eq=False)
+class Materials(Radiographs):
+    """What a set may be made of: the radiographs, the generators trained on them, and the networks that guide."""
+
+    disjoint: Cohort  # as many radiographs, of disjoint patients
+    trained: Callable[[str], Path]  # name of a generator -> the folder of its finished training
+    decoder: AutoDecoder  # with one latent a training radiograph
+    guides: Mapping[str, Any]  # "identity" and "diagnosis": classifiers; "siamese": an embedding of identity
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Groups of k latents of one class, and their averages."""
+        return k_same(self.decoder.latents, self.labels, k=self.settings.k)
+
+    @cached_property
+    def evidence(self) -> np.ndarray:
+        """Masks (n, h, w) of the evidence: two ellipses where lungs lie."""
+        return np.repeat(lung_fields(self.images.shape[1])[None], len(self.images), axis=0)
+
+    def drawn(self, latents: Tensor) -> np.ndarray:
+        """What the decoder draws (n, h, w) of latents (n, ...)."""
+        return stylegan2.pixels(self.decoder.generator.synthesis(latents))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method. ValueError for a name that no file can have."""
+
+    name: str  # as it is printed
+    group: str  # one of `GROUPS`
+    make: Callable[[Materials], Made]
+    train: Callable[[Radiographs], object] | None = None  # of a generator: leaves its training in `folder(name)`
+    prepare: Callable[[Materials], object] | None = None  # what `make` finds done if it ran ahead; may be shared
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise ValueError(f"method {self.name!r}: its set is a file of that name, so leave slashes out")
+
+
+METHODS: Registry[Method] = Registry("method", GROUPS)
+
+
+def preparations(materials: Materials) -> list[Callable[[], object]]:
+    """What the methods prepare, each once: tasks to run ahead, in any order."""
+    shared = dict.fromkeys(method.prepare for method in METHODS if method.prepare)
+    return [partial(prepare, materials) for prepare in shared]
+
+
+def generator(
+    name: str,
+    *,
+    settings: str,  # key of paper.yaml: the options of `train`
+    train: Callable[..., object],  # images, labels, path=, seed=, ... -> leaves its training in folder path
+    load: Callable[[Path], Any],
+    sample: Callable[..., np.ndarray],  # the loaded generator, labels (n,), seed= -> (n, h, w) uint8
+) -> Method:
+    """A generator that is trained on the radiographs and their labels, and draws one image for each of the labels."""
+
+    def trained(of: Radiographs) -> object:
+        options = getattr(of.settings, settings)
+        return train(of.images, of.labels, path=of.folder(name), seed=of.seed, **options)
+
+    def made(of: Materials) -> Made:
+        images = sample(load(of.trained(name)), of.labels, seed=of.seed)
+        return Made(images, of.labels, _NO_PATIENT + np.arange(len(images)))
+
+    return Method(name, "generator", made, train=trained)
+
+
+def _train_progan(images, labels, **options):
+    return progan.train_progan(images, labels[:, None], **options)
+
+
+def _sample_progan(network, labels, *, seed):
+    return progan.generate_radiographs(network, labels[:, None], seed=seed)
+
+
+def _train_acgan(images, labels, **options):
+    return acgan.train_acgan(images[:, None], labels, classes=2, **options)
+
+
+def _sample_acgan(network, labels, *, seed):
+    return acgan.generate_units(network, labels, seed=seed)[:, 0]
+
+
+def _walks(of: Materials, stream: str, points: Tensor, classes: np.ndarray) -> Conditions:
+    """Walks between `points` of one class, by every condition; `stream` names the random numbers that choose ends."""
+    pairs = same_class_pairs(classes, per_class=of.settings.pairs, rng=numpy_generator(of.seed, stream))
+    return walk_conditions(
+        of.decoder.generator,
+        identity=of.guides["identity"],
+        diagnosis=of.guides["diagnosis"],
+        first=points[pairs.first],
+        last=points[pairs.last],
+        labels=pairs.labels,
+        path=of.folder(f"walks {stream}"),
+        seed=of.seed,
+        **of.settings.walk,
+    )
+
+
+def _walks_of_radiographs(of: Materials) -> Conditions:
+    return _walks(of, "films", of.decoder.latents, of.labels)
+
+
+def _walks_of_averages(of: Materials) -> Conditions:
+    return _walks(of, "averages", of.groups.averages, of.groups.labels)
+
+
+def _along(walks: Callable[[Materials], Conditions], condition: str) -> Callable[[Materials], Made]:
+    """As many images of each class as there are radiographs, from inside the walks of one condition."""
+
+    def made(of: Materials) -> Made:
+        every, counts = walks(of), dict(enumerate(np.bincount(of.labels)))
+        rng = numpy_generator(of.seed, "released", condition)
+        some = released(getattr(every, condition), every.labels, per_class=counts, rng=rng)
+        return Made(of.drawn(some.latents), some.labels, _NO_PATIENT + some.walk)
+
+    return made
+
+
+def _one_for_each_member(of: Materials, latents: Tensor) -> Made:
+    """The image of each group's latent, released once for each radiograph that it stands for."""
+    return Made(of.drawn(latents)[of.groups.group], of.labels, _NO_PATIENT + of.groups.group)
+
+
+def _k_same(of: Materials) -> Made:
+    return _one_for_each_member(of, of.groups.averages)
+
+
+def _k_salsa(of: Materials) -> Made:
+    latents = k_salsa(
+        of.decoder.generator.synthesis,
+        content=of.guides["diagnosis"].features,
+        style=_neighbourhoods,
+        latents=of.decoder.latents,
+        group=of.groups.group,
+        **of.settings.salsa,
+    )
+    return _one_for_each_member(of, latents)
+
+
+def _neighbourhoods(images: Tensor) -> Tensor:
+    """(n, 1, h, w) -> (n, 9, h, w): each pixel and its eight neighbours."""
+    return F.unfold(images, 3, padding=1).unflatten(2, images.shape[2:])
+
+
+def _reconstructed(of: Materials) -> Made:
+    return Made(of.drawn(of.decoder.latents), of.labels, of.train.patient)
+
+
+def _pp_vaegan(of: Materials, privacy: str, identity: str) -> VAE:
+    """The anonymiser whose privacy loss is `privacy`, that of the network `identity`."""
+    return train_pp_vaegan(
+        of.images,
+        of.evidence,
+        np.unique(of.train.patient, return_inverse=True)[1],
+        identity=of.guides[identity],
+        finding=of.guides["diagnosis"],
+        privacy=privacy,
+        weights=Weights(**(of.settings.weights | of.settings.privacy[privacy])),
+        path=of.folder(privacy),
+        seed=of.seed,
+        **of.settings.anonymiser,
+    )
+
+
+def _pp_mir(of: Materials) -> VAE:
+    return _pp_vaegan(of, "posterior", "identity")
+
+
+def _pp_sir(of: Materials) -> VAE:
+    return _pp_vaegan(of, "distance", "siamese")
+
+
+def _anonymised(anonymiser: Callable[[Materials], VAE]) -> Callable[[Materials], Made]:
+    def made(of: Materials) -> Made:
+        return Made(anonymise(anonymiser(of), of.images, of.evidence, seed=of.seed), of.labels, of.train.patient)
+
+    return made
+
+
+def _memorised(of: Materials) -> Made:
+    return Made(of.images, of.labels, of.train.patient)
+
+
+def _contaminated(of: Materials) -> Made:
+    rng = numpy_generator(of.seed, "leak")
+    leak = inject_copies(of.disjoint.images[:], source=of.images, share=of.settings.leak, rng=rng)
+    labels, origin = of.disjoint.labels.copy(), of.disjoint.patient.copy()
+    labels[leak.at], origin[leak.at] = of.labels[leak.copied], of.train.patient[leak.copied]
+    return Made(leak.images, labels, origin)
+
+
+def _disjoint(of: Materials) -> Made:
+    return Made(of.disjoint.images[:], of.disjoint.labels, of.disjoint.patient)
+
+
+for _entry in (
+    generator("ProGAN", settings="progan", train=_train_progan, load=progan.load_generator, sample=_sample_progan),
+    generator("pGAN", settings="pgan", train=_train_acgan, load=acgan.load_generator, sample=_sample_acgan),
+    generator("MCGAN", settings="mcgan", train=dcgan.train_dcgan, load=dcgan.load_generator, sample=dcgan.generate),
+    generator(
+        "StyleGAN2",
+        settings="stylegan",
+        train=stylegan2.train_stylegan2,
+        load=stylegan2.load_stylegan,
+        sample=stylegan2.generate,
+    ),
+    Method("linear walk", "walk", _along(_walks_of_radiographs, "linear"), prepare=_walks_of_radiographs),
+    Method("PLAN", "walk", _along(_walks_of_radiographs, "plan"), prepare=_walks_of_radiographs),
+    Method("k-Same", "average", _k_same),
+    Method("LCI", "average", _along(_walks_of_averages, "linear"), prepare=_walks_of_averages),
+    Method("k-SALSA", "average", _k_salsa),
+    Method("auto-decoder", "anonymised", _reconstructed),
+    Method("PP-MIR", "anonymised", _anonymised(_pp_mir), prepare=_pp_mir),
+    Method("PP-SIR", "anonymised", _anonymised(_pp_sir), prepare=_pp_sir),
+    Method(POSITIVE_CONTROL, "control", _memorised),
+    Method(CONTAMINATION, "control", _contaminated),
+    Method(NEGATIVE_CONTROL, "control", _disjoint),
+):
+    METHODS.register(_entry)
