@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from lib.core.paths import SCALES
 from lib.experiment.paper import Claim, load_paper
 
 GOOD = """\
@@ -59,6 +60,30 @@ def test_columns_are_scales(written):
             r"paper\.yaml:7: .*07_more\.ipynb does not exist",
         ),
         ("phantom: mass", "phantoms: mass", r"paper\.yaml:3: cohorts\.phantoms"),
+        (
+            "phantom: mass",
+            "phantom: lung",
+            r"paper\.yaml:3: cohorts\.phantom: unknown phantom set 'lung'; choose one of ch",
+        ),
+        (
+            "cbis_ddsm",
+            "cbis",
+            r"paper\.yaml:3: cohorts\.public: unknown public set 'cbis'; choose one of cbis_ddsm, bcdr",
+        ),
+        ("cbis_ddsm", "[bcdr, vindr]", r"paper\.yaml:3: cohorts\.public: unknown public set 'vindr'"),
+        ("cbis_ddsm", "chexnet_predictions", r"paper\.yaml:3: .*unknown public set 'chexnet_predictions'"),
+        (
+            "cbis_ddsm",
+            "{smoke: bcdr, demo: bcdr}",
+            r"paper\.yaml:3: .*sets at smoke, demo; give them at each of smoke, demo",
+        ),
+        ("cbis_ddsm", "{smoke: bcdr, demo: [], paper: bcdr}", r"paper\.yaml:3: cohorts\.public: names no set"),
+        ("cbis_ddsm", "null", r"paper\.yaml:3: cohorts\.public: names no set"),
+        (
+            "cite:",
+            "closing: true\ncite:",
+            r"paper\.yaml:4: cohorts\.phantom: a closing paper reads no images; give null",
+        ),
         ("  epsilons:", "  image_size:", r"paper\.yaml:9: image_size: stands twice"),
         ("deviations:\n", "deviations:\n  - {where: x}\n", r"paper\.yaml:15: deviations\.0\.what"),
         ("why: stable", "why: stable, bears_on: [C9]", r"paper\.yaml:15: deviations\.0\.bears_on: no .* C9"),
@@ -70,6 +95,18 @@ def test_every_error_names_file_line_and_key(written, old, new, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         load_paper(written(GOOD.replace(old, new)))
     assert "\n" not in str(caught.value)
+
+
+def test_an_entry_of_cohorts_names_one_set_or_several_and_may_depend_on_the_scale(written):
+    paper = load_paper(written(GOOD.replace("cbis_ddsm", "{smoke: bcdr, demo: [mcgan], paper: [cbis_ddsm, bcdr]}")))
+    assert [paper.sets("public", scale) for scale in SCALES] == [("bcdr",), ("mcgan",), ("cbis_ddsm", "bcdr")]
+    assert (paper.source("phantom", "demo"), paper.source("public", "paper")) == ("mass", "cbis_ddsm, bcdr")
+    digests = {paper.settings_digest(scale, "public") for scale in SCALES}
+    assert len(digests) == 3
+    closing = GOOD.replace("cohorts: {phantom: mass, public: cbis_ddsm}", "closing: true\ncohorts: {phantom: null}")
+    paper = load_paper(written(closing))
+    assert (paper.sets("phantom", "demo"), paper.source("phantom", "demo")) == ((), "all papers")
+    assert paper.source("public", "demo") is None
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "- a list\n"])

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from lib.cohorts.cohort import Cohort
 from lib.core import distributed as ranks
 from lib.runner import torchrun as cells
 from lib.training.loop import data_parallel as parallel
@@ -23,6 +24,7 @@ import json, os, time
 from functools import partial
 import numpy as np, pandas as pd, torch
 from torch import nn
+from lib.cohorts.cohort import Cohort
 from lib.core import distributed as ranks, seeding
 from lib.core.files import atomic
 from lib.experiment.run import Run
@@ -65,10 +67,17 @@ train_classifier(
     model, images=images[:15], labels=labels[:15], validation=(images[15:], labels[15:]), epochs=2, batch=6,
     learning_rate=0.05, seed=seed, optimiser="sgd", select="last", checkpoint=run.path("01_train/classifier"),
 )
+mine = np.full(3, ranks.rank())
 time.sleep(0.3 * ranks.rank())  # what rank 1 wrote would stay
-pd.DataFrame({"rank": [ranks.rank()]}).to_csv(folder / "rank.csv")
-np.savez(run.path("01_train/rank.npz"), rank=ranks.rank())
-with ranks.alone():
+run.save("01_train/rank.csv", pd.DataFrame({"rank": mine}))
+run.save("01_train/rank.npz", {"rank": mine})
+time.sleep(0.3 * (1 - ranks.rank()))  # rank 1 would look for it too early
+run.save("01_train/rank.h5", Cohort(images[:3], mine, mine, mine * 0, name="rank", label_names=("no", "yes")))
+read = [pd.read_csv(run.need("01_train/rank.csv"))["rank"], np.load(run.need("01_train/rank.npz"))["rank"]]
+read += [Cohort.open(run.need("01_train/rank.h5")).patient]
+assert all((of == 0).all() for of in read), read
+with ranks.no_sync():
+    run.save(f"01_train/alone {ranks.rank()}.csv", pd.DataFrame({"rank": mine}))
     (folder / f"digest {ranks.rank()}").write_text(weights_digest(model))
 """
 AHEAD = """
@@ -152,13 +161,16 @@ def test_every_file_is_written_once_by_the_writer(two):
     lines = (two[0] / "journal").read_text().splitlines()
     written = [line.split(" ", 1) for line in lines]
     assert len(written) == len({path for _, path in written})
-    assert {rank for rank, path in written if not path.startswith("task")} == {"0"}
+    assert {rank for rank, path in written if not path.startswith(("task", "alone"))} == {"0"}
+    assert {path for _, path in written} >= {"rank.csv", "rank.npz", "rank.h5", "alone 0.csv", "alone 1.csv"}
     assert list(two[0].rglob("*partial*")) == []
-    assert (two[0] / "rank.csv").read_text().split() == [",rank", "0,0"]
-    assert np.load(two[0] / "rank.npz")["rank"] == 0
+    assert (two[0] / "rank.csv").read_text().split() == ["rank", "0", "0", "0"]
+    assert (two[0] / "alone 1.csv").read_text().split() == ["rank", "1", "1", "1"]
+    assert (np.load(two[0] / "rank.npz")["rank"] == 0).all()
+    assert (Cohort.open(two[0] / "rank.h5").patient == 0).all()
 
 
-def test_trainings_ahead_are_permuted_out(two):
+def test_trainings_ahead_are_shared_out(two):
     assert [(two[0] / f"task {k}").read_text() for k in range(4)] == ["0 1", "1 1", "0 1", "1 1"]
     assert "this task fails ahead" in two[1][1]
 

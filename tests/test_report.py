@@ -24,7 +24,7 @@ PAPERS = {
     "01_first": f"""\
 title: The first paper
 cite: Nobody 2020, arXiv 2001.00001
-cohorts: {{phantom: mass, public: radiographs}}
+cohorts: {{phantom: mass, public: nih_cxr14}}
 notebooks: {{01_train: [], 04_privacy_pairs: [01_train], 05_utility: [01_train]}}
 items:
   fig1_samples: {{notebook: 01_train, shows: {json.dumps(NASTY)}, published: null}}
@@ -43,7 +43,7 @@ deviations:
     "08_card": """\
 title: The scorecard
 cite: all of them
-cohorts: {phantom: all, public: all}
+cohorts: {phantom: null, public: null}
 closing: true
 notebooks: {01_scorecard: []}
 items:

@@ -4,6 +4,10 @@ import io
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lib.cohorts.cohort import Cohort
 from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
@@ -19,9 +24,11 @@ from lib.experiment.tables import typeset_table
 PAPER = """\
 title: A paper
 cite: Nobody 2020
-cohorts: {phantom: mass}
+cohorts:
+  phantom: mass
+  public: {smoke: bcdr, demo: [cbis_ddsm, bcdr], paper: [cbis_ddsm, bcdr]}
 notebooks: {01_train: [], 05_utility: [01_train]}
-settings: {image_size: [16, 32, 128]}
+settings: {image_size: [16, 32, 128], seeds: [1, 3, 101]}
 items:
   fig1: {notebook: 01_train, shows: a line, published: null}
   tab1: {notebook: 05_utility, shows: rows, published: {real: 0.8}, source: table 1}
@@ -54,7 +61,6 @@ def draw():
         (("08_other", "demo", "phantom", 0), "unknown paper '08_other': choose one of 09_nobody"),
         (("09_nobody", "tiny", "phantom", 0), "unknown scale 'tiny': choose one of smoke, demo, paper"),
         (("09_nobody", "demo", "private", 0), "unknown cohort 'private'"),
-        (("09_nobody", "demo", "public", 0), "has no public cohort"),
         (("09_nobody", "demo", "phantom", -1), "seed -1"),
         (("09_nobody", "demo", "phantom", "0"), "seed '0'"),
     ],
@@ -67,13 +73,20 @@ def test_unknown_names_raise(suite, arguments, sentence):
 def test_settings_are_the_scale_and_an_unknown_setting_is_named(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     assert (run.settings.image_size, run.source) == (32, "mass")
-    with pytest.raises(AttributeError, match="no setting 'epochs' in paper.yaml; known are image_size"):
+    with pytest.raises(AttributeError, match="no setting 'epochs' in paper.yaml; known are image_size, seeds"):
         _ = run.settings.epochs
 
 
 def test_a_missing_file_names_the_notebook_that_makes_it(suite):
     with pytest.raises(FileNotFoundError, match=r"run notebook 09_nobody/01_train first, or \./run_all\.sh demo"):
         Run("09_nobody", "demo", "phantom", 0).need("01_train/cohort.h5")
+
+
+def test_a_paper_without_the_cohort_says_so(suite):
+    paper = suite / "notebooks/09_nobody/paper.yaml"
+    paper.write_text(re.sub(r"  public: .*\n", "", PAPER))
+    with pytest.raises(ValueError, match="09_nobody has no public cohort: choose one of phantom"):
+        Run("09_nobody", "demo", "public", 0)
 
 
 def test_runs_of_other_seeds_keep_apart(suite):
@@ -241,3 +254,136 @@ def test_a_failed_write_names_the_file_and_keeps_the_old_one(suite):
     with pytest.raises(OSError, match=r"fig1\.png: could not be written \(No space left"):
         run.figure("fig1", broken, n=1)
     assert (folder / "fig1.png").read_bytes() == before
+
+
+def small_cohort(name="bcdr", n=6):
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4), dtype=np.uint8)
+    return Cohort(images, np.arange(n), np.arange(n) % 2, np.zeros(n), name=name, label_names=("no", "yes"))
+
+
+def test_what_is_saved_reads_back(suite):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    frame = pd.DataFrame({"name": ["a, b", "c"], "value": [0.1, np.nan]})
+    by_name = frame.set_index("name")
+    arrays = {"a/b": np.arange(3), "c": np.eye(2, dtype=np.float32)}
+    cohort = small_cohort()
+    for name, content in (("frame.csv", frame), ("by name.csv", by_name), ("a.npz", arrays), ("c.h5", cohort)):
+        assert run.save(f"01_train/{name}", content) is None
+    pd.testing.assert_frame_equal(pd.read_csv(run.need("01_train/frame.csv")), frame)
+    pd.testing.assert_frame_equal(pd.read_csv(run.need("01_train/by name.csv"), index_col=0), by_name)
+    with np.load(run.need("01_train/a.npz")) as read:
+        assert sorted(read.files) == ["a/b", "c"]
+        np.testing.assert_array_equal(read["a/b"], arrays["a/b"])
+        assert read["c"].dtype == np.float32
+    assert Cohort.open(run.need("01_train/c.h5")).digest == cohort.digest
+    assert len(list(run.path("01_train/x").parent.iterdir())) == 4  # nothing besides
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "sentence"),
+    [
+        ("a.npz", pd.DataFrame({"x": [1]}), ValueError, "a.npz: a DataFrame is saved as .csv; name the file so"),
+        ("a.csv", {"x": np.ones(1)}, ValueError, "a.csv: a dict is saved as .npz"),
+        ("a", small_cohort(), ValueError, "a: a Cohort is saved as .h5"),
+        ("a.npz", np.ones(1), TypeError, "cannot save a ndarray; give a data frame, a cohort or a mapping of arrays"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_in_one_sentence(suite, name, content, error, sentence):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    with pytest.raises(error, match=re.escape(sentence)) as caught:
+        run.save(f"01_train/{name}", content)
+    assert "\n" not in str(caught.value)
+    assert not run.path(f"01_train/{name}").exists()
+
+
+# The content kills its writer when a part of it is on the disk already; `part` is that part alone, and can be saved.
+KILLED = """
+import os, signal, sys
+import numpy as np, pandas as pd
+from lib.cohorts.cohort import Cohort
+from lib.experiment.run import Run
+
+class Deadly:
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+    def __array__(self, dtype=None, copy=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class DeadlyRows:
+    shape, dtype, ndim = (2000, 8, 8), np.dtype("uint8"), 3
+    def __len__(self):
+        return 2000
+    def __getitem__(self, rows):
+        if rows.start > 1000:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.random.default_rng(0).integers(0, 256, (rows.stop - rows.start, 8, 8), dtype=np.uint8)
+
+rows = np.arange(2000)
+cohort = Cohort(DeadlyRows(), rows, rows * 0, rows * 0, name="deadly", label_names=("all",))
+content = {
+    "csv": pd.DataFrame({"x": [*range(200_000), Deadly()]}),
+    "npz": {"first": np.random.default_rng(0).random(100_000), "second": Deadly()},
+    "h5": cohort,
+}
+Run("09_nobody", "demo", "phantom", 0).save(f"01_train/x.{sys.argv[1]}", content[sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("ending", ["csv", "npz", "h5"])
+def test_a_killed_writer_leaves_no_file_that_need_takes_for_a_finished_one(suite, ending):
+    run = Run("09_nobody", "demo", "phantom", 0)
+
+    def kill_a_writer():
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        killed = subprocess.run([sys.executable, "-c", KILLED, ending], env=env, capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+    kill_a_writer()
+    halves = [path for path in run.path("01_train/x").parent.iterdir() if path.stat().st_size]
+    assert [path.name.startswith(".x.") for path in halves] == [True]  # it had begun to write
+    with pytest.raises(FileNotFoundError, match=f"x.{ending} is missing"):
+        run.need(f"01_train/x.{ending}")
+    whole = {"csv": pd.DataFrame({"x": [1]}), "npz": {"x": np.ones(1)}, "h5": small_cohort()}[ending]
+    run.save(f"01_train/x.{ending}", whole)
+    before = run.need(f"01_train/x.{ending}").read_bytes()
+    kill_a_writer()
+    assert run.need(f"01_train/x.{ending}").read_bytes() == before  # the old file stays whole
+
+
+def test_the_public_cohort_of_paper_yaml_is_opened(suite):
+    made = small_cohort()
+    made.save(suite / "data/cohorts/bcdr.h5")
+    smoke, demo = (Run("09_nobody", scale, "public", 0) for scale in ("smoke", "demo"))
+    assert (smoke.sets, smoke.source, demo.source) == (("bcdr",), "bcdr", "cbis_ddsm, bcdr")
+    assert smoke.open_cohort().digest == smoke.open_cohort("bcdr").digest == demo.open_cohort("bcdr").digest
+    assert smoke.open_cohort().digest == made.digest
+
+
+@pytest.mark.parametrize(
+    ("scale", "cohort", "name", "error", "sentence"),
+    [
+        ("smoke", "public", "cbis_ddsm", ValueError, "no public cohort 'cbis_ddsm' at smoke: choose one of bcdr"),
+        ("demo", "public", None, ValueError, "has several public cohorts: choose one of cbis_ddsm, bcdr"),
+        ("demo", "public", "mcgan", ValueError, "no public cohort 'mcgan' at demo: choose one of cbis_ddsm, bcdr"),
+        (
+            "demo",
+            "phantom",
+            None,
+            ValueError,
+            "cohort phantom (mass) is not opened from a file: only public cohorts are",
+        ),
+        ("smoke", "public", None, FileNotFoundError, "run `python -m lib.cohorts.public prepare cbis_ddsm`"),
+    ],
+)
+def test_a_cohort_that_cannot_be_opened_is_one_sentence(suite, scale, cohort, name, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)) as caught:
+        Run("09_nobody", scale, cohort, 0).open_cohort(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_two_runs_share_a_seed(suite):
+    seeds = [Run("09_nobody", "demo", "phantom", seed).seeds for seed in range(4)]
+    assert seeds[:3] == [[0, 1, 2], [100, 101, 102], [200, 201, 202]]
+    assert len({seed for of in seeds for seed in of}) == 12
+    with pytest.raises(ValueError, match="seeds is 101; give 100 at most"):
+        _ = Run("09_nobody", "paper", "phantom", 0).seeds

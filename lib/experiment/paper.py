@@ -10,11 +10,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from lib.cohorts.phantoms import PHANTOMS
+from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, root
 
 _THRESHOLD = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML was built with it
+_SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 _MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
@@ -56,7 +59,7 @@ class Claim(_Strict):
     published: Any = None
 
     @model_validator(mode="after")
-    def _bar_is_readable(self):
+    def _threshold_is_readable(self):
         if not _THRESHOLD.match(self.threshold):
             raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
         return self
@@ -64,9 +67,9 @@ class Claim(_Strict):
     def verdict(self, value: float, interval: tuple[float, float]) -> str:
         """What the value and its interval say of the claim.
 
-        "reproduced": the threshold is met and the interval excludes no effect. "direction only": the interval lies on the
-        right side of no effect, but the threshold is missed. "contradicted": it lies on the wrong side. "inconclusive": it
-        covers no effect.
+        "reproduced": the threshold is met and the interval excludes no effect. "direction only": the interval lies on
+        the right side of no effect, but the threshold is missed. "contradicted": the interval lies on the wrong side.
+        "inconclusive": the interval covers no effect.
         """
         sign, limit = _THRESHOLD.match(self.threshold).groups()
         low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
@@ -94,12 +97,16 @@ class Deviation(_Strict):
 class Paper(_Strict):
     """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs.
 
-    `closing`: it reads what all other papers left, so its notebooks run last, however the others ended.
+    `cohorts`: for "phantom" and "public" the sets of images that stand for it, by the names that
+    `lib.cohorts.phantoms` and `lib.cohorts.public` give them: one name, a list of names, or a mapping from each scale
+    to one of these. None where the paper is `closing`.
+    `closing`: it reads the records of all other papers and no images, so its notebooks run last, however the others
+    ended.
     """
 
     title: str
     cite: str
-    cohorts: dict[Literal["phantom", "public"], str]
+    cohorts: dict[Literal["phantom", "public"], Any]
     notebooks: dict[str, list[str]]
     settings: dict[str, list[Any]] = Field(default_factory=dict)
     items: dict[str, Item] = Field(default_factory=dict)
@@ -111,9 +118,19 @@ class Paper(_Strict):
         """The settings of one scale."""
         return {setting: values[SCALES.index(scale)] for setting, values in self.settings.items()}
 
+    def sets(self, cohort: str, scale: str) -> tuple[str, ...]:
+        """The names of the sets of images that stand for `cohort` at `scale`; none where the paper is closing."""
+        entry = self.cohorts[cohort]
+        names = entry[scale] if isinstance(entry, dict) else entry
+        return () if names is None else tuple(names) if isinstance(names, list) else (names,)
+
+    def source(self, cohort: str, scale: str) -> str | None:
+        """The sets of `cohort` at `scale` as a reader sees them; None where the paper has no such cohort."""
+        return (", ".join(self.sets(cohort, scale)) or "all papers") if cohort in self.cohorts else None
+
     def settings_digest(self, scale: str, cohort: str) -> str:
         """SHA-256, 16 characters of it, of one scale's settings and of the cohort's source."""
-        decisive = json.dumps([scale, cohort, self.cohorts.get(cohort), self.column(scale)], sort_keys=True)
+        decisive = json.dumps([scale, cohort, self.source(cohort, scale), self.column(scale)], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
     def entries_of(self, notebook: str, scale: str, cohort: str) -> dict[str, Any]:
@@ -160,6 +177,9 @@ def load_paper(folder: Path) -> Paper:
         first = error.errors()[0]
         what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         refuse(first["loc"], what)
+    for cohort, entry in paper.cohorts.items():
+        if problem := _problem_of_sets(paper, cohort, entry):
+            refuse(("cohorts", cohort), problem)
     for setting, values in paper.settings.items():
         if len(values) != len(SCALES):
             refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
@@ -183,6 +203,21 @@ def load_paper(folder: Path) -> Paper:
 def known_papers() -> list[str]:
     """The folders of notebooks/ that hold a paper.yaml, in order."""
     return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
+
+
+def _problem_of_sets(paper: Paper, cohort: str, entry) -> str:
+    """What is wrong with the entry of `cohort`, or an empty string."""
+    if isinstance(entry, dict) and set(entry) != set(SCALES):
+        return f"names sets at {', '.join(map(str, entry))}; give them at each of {', '.join(SCALES)}"
+    if (entry is None) != paper.closing:
+        return "a closing paper reads no images; give null" if paper.closing else "names no set"
+    for scale in SCALES:
+        for name in paper.sets(cohort, scale):
+            if name not in _SETS[cohort]:
+                return f"unknown {cohort} set {name!r}; choose one of {', '.join(_SETS[cohort])}"
+        if not (paper.closing or paper.sets(cohort, scale)):
+            return "names no set"
+    return ""
 
 
 def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:

@@ -19,6 +19,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.public import open_public
+from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.paths import COHORTS, SCALES, root, tag
 from lib.experiment.latex import in_ascii
@@ -53,8 +56,8 @@ class Run:
     """Settings, paths and products of one notebook's run.
 
     paper: folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: ≥ 0.
-    Attributes: `settings` (the scale's column of paper.yaml), `source` (the phantom or public set that
-    the cohort stands for), `is_smoke`. Raises ValueError for a name that is not known.
+    Attributes: `settings` (the scale's column of paper.yaml), `sets` (the names of the phantom or public sets that
+    stand for the cohort), `source` (the same as text), `is_smoke`. Raises ValueError for a name that is not known.
     """
 
     def __init__(self, paper: str, scale: str, cohort: str, seed: int):
@@ -74,7 +77,7 @@ class Run:
         self.is_smoke = scale == "smoke"
         if cohort not in self.paper.cohorts:
             raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
-        self.source = self.paper.cohorts[cohort]
+        self.sets, self.source = self.paper.sets(cohort, scale), self.paper.source(cohort, scale)
         self._settings_digest = self.paper.settings_digest(scale, cohort)
 
     def on_own_images(self, images: str) -> "Run":
@@ -83,9 +86,37 @@ class Run:
         Files lie under own-SCALE-DIGEST, which git ignores and no page shows; stamps say whose images they are of.
         """
         own = Run(self.name, self.scale, self.cohort, self.seed)
-        own.tag, own.cohort, own.source = f"own-{self.scale}-{images}", "own", f"digest {images}"
+        own.tag, own.cohort, own.sets = f"own-{self.scale}-{images}", "own", ()
+        own.source = f"digest {images}"
         own.tag += f"-seed{self.seed}" if self.seed else ""
         return own
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of this run's repetitions: as many as the setting `seeds` says, of which no two runs share one.
+
+        AttributeError where paper.yaml has no such setting.
+        """
+        if self.settings.seeds > 100:
+            raise ValueError(
+                f"{self.name}: seeds is {self.settings.seeds}; give 100 at most, or runs would share seeds"
+            )
+        return [100 * self.seed + i for i in range(self.settings.seeds)]
+
+    def open_cohort(self, name: str | None = None) -> Cohort:
+        """The public cohort that paper.yaml names for this run, its pixels unread; of several, the one called `name`.
+
+        ValueError for a name that paper.yaml does not give, for no name where it gives several, and for a phantom,
+        which is drawn and not opened; FileNotFoundError, with the command that makes the file, where it is not
+        prepared.
+        """
+        if self.cohort != "public":
+            raise ValueError(f"cohort {self.cohort} ({self.source}) is not opened from a file: only public cohorts are")
+        if name is None and len(self.sets) != 1:
+            raise ValueError(f"{self.name} has several public cohorts: choose one of {self.source}")
+        if name is not None and name not in self.sets:
+            raise ValueError(f"{self.name} has no public cohort {name!r} at {self.scale}: choose one of {self.source}")
+        return open_public(name or self.sets[0])
 
     def path(self, name: str) -> Path:
         """Where the file `name` ("01_train/gan") of this run lies; its folder is made."""
@@ -105,6 +136,26 @@ class Run:
                 f"or ./run_all.sh {self.scale} {self.name}{flag}"
             )
         return path
+
+    def save(self, name: str, content: pd.DataFrame | Cohort | Mapping[str, np.ndarray]) -> None:
+        """Write the file `name` ("01_train/sets.csv") of this run, whole or not at all, so that `need` can trust it.
+
+        A data frame goes to .csv (with its index where that has a name), a cohort to .h5, and arrays by name go to
+        .npz. Of several ranks only the writer writes; every rank waits until the file is there. ValueError for another
+        ending, TypeError for another kind of content, OSError that names the file when the disk is full.
+        """
+        kinds = ((pd.DataFrame, ".csv", _write_csv), (Cohort, ".h5", Cohort.save), (Mapping, ".npz", _write_npz))
+        found = [(ending, write) for kind, ending, write in kinds if isinstance(content, kind)]
+        if not found:
+            raise TypeError(
+                f"{name}: cannot save a {type(content).__name__}; give a data frame, a cohort or a mapping of arrays"
+            )
+        [(ending, write)] = found
+        if not name.endswith(ending):
+            raise ValueError(f"{name}: a {type(content).__name__} is saved as {ending}; name the file so")
+        if ranks.is_writer():
+            write(content, self.path(name))
+        ranks.barrier()
 
     def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
@@ -241,6 +292,16 @@ class Run:
         )
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
         return heading + settings.style.hide(axis="index").to_html()
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with atomic(path) as partial:
+        frame.to_csv(partial, index=any(name is not None for name in frame.index.names))
+
+
+def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    with atomic(path) as partial:
+        np.savez(partial, **arrays)
 
 
 def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:

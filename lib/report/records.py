@@ -66,7 +66,7 @@ class Records:
         except _DAMAGE as error:
             self.problems.append(str(error).replace(f"{root()}/", ""))
             return content
-        content |= {"title": paper.title, "cite": paper.cite, "source": paper.cohorts.get(self.cohort)}
+        content |= {"title": paper.title, "cite": paper.cite, "source": paper.source(self.cohort, self.scale)}
         content["closing"] = paper.closing
         if content["source"]:
             self._settings = paper.settings_digest(self.scale, self.cohort)

@@ -4,17 +4,15 @@ torchrun.
     torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper
 
 Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are
-assigned whole, and any other is repeated by every rank. Files are rank 0's. No executed copy is kept: `./run_all.sh`
-makes it afterwards, and finds every training finished.
+assigned whole, and any other is repeated by every rank. Only rank 0 leaves files, for cells write through `Run` and
+trainings through `atomic`. No executed copy is kept: `./run_all.sh` makes it afterwards, and finds every training
+finished.
 """
 
 import argparse
-import builtins
-import io
 import json
 import os
 import sys
-import tempfile
 import traceback
 from pathlib import Path
 
@@ -44,11 +42,9 @@ def main(argv: list[str]) -> int:
             print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2
     os.environ.setdefault("MPLBACKEND", "agg")
-    if ranks.rank() == 0:
-        return _execute(notebook, cells, names)
-    with tempfile.TemporaryDirectory(prefix="rank-", ignore_cleanup_errors=True) as folder:
-        _write_to(Path(folder))
-        return _execute(notebook, cells, names)
+    if ranks.rank() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  rank 0 alone speaks
+    return _execute(notebook, cells, names)
 
 
 def _read(path: str, given: dict):
@@ -77,23 +73,6 @@ def _read(path: str, given: dict):
     run = Run(paper, names["scale"], names["cohort"], names["seed"])
     notebook = find(paper, name, scale=run.scale, cohort=run.cohort, seed=run.seed)
     return notebook, cells, names
-
-
-def _write_to(folder: Path) -> None:
-    """From now on what this rank prints is dropped, and what its cells write lands in `folder`, not in the project.
-
-    Not every cell writes by `atomic`; a data frame opens its file itself.
-    """
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    real = open
-
-    def opened(file, mode="r", *more, **options):
-        if set(mode) & set("wxa+") and isinstance(file, (str, os.PathLike)) and not ranks.is_writer():
-            if os.fspath(file) != os.devnull:
-                file = folder / os.path.basename(file)
-        return real(file, mode, *more, **options)
-
-    builtins.open = io.open = opened
 
 
 def _execute(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:

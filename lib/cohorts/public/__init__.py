@@ -4,7 +4,6 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from lib.cohorts.cohort import Cohort
 from lib.core.inputs import reading
 from lib.core.paths import root
 
@@ -24,7 +23,8 @@ SET_OF = {
     "warsaw_iris": "warsaw_iris",
     "chexnet_predictions": "chexnet_predictions",
 }
-_TABLES = ("chexnet_predictions",)  # CSV, without images
+TABLES = ("chexnet_predictions",)  # CSV, without images
+PUBLIC_COHORTS = tuple(name for name in SET_OF if name not in TABLES)
 # Cohorts that are not fetched, and where a browser finds them.
 _BY_HAND = {
     "nih_cxr14": "download the radiographs from nihcc.app.box.com/v/ChestXray-NIHCC",
@@ -68,7 +68,7 @@ def prepared(name: str) -> Path:
     command = f"run `python -m lib.cohorts.public prepare {set_of(name)}`"
     if name in _BY_HAND:
         command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
-    path = reading(cohorts_folder() / f"{name}.{'csv.gz' if name in _TABLES else 'h5'}")
+    path = reading(cohorts_folder() / f"{name}.{'csv.gz' if name in TABLES else 'h5'}")
     if not path.exists():
         raise FileNotFoundError(f"{path}: not prepared yet; {command}")
     return path
@@ -76,4 +76,6 @@ def prepared(name: str) -> Path:
 
 def open_public(name: str):
     """The prepared `name`: a Cohort, lazily, or the `Predictions` of a table; errors as `prepared`."""
-    return (module_of(name).Predictions if name in _TABLES else Cohort).open(prepared(name))
+    from lib.cohorts.cohort import Cohort  # here: whoever reads the names alone does not pay for h5py
+
+    return (module_of(name).Predictions if name in TABLES else Cohort).open(prepared(name))
