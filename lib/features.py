@@ -11,32 +11,32 @@ from lib.core.inputs import reading
 from lib.core.paths import root
 from lib.core.seeding import device
 from lib.metrics.fidelity.radiomics import FIRST_ORDER, radiomics
+from lib.models.pretrained.inception import WEIGHTS, load_inception
 
 EXTRACTORS = ("pixels", "radiomics", "radiomics_first_order", "inception")
-INCEPTION_WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 _BATCH = 64
 
 
 def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) -> np.ndarray:
-    """Features (n, d) of uint8 images (n, H, W) by the named extractor, or by the `features` of a classifier.
+    """Features (n, d) of uint8 grey images (n, H, W) by the named extractor, or by the `features` of a classifier.
 
     A classifier sees pixels in [-1, 1], as in training; its features are float32.
-    "pixels": the H·W grey values in [0, 1], float32. "radiomics": 102 two-dimensional features, float64;
-    "radiomics_first_order": the 18 of them that know no texture. "inception": the 2,048 pool features that
-    Fréchet Inception distances are defined on, float32; needs the published weights (`inception_weights`).
-    `cache`: folder in which radiomics are kept by content. Raises ValueError for another name.
+    "pixels": all grey values in [0, 1], float32; of images of any shape (n, ...), such as units of several slices.
+    "radiomics": 102 two-dimensional features, float64; "radiomics_first_order": the 18 of them that know no texture.
+    "inception": the 2,048 pool features that Fréchet Inception distances are defined on, float32; needs the published
+    weights (`inception_weights`). `cache`: folder in which radiomics are kept by content. Raises ValueError for another
+    name, for images that are not uint8, and for colour or several slices where an extractor takes one grey image.
     """
     place = device()
     if isinstance(extractor, nn.Module):
         model = extractor.to(place).eval()
-        return _in_batches(lambda batch: model.features(batch.float() / 127.5 - 1), images, place)
+        return _in_batches(lambda batch: model.features(batch.float() / 127.5 - 1), _grey(images), place)
     if extractor not in EXTRACTORS:
         raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
+    images = _uint8(images) if extractor == "pixels" else _grey(images)
     if extractor == "pixels":
-        return np.asarray(images).reshape(len(images), -1).astype(np.float32) / 255
+        return images.reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
-        from lib.models.pretrained.inception import load_inception
-
         return _in_batches(load_inception(inception_weights()).to(place), images, place)
     values = radiomics(images, cache=cache)
     return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
@@ -44,7 +44,21 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
 
 def inception_weights() -> Path:
     """Where the Inception weights of Fréchet Inception distances are looked for."""
-    return reading(root() / "data" / "weights" / INCEPTION_WEIGHTS)
+    return reading(root() / "data" / "weights" / WEIGHTS)
+
+
+def _uint8(images) -> np.ndarray:
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype}, whose range is not known: give uint8 images, from 0 to 255")
+    return images
+
+
+def _grey(images) -> np.ndarray:
+    images = _uint8(images)
+    if images.ndim != 3:
+        raise ValueError(f"images have shape {images.shape}: give one grey image each, (n, H, W); turn colour to grey")
+    return images
 
 
 @torch.inference_mode()

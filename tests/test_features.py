@@ -28,6 +28,22 @@ def test_a_classifier_sees_what_it_was_trained_on_in_any_batch():
     np.testing.assert_allclose(features.extract(model, IMAGES), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("extractor", [*features.EXTRACTORS, classifier("small_cnn", seed=1)])
+def test_what_would_be_misread_is_refused(extractor):
+    for images in (IMAGES / 255, IMAGES.astype(np.uint16), IMAGES > 100):
+        with pytest.raises(ValueError, match=f"images are {images.dtype}, whose range is not known"):
+            features.extract(extractor, images)
+    colour = np.stack([IMAGES[:3]] * 3, axis=-1)
+    if extractor != "pixels":  # of any shape, as they are
+        with pytest.raises(ValueError, match="turn colour to grey"):
+            features.extract(extractor, colour)
+
+
+def test_pixels_of_several_slices_are_all_values():
+    units = IMAGES[:6].reshape(2, 3, 32, 32)
+    np.testing.assert_array_equal(features.extract("pixels", units)[1], features.extract("pixels", IMAGES[3:6]).ravel())
+
+
 def test_unknown_names_raise_and_missing_weights_say_where_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
     with pytest.raises(ValueError, match="unknown extractor 'resnet': choose one of pixels"):

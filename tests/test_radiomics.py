@@ -8,7 +8,15 @@ from PIL import Image
 
 from lib.metrics.fidelity import radiomics as module
 from lib.metrics.fidelity import radiomics_matrices as matrices
-from lib.metrics.fidelity.radiomics import FIRST_ORDER, RADIOMICS_FEATURES, frechet_radiomics_distance, radiomics
+from lib.metrics.fidelity.frechet import frechet_distance
+from lib.metrics.fidelity.kernel import kernel_distance
+from lib.metrics.fidelity.radiomics import (
+    FIRST_ORDER,
+    RADIOMICS_FEATURES,
+    frechet_radiomics_distance,
+    radiomics,
+    scaled_together,
+)
 
 ORACLES = Path(__file__).parent / "oracles"
 REAL = Path(__file__).parents[2] / "shared" / "data" / "mammo_dp"
@@ -378,6 +386,16 @@ def test_bad_images_raise_one_clear_sentence(images, settings, message):
 def test_distance_of_a_set_to_itself_is_zero(textures):
     features = radiomics(np.concatenate([textures, textures[:, ::-1, :] // 2]))
     assert frechet_radiomics_distance(real=features, synthetic=features) < 1e-3
+
+
+def test_raw_radiomics_are_refused_as_features_of_a_distance(textures):
+    """Energy alone is 1e7, most others near 1; scaled together, they are taken."""
+    first, second = radiomics(textures[:4]), radiomics(textures[4:])
+    scaled = dict(zip(("real", "synthetic"), scaled_together(real=first, synthetic=second), strict=True))
+    for metric in (frechet_distance, kernel_distance):
+        with pytest.raises(ValueError, match="real has features of unlike scales"):
+            metric(real=first, synthetic=second)
+        assert np.isfinite(metric(**scaled))
 
 
 @pytest.mark.parametrize("columns", [slice(None), FIRST_ORDER])

@@ -56,6 +56,20 @@ def same_width(first: torch.Tensor, second: torch.Tensor, names: tuple[str, str]
         )
 
 
+def two_sets(real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (n, d) of both sets as float64 tensors on the device of `real`.
+
+    Raises ValueError as `matrix`, for fewer than two rows, and for different widths.
+    """
+    real = matrix(real, "real")
+    synthetic = matrix(synthetic, "synthetic").to(real.device)
+    same_width(real, synthetic, ("real", "synthetic"))
+    for name, values in (("real", real), ("synthetic", synthetic)):
+        if len(values) < 2:
+            raise ValueError(f"{name} has {len(values)} row, but a covariance needs two: give more images")
+    return real, synthetic
+
+
 def columns(values: ArrayLike | torch.Tensor, name: str) -> np.ndarray:
     """`values` of shape (n,) or (n, k) as a finite float64 array of the same shape."""
     array = np.asarray(_detached(values), dtype=np.float64)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from lib.metrics.fidelity.scales import of_like_scales
 from lib.statistics import checks as samples
 
 
@@ -15,9 +16,10 @@ def frechet_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | t
     real dtype; computed in float64 on the device of `real`. Unit: that of the features, squared. The estimate
     exceeds the distance of the populations by a term of order 1/n: always state n₁ and n₂.
 
-    Raises ValueError on NaN, fewer than two rows, or different widths.
+    Raises ValueError on NaN, fewer than two rows, different widths, or features of unlike scales, of which the largest
+    would decide the distance (`lib.metrics.fidelity.scales`).
     """
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = of_like_scales(real, synthetic)
     difference = real.mean(dim=0) - synthetic.mean(dim=0)
     first, second = _centred(real), _centred(synthetic)
     d = first.shape[1]
@@ -65,7 +67,7 @@ def frechet_of_subsets(
     `real_keep` (draws, n₁) and `synthetic_keep` (draws, n₂) are booleans: the rows that draw keeps, at least two
     of each set. Evaluated in blocks of draws that take about `memory` bytes.
     """
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = of_like_scales(real, synthetic)
     keeps = [torch.as_tensor(keep, device=real.device) for keep in (real_keep, synthetic_keep)]
     if keeps[0].shape[0] != keeps[1].shape[0] or [k.shape[1] for k in keeps] != [len(real), len(synthetic)]:
         raise ValueError("real_keep and synthetic_keep must be (draws, n) masks of the rows of their sets")
@@ -120,16 +122,6 @@ def _subset_moments(values: torch.Tensor, keep: torch.Tensor) -> tuple[torch.Ten
 def _subset_covariance(values: torch.Tensor, keep: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     centred = (values - mean[:, None, :]) * keep[:, :, None]
     return centred.mT @ centred / (keep.sum(dim=1) - 1)[:, None, None]
-
-
-def _features(real, synthetic) -> tuple[torch.Tensor, torch.Tensor]:
-    real = samples.matrix(real, "real")
-    synthetic = samples.matrix(synthetic, "synthetic").to(real.device)
-    samples.same_width(real, synthetic, ("real", "synthetic"))
-    for name, values in (("real", real), ("synthetic", synthetic)):
-        if len(values) < 2:
-            raise ValueError(f"{name} has {len(values)} row, but a covariance needs two: give more images")
-    return real, synthetic
 
 
 def _centred(values: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from lib.metrics.fidelity.frechet import _features
+from lib.metrics.fidelity.scales import of_like_scales
 
 
 def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, block: int = 1024) -> float:
@@ -16,7 +16,7 @@ def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | to
     subsets. `real` is (n₁, d), `synthetic` (n₂, d). Unbiased at any n, so it can be slightly negative. Memory is
     bounded by `block` rows of similarities. Raises ValueError as `frechet_distance`.
     """
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = of_like_scales(real, synthetic)
     return float(_discrepancy(real, synthetic, *(x.new_ones(1, len(x)) for x in (real, synthetic)), block))
 
 
@@ -43,7 +43,7 @@ def kernel_distance_of_subsets(
     All subsets come from one pass over the similarities. Raises ValueError as `frechet_distance`, and when `size`
     is not between 2 and the images of the smaller set.
     """
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = of_like_scales(real, synthetic)
     few = min(len(real), len(synthetic))
     if not 2 <= size <= few or subsets < 1:
         raise ValueError(f"{subsets} subsets of {size} images: give one or more, of 2 to {few} images")
@@ -57,7 +57,7 @@ def kernel_distance_of_subsets(
 
 def kernel_of_subsets(*, real, synthetic, real_keep: np.ndarray, synthetic_keep: np.ndarray) -> np.ndarray:
     """`kernel_distance` of many subsets, (draws,) float64; arguments as in `frechet_of_subsets`."""
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = of_like_scales(real, synthetic)
     masks = [torch.as_tensor(keep, device=real.device).to(real.dtype) for keep in (real_keep, synthetic_keep)]
     return _discrepancy(real, synthetic, *masks, 1024).cpu().numpy()
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from lib.metrics.fidelity.frechet import _features
 from lib.statistics import checks as samples
 from lib.statistics import roc
 
@@ -42,7 +41,7 @@ def artefact_test(
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-    real, synthetic = _features(real, synthetic)
+    real, synthetic = samples.two_sets(real, synthetic)
     first = samples.codes(real_groups, len(real), "real_groups")
     second = samples.codes(synthetic_groups, len(synthetic), "synthetic_groups")
     patients = int(first.max()) + 1, int(second.max()) + 1
