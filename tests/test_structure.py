@@ -161,7 +161,7 @@ def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
     code = "".join(source(path) for path in (ROOT / "notebooks" / paper).glob("*.ipynb"))
     if paper == "comparison":  # what its entries read, and the options of a generator by name
         code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib" / "comparison").glob("*.py"))
-    read = settings_in(code) | set(re.findall(r"settings=\"([a-z_]+)\"", code))
+    read = settings_in(code) | set(re.findall(r"settings=\"([a-z_]+)\"", code))
     assert set(loaded.settings) <= read, "a setting nobody reads"
 
 
