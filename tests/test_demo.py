@@ -12,8 +12,8 @@ from PIL import Image
 from lib.experiment.paper import known_papers, load_paper
 from lib.report.readme import parts_of_readme, scorecard_table
 from lib.report.records import as_text
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 TAG = "demo-phantom"
 DEMO = f"figures/{TAG}"
 LARGEST = 8 * 2**20  # bytes, all together

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from lib.experiment.paper import known_papers, load_paper
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*/*.ipynb"))
 MODULES = sorted((ROOT / "lib").rglob("*.py"))
 

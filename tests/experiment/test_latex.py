@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lib.experiment.latex import in_ascii
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TABLES = sorted((ROOT / "figures" / "demo-phantom").glob("*/*.tex"))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lib.runner import imports
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 EVERY_GAN = ("lib", "lib.core", "lib.core.paths", "lib.gan", "lib.gan.dcgan", "lib.gan.progan", "lib.gan.registry")
 
 

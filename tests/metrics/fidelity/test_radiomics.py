@@ -1,5 +1,4 @@
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ from lib.metrics.fidelity.radiomics import (
     radiomics,
     scaled_together,
 )
+from tests.paths import ORACLES, SHARED
 
-ORACLES = Path(__file__).parent / "oracles"
-REAL = Path(__file__).parents[2] / "shared" / "data" / "mammo_dp"
+REAL = SHARED / "mammo_dp"
 SCALE = 7.45670747756958
 
 

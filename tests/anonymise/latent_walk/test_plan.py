@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +26,9 @@ from lib.core.seeding import initialising
 from lib.metrics.privacy.reidentification.nearest_real import compare_walks, nearest_real
 from lib.models.classifiers.small_cnn import SmallCNN
 from lib.training.loop.inference import frozen
+from tests.paths import ORACLES, ROOT
 
-ORACLES = Path(__file__).parent / "oracles"
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
+BENCHMARK = ROOT / "benchmarks" / "plan.py"
 SIDE, LATENT, PATIENTS = 8, 16, 24
 
 

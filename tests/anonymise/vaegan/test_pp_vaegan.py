@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from anonymiser_toy import CPU, PEOPLE, Disc, Stripes, toy, train
 from torch import nn
 
 from lib.anonymise.vaegan.guidance import AuxiliaryLosses, Guide
@@ -18,6 +17,7 @@ from lib.models.classifiers.identity import ConvClassifier, distances, paired_di
 from lib.models.gan.vaegan import VAE
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.dataset import DeviceDataset
+from tests.anonymise.vaegan.toy import CPU, PEOPLE, Disc, Stripes, toy, train
 
 
 def entropy(images):

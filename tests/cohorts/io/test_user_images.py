@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from dicom_toy import blank
 from PIL import Image
 
 from lib.audit.inputs import open_sets
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.user_images import TooSmallError, open_images
+from tests.cohorts.blank_dicom import blank
 
 
 def rng():

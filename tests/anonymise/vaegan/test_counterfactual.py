@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from anonymiser_toy import CPU, Disc, silent, toy, train
 
 from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
 from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise
+from tests.anonymise.vaegan.toy import CPU, Disc, silent, toy, train
 
 TINY = {"seed": 4, "steps": 4, "batch": 8, "learning_rate": 1e-3, "finding": Disc(), "progress": silent, "device": CPU}
 

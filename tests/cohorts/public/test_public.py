@@ -19,8 +19,8 @@ from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch
 from lib.cohorts.io import image_files as png
 from lib.cohorts.public import cbis_ddsm, nih_cxr14
+from tests.paths import SHARED
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FEW = {folder: (2, 2) for folder in cbis_ddsm.COUNTS}
 
 
@@ -610,7 +610,7 @@ def test_errors_are_one_sentence_and_an_exit_code(suite, serve, capsys):
 
 
 def real(name):
-    folder = DATA / name
+    folder = SHARED / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there: real images come with the workplace, not with the project")
     return folder

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +6,8 @@ import torch
 from scipy.signal import convolve2d
 
 from lib.metrics.diversity.ms_ssim import WEIGHTS, fitting_scales, label_pairs, ms_ssim
+from tests.paths import ORACLES
 
-ORACLES = Path(__file__).parent / "oracles"
 TEXTURES = np.load(ORACLES / "msssim_images.npz")
 TEXTURES = np.concatenate([TEXTURES[name].reshape(-1, 256, 256) for name in TEXTURES.files])
 

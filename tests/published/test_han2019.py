@@ -2,7 +2,6 @@
 
 import json
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,8 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from lib.cohorts.public import chexnet_predictions, chexpert, nih_cxr14
 from lib.core.paths import published
 from lib.statistics.weighted import WeightedAuroc
+from tests.paths import SHARED
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 MATRIX = pd.read_csv(published("han2019/correlation_matrix_published.csv"), index_col=0)
 STORED = json.loads(published("han2019/correlation_matrix_published_and_real.json").read_text())
 BARS = pd.read_csv(published("han2019/msssim_bars_digitised.csv"))

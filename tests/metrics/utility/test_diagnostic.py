@@ -1,6 +1,5 @@
 import csv
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +7,8 @@ from sklearn import metrics as peer
 
 from lib.metrics.utility.diagnostic import METRICS, closest_cut, diagnostic_bootstrap
 from lib.statistics.bootstrap import patient_weights
+from tests.paths import SHARED
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 PREDICTIONS = SHARED / "reproduce_chexnet"
 LABELS = SHARED / "nih_cxr14_1000/torchxrayvision/data/Data_Entry_2017_v2020.csv.gz"
 

@@ -5,13 +5,13 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 EXECUTORS = ("slurm", "kubernetes")
 RULES = set(re.findall(r"^rule (\w+)|as (\w+) with", (ROOT / "Snakefile").read_text(), re.M)) - {("all", "")}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from anonymiser_toy import CPU, PEOPLE, Stripes, silent, toy
 
 from lib.anonymise.vaegan.pprl_vgan import load_swapping, swap, train_swapping
+from tests.anonymise.vaegan.toy import CPU, PEOPLE, Stripes, silent, toy
 
 TINY = {"seed": 2, "steps": 4, "batch": 8, "kernel": 4, "width": 8, "latent": 4, "progress": silent, "device": CPU}
 

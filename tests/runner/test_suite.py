@@ -20,8 +20,8 @@ from lib.runner import cli as arguments
 from lib.runner import environment
 from lib.runner import plan as state
 from lib.runner.notebook import check_parameters
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SLEEP = """
 import os, time
 from pathlib import Path

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from lib.cohorts.cohort import Cohort
 from lib.training.gan.fedgan import begin, resolved, train_federated
 from lib.training.gan.fedgan_flower import _agreed, _arrays, _state, labels_of, main
 from lib.training.loop.checkpoint import Checkpoint
+from tests.paths import ROOT
 
 HAS_FLOWER = importlib.util.find_spec("flwr") is not None
-ROOT = Path(__file__).parents[1]
 
 
 def _cohort(n, seed, **facts):

@@ -16,8 +16,8 @@ from lib.cohorts.cohort import Cohort
 from lib.core import distributed as ranks
 from lib.runner import torchrun as cells
 from lib.training.loop import data_parallel as parallel
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
 SETUP = """
 import json, os, time

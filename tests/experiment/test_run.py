@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +19,7 @@ from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
 from lib.experiment.tables import typeset_table
+from tests.paths import ROOT
 
 PAPER = """\
 title: A paper
@@ -334,7 +334,7 @@ def test_a_killed_writer_leaves_no_file_that_need_takes_for_a_finished_one(suite
     run = Run("09_nobody", "demo", "phantom", 0)
 
     def kill_a_writer():
-        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
         killed = subprocess.run([sys.executable, "-c", KILLED, ending], env=env, capture_output=True, text=True)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
 

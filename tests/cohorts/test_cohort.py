@@ -3,7 +3,6 @@
 import errno
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from lib.cohorts.cohort import SPLITS, Cohort
 from lib.core.files import atomic
+from tests.paths import ROOT
 
 
 def make(n=12, size=8, **overrides):
@@ -176,9 +176,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_a_disk_that_fills_while_saving_names_the_file_and_leaves_nothing(tmp_path):
     """The limit on a file's size stands for the full disk: the kernel refuses the write half-way."""
     program = f"""
-import resource, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_cohort import make
+import resource
+from tests.cohorts.test_cohort import make
 cohort = make(n=3000, size=32, patient=range(3000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 try:
@@ -186,6 +185,6 @@ try:
 except OSError as error:
     print(error)
 """
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert "a.h5: could not be written" in out.stdout, out.stderr
     assert list(tmp_path.iterdir()) == []

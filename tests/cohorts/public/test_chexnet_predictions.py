@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from lib.cohorts import public as datasets
 from lib.cohorts.__main__ import main
 from lib.cohorts.public import chexnet_predictions, nih_cxr14
 from lib.cohorts.public.chexnet_predictions import FINDINGS, Predictions
+from tests.paths import SHARED
 
 LABELS = "Image Index,Finding Labels,Patient ID,View Position\n"
 RADIOGRAPHS = {"00000001_000.png": "Hernia|Edema", "00000001_001.png": "No Finding", "00000002_000.png": "Mass"}
@@ -88,7 +88,7 @@ def test_the_sources_are_pinned():
     predictions, labels = chexnet_predictions.sources()
     assert list(predictions.manifest) == ["pretrained/preds.csv"]
     assert labels == nih_cxr14.sources()[1]
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data" / "reproduce_chexnet" / "preds.csv"
+    shared = SHARED / "reproduce_chexnet" / "preds.csv"
     if not shared.exists():
         pytest.skip("no ../shared/data/reproduce_chexnet")
     assert predictions.holds("pretrained/preds.csv", shared)
