@@ -23,7 +23,7 @@ from torch import nn
 
 from lib.anonymise.vaegan.guidance import AuxiliaryLosses
 from lib.anonymise.vaegan.masked_images import checked_cases
-from lib.anonymise.vaegan.pp_vaegan import Adversaries, Weights
+from lib.anonymise.vaegan.pp_vaegan import PPVAEGANTrainer, Weights
 from lib.core import seeding
 from lib.models.classifiers.identity import ConvClassifier, Embedding, paired_distances
 from lib.models.gan.vaegan import VAE, Critic
@@ -93,9 +93,9 @@ def ours(args, device, images, masks, people, classifiers):
         "generator_steps": args.generator_steps, "learning_rate": 1e-3, "decay": 0.0, "betas": (0.5, 0.9),
         "as_published": [], "steps": 1000, "batch": args.batch, "precision": "float32", "seed": 0,
     }  # fmt: skip
-    adversaries = Adversaries(examples, regions, auxiliary, None, settings, device)
+    trainer = PPVAEGANTrainer(examples, regions, auxiliary, None, settings, device)
     numbers = iter(range(1000))
-    return lambda: adversaries.step(next(numbers))
+    return lambda: trainer.step(next(numbers))
 
 
 def plain(args, device, images, masks, people, classifiers, layout, tuned):

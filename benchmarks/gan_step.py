@@ -18,7 +18,7 @@ from torch import nn
 
 from lib.core import seeding
 from lib.models.gan.dcgan import Discriminator, Generator
-from lib.training.gan.dcgan import Adversaries
+from lib.training.gan.dcgan import DCGANTrainer
 
 BAR = 1.05
 
@@ -78,9 +78,9 @@ def ours(args, device, precision):
         "augment": True, "as_published": False, "ema": None, "precision": precision, "seed": 0,
     }  # fmt: skip
     images = torch.randint(0, 256, (64, 1, args.size, args.size), dtype=torch.uint8)
-    adversaries = Adversaries(images, torch.arange(64) % 2, settings, device, compile=args.compile)
+    trainer = DCGANTrainer(images, torch.arange(64) % 2, settings, device, compile=args.compile)
     numbers = iter(range(10**9))
-    return lambda: adversaries.step(next(numbers))
+    return lambda: trainer.step(next(numbers))
 
 
 def plain(args, device, precision, layout, tuned):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from lib.core import seeding
 from lib.models.gan.progan import Discriminator, Generator
-from lib.training.gan.progan import Adversaries
+from lib.training.gan.progan import ProGANTrainer
 
 BAR = 0.9
 
@@ -84,10 +84,10 @@ def ours(args, size, device, precision):
         "penalty": 10.0, "drift": 1e-3, "betas": (0.0, 0.99), "ema": 0.999, "precision": precision, "seed": 0,
     }  # fmt: skip
     images = torch.randint(0, 256, (256, 1, size, size), dtype=torch.uint8)
-    adversaries = Adversaries(images, torch.randint(0, 2, (256, args.labels)).float(), settings, device)
-    last = adversaries.stages[-1].step - 1
+    trainer = ProGANTrainer(images, torch.randint(0, 2, (256, args.labels)).float(), settings, device)
+    last = trainer.stages[-1].step - 1
     numbers = iter(range(last - 10**4, last))
-    return lambda: adversaries.step(next(numbers))
+    return lambda: trainer.step(next(numbers))
 
 
 def plain(args, size, device, layout, tuned):

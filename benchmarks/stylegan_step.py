@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 from lib.core import seeding
 from lib.models.gan import stylegan2
 from lib.models.layers import convolution as convolving
-from lib.training.gan.stylegan2 import Adversaries
+from lib.training.gan.stylegan2 import StyleGAN2Trainer
 
 BARS = {(64, 8): (1.55, 1.92, 1.98, 0.90), (256, 4): (4.99, 4.85, 4.67, 2.01)}
 
@@ -121,11 +121,11 @@ def updates(size: int, batch: int, device: torch.device) -> dict:
         "seed": 0,
     }  # fmt: skip
     images = torch.randint(0, 256, (2 * batch, 3, size, size), dtype=torch.uint8)
-    adversaries = Adversaries(images, torch.arange(2 * batch) % 2, settings, device)
-    real = adversaries.batch(0)
+    trainer = StyleGAN2Trainer(images, torch.arange(2 * batch) % 2, settings, device)
+    real = trainer.batch(0)
     return {
-        "G": adversaries.generate, "D": lambda: adversaries.discriminate(*real),
-        "R1": lambda: adversaries.flatten(*real), "path length": adversaries.shorten,
+        "G": trainer.generator_step, "D": lambda: trainer.discriminator_step(*real),
+        "R1": lambda: trainer.r1_step(*real), "path length": trainer.path_length_step,
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The methods of the comparison: what each trains, and the set of images that it makes of the same radiographs.
 
-A method is added by one entry below, with its settings in the comparison's paper.yaml.
+A generator is compared when the comparison's paper.yaml names it; any other method is added by one entry below.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib import generators
 from lib.anonymise.ksame import Groups, k_salsa, k_same
 from lib.anonymise.latent_walk.compared import Conditions, walk_conditions
 from lib.anonymise.latent_walk.endpoints import released, same_class_pairs
@@ -24,7 +25,6 @@ from lib.comparison.registry import Registry
 from lib.core.seeding import numpy_generator
 from lib.metrics.privacy.controls.contamination import inject_copies
 from lib.models.gan.vaegan import VAE
-from lib.training.gan import acgan, dcgan, progan, stylegan2
 from lib.training.gan.autodecoder import AutoDecoder
 
 GROUPS = ("generator", "walk", "average", "anonymised", "control")
@@ -83,7 +83,7 @@ class Materials(Radiographs):
 
     def drawn(self, latents: Tensor) -> np.ndarray:
         """What the decoder draws (n, h, w) of latents (n, ...)."""
-        return stylegan2.pixels(self.decoder.generator.synthesis(latents))
+        return self.decoder.sample(len(latents), latents=latents)
 
 
 @dataclass(frozen=True)
@@ -110,41 +110,29 @@ def preparations(materials: Materials) -> list[Callable[[], object]]:
     return [partial(prepare, materials) for prepare in shared]
 
 
-def generator(
-    name: str,
-    *,
-    settings: str,  # key of paper.yaml: the options of `train`
-    train: Callable[..., object],  # images, labels, path=, seed=, ... -> leaves its training in folder path
-    load: Callable[[Path], Any],
-    sample: Callable[..., np.ndarray],  # the loaded generator, labels (n,), seed= -> (n, h, w) uint8
-) -> Method:
-    """A generator that is trained on the radiographs and their labels, and draws one image for each of the labels."""
+def generator(title: str, kind: str) -> Method:
+    """A generator that lib.generators knows as `kind`, trained on the radiographs and their labels.
 
-    def trained(of: Radiographs) -> object:
-        options = getattr(of.settings, settings)
-        return train(of.images, of.labels, path=of.folder(name), seed=of.seed, **options)
+    It draws one image for each of the labels. The setting `kind` holds the options of its training.
+    """
 
-    def made(of: Materials) -> Made:
-        images = sample(load(of.trained(name)), of.labels, seed=of.seed)
+    def train(of: Radiographs) -> object:
+        options = getattr(of.settings, kind)
+        return generators.train(kind, of.images, of.labels, path=of.folder(title), seed=of.seed, **options)
+
+    def make(of: Materials) -> Made:
+        images = generators.load(of.trained(title)).sample(len(of.labels), labels=of.labels, seed=of.seed)
         return Made(images, of.labels, _NO_PATIENT + np.arange(len(images)))
 
-    return Method(name, "generator", made, train=trained)
+    return Method(title, "generator", make, train=train)
 
 
-def _train_progan(images, labels, **options):
-    return progan.train_progan(images, labels[:, None], **options)
-
-
-def _sample_progan(network, labels, *, seed):
-    return progan.generate_radiographs(network, labels[:, None], seed=seed)
-
-
-def _train_acgan(images, labels, **options):
-    return acgan.train_acgan(images[:, None], labels, classes=2, **options)
-
-
-def _sample_acgan(network, labels, *, seed):
-    return acgan.generate_units(network, labels, seed=seed)[:, 0]
+def methods(settings: SimpleNamespace) -> Registry[Method]:
+    """The generators that the setting `generators` names (title -> name in lib.generators), and all of `METHODS`."""
+    compared: Registry[Method] = Registry("method", GROUPS)
+    for entry in (*(generator(title, kind) for title, kind in settings.generators.items()), *METHODS):
+        compared.register(entry)
+    return compared
 
 
 def _walks(of: Materials, stream: str, points: Tensor, classes: np.ndarray) -> Conditions:
@@ -261,16 +249,6 @@ def _disjoint(of: Materials) -> Made:
 
 
 for _entry in (
-    generator("ProGAN", settings="progan", train=_train_progan, load=progan.load_generator, sample=_sample_progan),
-    generator("pGAN", settings="pgan", train=_train_acgan, load=acgan.load_generator, sample=_sample_acgan),
-    generator("MCGAN", settings="mcgan", train=dcgan.train_dcgan, load=dcgan.load_generator, sample=dcgan.generate),
-    generator(
-        "StyleGAN2",
-        settings="stylegan",
-        train=stylegan2.train_stylegan2,
-        load=stylegan2.load_stylegan,
-        sample=stylegan2.generate,
-    ),
     Method("linear walk", "walk", _along(_walks_of_radiographs, "linear"), prepare=_walks_of_radiographs),
     Method("PLAN", "walk", _along(_walks_of_radiographs, "plan"), prepare=_walks_of_radiographs),
     Method("k-Same", "average", _k_same),

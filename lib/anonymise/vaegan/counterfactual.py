@@ -1,8 +1,8 @@
-"""A second decoder that draws the anonymised case with the opposite finding, and changes nothing outside the mask.
+"""A second decoder that draws the anonymised image with the opposite finding, and changes nothing outside the mask.
 
 Montenegro et al. 2021, spec §4.5 and §5.1. It learns in a stage of its own, encoder and first decoder frozen: the
 released switch within one run changes the frozen networks and not the new one (spec §7, D8). Realism, privacy and
-divergence have no part in it; the anonymised case, whose latent numbers it shares, brings them along.
+divergence have no part in it: they come with the anonymised image, whose latent numbers it shares.
 """
 
 import copy
@@ -11,39 +11,50 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lib.anonymise.vaegan.guidance import Guide
+from lib.anonymise.vaegan.guidance import FrozenClassifier
 from lib.anonymise.vaegan.losses import background_mse, opposite_finding, soft_cross_entropy
-from lib.anonymise.vaegan.masked_images import checked_cases
+from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Decoder
+from lib.training.loop.dataset import DeviceDataset, check_batch
 from lib.training.loop.resume import weights_digest
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
 STARTS = ("factual", "random")
 
 
 def train_counterfactual(
-    model: VAE, images, masks, *, finding: nn.Module, path, seed: int, steps: int, batch: int = 64,
-    finding_weight: float = 1.0, surroundings_weight: float = 1.0, start: str = "factual", summed: bool = False,
-    learning_rate: float = 2e-5, betas: tuple = (0.9, 0.999), precision: str = "float32",
-    device: torch.device | None = None, save_seconds: float = 60.0, progress: Callable | None = None,
-) -> Decoder:  # fmt: skip
+    model: VAE,  # from `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; it is not changed
+    images,  # images, masks: as for `train_pp_vaegan`
+    masks,
+    *,
+    finding: nn.Module,  # a trained classifier of two findings, copied and frozen
+    path,  # the folder of the checkpoint
+    seed: int,
+    steps: int,
+    batch: int = 64,
+    finding_weight: float = 1.0,  # of the cross-entropy to the finding that is less likely of the original
+    surroundings_weight: float = 1.0,  # of the mean squared difference outside the masks, on [-1, 1]
+    start: str = "factual",  # a copy of the model's decoder, or "random"
+    summed: bool = False,  # the sum over the batch instead of that mean, as in the released code (spec §7, D14)
+    learning_rate: float = 2e-5,
+    betas: tuple = (0.9, 0.999),
+    precision: str = "float32",  # see lib.core.seeding.autocast
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+) -> Decoder:
     """Train the counterfactual decoder of `model`, or finish or fetch the one in folder `path`; in eval mode.
 
-    images, masks: as for `lib.anonymise.vaegan.pp_vaegan.train_pp_vaegan`; `model`, from there, is not changed.
-    finding: a trained classifier of two findings, copied and frozen; each image shall get the one that it thinks less
-    likely of the original. surroundings_weight: of the mean squared difference from the anonymised case outside the
-    masks, on [-1, 1], or with `summed` of its sum over the batch, as in the released code (spec §7, D14). start:
-    "factual", a copy of the model's decoder, or "random". To draw, give the result to
-    `lib.anonymise.vaegan.pp_vaegan.anonymise` as decoder=. The rest, resuming included, is as for `train_pp_vaegan`.
-    ValueError for input that does not fit, an unknown start, or divergence.
+    To draw, give the result to `lib.anonymise.vaegan.pp_vaegan.anonymise` as decoder=. Checkpoints, exact resuming,
+    save_seconds and progress: see `lib.training.loop.trainer`. ValueError for input that does not fit, an unknown
+    start, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, None, device=device)
     if start not in STARTS:
         raise ValueError(f"unknown start {start!r}: choose one of {', '.join(STARTS)}")
-    if batch > len(examples):
-        raise ValueError(f"The batch is {batch} of {len(examples)} training images: give at most as many.")
+    check_batch(batch, examples)
     settings = {
         "model": "counterfactual", "shape": model.shape, "steps": steps, "batch": batch,
         "finding_weight": finding_weight, "surroundings_weight": surroundings_weight, "start": start, "summed": summed,
@@ -52,7 +63,7 @@ def train_counterfactual(
         "finding": weights_digest(finding),
     }  # fmt: skip
     tensors = run_training(
-        lambda: _Training(model, examples, regions, Guide(finding, examples), settings, device), name="counterfactual",
+        lambda: CounterfactualTrainer(model, examples, regions, finding, settings, device), name="counterfactual",
         path=path, settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return _decoder(tensors, settings, device)
@@ -66,58 +77,57 @@ def load_counterfactual(path, *, device: torch.device | None = None) -> Decoder:
     return _decoder(*finished_training(path, "counterfactual decoder"), device or seeding.device())
 
 
-class _Training:
+class CounterfactualTrainer(Trainer):
     """The new decoder and its optimiser; what the frozen networks say of each training image is computed once."""
 
-    def __init__(self, model: VAE, examples, regions, guide: Guide, settings: dict, device: torch.device):
-        self.settings, self.device, self.guide, self.regions = settings, device, guide, regions
+    stream = "counterfactual"
+
+    def __init__(
+        self,
+        model: VAE,
+        examples: DeviceDataset,
+        regions: Masks,
+        finding: nn.Module,
+        settings: dict,
+        device: torch.device,
+    ):
+        super().__init__(settings, device)
+        self.regions = regions
         self.model = copy.deepcopy(model).to(device).requires_grad_(False).eval()
         with torch.no_grad():
             parts = [slice(i, i + 256) for i in range(0, len(examples), 256)]
             codes = [self.model.encoder(examples.inputs(part), regions.inputs(part)) for part in parts]
         self.mean, self.log_variance = (torch.cat(code) for code in zip(*codes, strict=True))
-        self.wanted = opposite_finding(guide.outputs.softmax(dim=1))
-        with seeding.initialising(settings["seed"], "counterfactual"):
-            self.decoder = Decoder(**settings["shape"]).to(device)
+        self.finding = FrozenClassifier(finding, examples)
+        self.wanted = opposite_finding(self.finding.of(slice(None)).softmax(dim=1))
+        with self.initialising():
+            self.decoder = self.place(_build(settings))
         if settings["start"] == "factual":
             self.decoder.load_state_dict(self.model.decoder.state_dict())
-        self.decoder.train()
+        self.networks = {"decoder": self.decoder}
         options = {"lr": settings["learning_rate"], "betas": settings["betas"], "fused": True}
-        self.optimiser = torch.optim.Adam(self.decoder.parameters(), **options)
-        self.random = torch.Generator(device)
+        self.optimisers = {"decoder": torch.optim.Adam(self.decoder.parameters(), **options)}
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        self.random.manual_seed(seeding.seed_of(self.settings["seed"], "counterfactual", "step", step))
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        """One update; both losses, unweighted."""
         order = torch.rand(len(self.mean), device=self.device, generator=self.random).argsort()
         rows = order[: self.settings["batch"]]
         noise = torch.randn(self.mean[rows].shape, device=self.device, generator=self.random)
         latents = self.model.sample(self.mean[rows], self.log_variance[rows], noise)
-        with seeding.autocast(self.device, self.settings["precision"]):
+        with self.autocast():
             with torch.no_grad():
                 factual = self.model.decoder(latents).float()
             drawn = self.decoder(latents).float()
-            found = soft_cross_entropy(self.wanted[rows], self.guide(drawn))
-        masks = self.regions.inputs(rows)
-        changed = background_mse(factual, drawn, masks, summed=self.settings["summed"])
+            found = soft_cross_entropy(self.wanted[rows], self.finding(drawn))
+        changed = background_mse(factual, drawn, self.regions.inputs(rows), summed=self.settings["summed"])
         loss = self.settings["finding_weight"] * found + self.settings["surroundings_weight"] * changed
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
+        self.minimise("decoder", loss)
         return {"finding": found.detach(), "surroundings": changed.detach()}
 
-    def tensors(self) -> dict[str, Tensor]:
-        return self.decoder.state_dict()
 
-    def state(self) -> dict:
-        return {"optimiser": self.optimiser.state_dict()}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        self.decoder.load_state_dict(tensors)
-        self.optimiser.load_state_dict(state["optimiser"])
+def _build(settings: dict) -> Decoder:
+    return Decoder(**settings["shape"])
 
 
 def _decoder(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Decoder:
-    with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
-        decoder = Decoder(**settings["shape"])
-    decoder.load_state_dict(tensors)
-    return decoder.to(device).eval()
+    return restored(lambda: _build(settings), "decoder", tensors, device)

@@ -1,14 +1,14 @@
-"""Anonymisation a case so that the person goes and the evidence stays: a VAE-GAN trained against frozen classifiers.
+"""Anonymising images so that the identity is lost and the evidence kept: a VAE-GAN trained against classifiers.
 
-Montenegro et al. 2021, spec §4.3 to spec §5.4. Each step updates a Wasserstein critic some times and then
-encoder and decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance`
-and `lib.anonymise.vaegan.losses`. Where the released code differs in a way that shapes its results, `as_published`
-names what to keep of it:
+Montenegro et al. 2021, spec §4.3 to spec §5.4. Each step updates a Wasserstein critic some times and then encoder and
+decoder some times, which minimise the weighted sum (`Weights`) of losses of `lib.anonymise.vaegan.guidance` and
+`lib.anonymise.vaegan.losses`. Where the released code differs in a way that shapes its results, `as_published` names
+what to keep of it:
 
 masks: of validation and test images they run from 0 to 255, as the encoder and the choice of weights see them (D1);
-inert: see `lib.anonymise.vaegan.guidance.Guides` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: evidence is
-weighed by the sum over the batch, not the mean over its masks' pixels (D14); critic: three separate updates for its
-losses of real, anonymised and mixed images (D18); classifiers: in training mode (spec §5.4).
+inert: see `lib.anonymise.vaegan.guidance.AuxiliaryLosses` (D5); variance: see `lib.models.gan.vaegan` (D13); sums: the
+evidence is weighted by the sum over the batch, not the mean over its masks' pixels (D14); critic: three separate
+updates for its losses of real, anonymised and mixed images (D18); classifiers: in training mode (spec §5.4).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.anonymise.vaegan.guidance import TERMS, AuxiliaryLosses
+from lib.anonymise.vaegan.guidance import LOSSES, AuxiliaryLosses
 from lib.anonymise.vaegan.losses import critic_loss, kl_to_standard_normal, masked_mse
 from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
 from lib.training.gan.losses import gradient_norms
-from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.dataset import DeviceDataset, check_batch
+from lib.training.loop.images import to_uint8
+from lib.training.loop.inference import without_gradients
 from lib.training.loop.resume import weights_digest
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.loop.trainer import Trainer, finished_training, restored, run_training, under
 
 DEFECTS = ("masks", "inert", "variance", "sums", "critic", "classifiers")
-_SHAPE = ("image_size", "kernel", "width", "latent")
 
 
 class Weights(NamedTuple):
@@ -46,44 +47,61 @@ class Weights(NamedTuple):
 class Curves(NamedTuple):
     """What a training went through."""
 
-    names: tuple[str, ...]  # "critic", "realism", "divergence", "evidence" and those of `TERMS`
+    names: tuple[str, ...]  # "critic", "realism", "divergence", "evidence" and those of `guidance.LOSSES`
     values: np.ndarray  # (steps, names) float32, unweighted
 
 
 def train_pp_vaegan(
-    images, masks, identities, *, finding: nn.Module, identity: nn.Module | None = None, privacy: str, path, seed: int,
-    steps: int, validation: tuple | None = None, validate_from: int = 0, validate_every: int = 50, batch: int = 64,
-    kernel: int = 8, width: int = 256, latent: int = 128, dropout: float = 0.2, weights: Weights | None = None,
-    margin: float = 1.0, noisy_targets: bool = True, critic_steps: int = 5, generator_steps: int = 2,
-    penalty: float = 10.0, learning_rate: float = 2e-5, decay: float = 1e-6, betas: tuple = (0.9, 0.999),
-    as_published: Sequence[str] = (), precision: str = "float32", device: torch.device | None = None,
-    save_seconds: float = 60.0, progress: Callable | None = None,
-) -> VAE:  # fmt: skip
-    """Train a VAE that anonymises cases, or finish or fetch the one in folder `path`; in eval mode.
+    images,  # (n, s, s) grey, uint8, or float32 in [-1, 1], s one of lib.models.gan.vaegan.SIZES
+    masks,  # (n, s, s) of 0 and 1, the region of the evidence
+    identities,  # (n,) integers 0 … P − 1
+    *,
+    finding: nn.Module,  # a trained classifier, copied and frozen
+    identity: nn.Module | None = None,  # likewise
+    privacy: str,  # "posterior", "distance" or "none", see `lib.anonymise.vaegan.guidance`
+    path,  # the folder of the checkpoint
+    seed: int,
+    steps: int,
+    validation: tuple | None = None,  # (images, masks): the weights that do best on them are returned; None: the last
+    validate_from: int = 0,  # the first step with a validation
+    validate_every: int = 50,  # steps between two of them
+    batch: int = 64,
+    kernel: int = 8,
+    width: int = 256,
+    latent: int = 128,
+    dropout: float = 0.2,
+    weights: Weights | None = None,
+    margin: float = 1.0,  # of privacy "distance"
+    noisy_targets: bool = True,  # those of `uniform_targets`, published for PP-MIR
+    critic_steps: int = 5,  # updates of the critic in a step, the VAE in eval mode; none where realism weighs 0
+    generator_steps: int = 2,  # updates of the VAE in a step, by Adam
+    penalty: float = 10.0,
+    learning_rate: float = 2e-5,
+    decay: float = 1e-6,  # the rate of a network is learning_rate / (1 + decay · its updates in whole steps so far)
+    betas: tuple = (0.9, 0.999),
+    as_published: Sequence[str] = (),  # names from DEFECTS
+    precision: str = "float32",  # see lib.core.seeding.autocast
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+) -> VAE:
+    """Train a VAE that anonymises images, or finish or fetch the one in folder `path`; in eval mode.
 
-    images: (n, s, s) grey, uint8, or float32 in [-1, 1], s one of lib.models.gan.vaegan.SIZES; masks: (n, s, s) of 0
-    and 1, the region of the evidence; identities: (n,) integers 0 … P − 1. finding, identity: trained classifiers,
-    copied and frozen; privacy "posterior", "distance" (`margin`) or "none", see `lib.anonymise.vaegan.guidance`.
-    noisy_targets: those of `uniform_targets`, published for PP-MIR. A step is `critic_steps` updates of the critic, the
-    VAE in eval mode, and `generator_steps` updates of the VAE, by Adam; with a weight of realism of 0 there is no
-    critic. The rate of a network is learning_rate / (1 + decay · its updates in whole steps so far).
-
-    validation: (images, masks), on which from step `validate_from` on, every `validate_every` steps, the weighted sum
-    of finding, privacy, source and evidence is taken; the weights of the least are handed over. None: the last weights.
-    as_published: names from DEFECTS. precision, progress, save_seconds and checkpoints as in
-    `lib.training.loop.trainer.run_training`. On the CPU a resumed training equals an uninterrupted one bit for bit.
-    ValueError for colour images, masks that do not fit, identities without an image, an unknown name, or divergence.
+    What a validation compares is the weighted sum of finding, privacy, source and evidence. Checkpoints, exact
+    resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour images, masks that do
+    not fit, identities without an image, an unknown name, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, identities, device=device)
     weights = weights or Weights()
     if unknown := sorted(set(as_published) - set(DEFECTS)):
         raise ValueError(f"unknown {unknown} in as_published: choose from {', '.join(DEFECTS)}")
-    if batch > len(examples):
-        raise ValueError(f"The batch is {batch} of {len(examples)} training images: give at most as many.")
-    held_out = None if validation is None else checked_cases(*validation, None, device=device, name="validation")
+    check_batch(batch, examples)
+    held_out = None
+    if validation is not None:
+        held_out = checked_cases(validation[0], validation[1], None, device=device, name="validation")
     settings = {
-        "model": "anonymisation", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
+        "model": "pp_vaegan", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
         "latent": latent, "dropout": dropout, "privacy": privacy, "weights": weights._asdict(), "margin": margin,
         "noisy_targets": noisy_targets, "critic_steps": critic_steps, "generator_steps": generator_steps,
         "penalty": penalty, "learning_rate": learning_rate, "decay": decay, "betas": betas,
@@ -97,8 +115,9 @@ def train_pp_vaegan(
         inert="inert" in as_published, training_mode="classifiers" in as_published,
     )  # fmt: skip
     tensors = run_training(
-        lambda: Adversaries(examples, regions, auxiliary, held_out, settings, device), name=f"anonymisation ({privacy})",
-        path=path, settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
+        lambda: PPVAEGANTrainer(examples, regions, auxiliary, held_out, settings, device),
+        name=f"anonymisation ({privacy})", path=path, settings=settings, steps=steps, save_seconds=save_seconds,
+        progress=progress,
     )  # fmt: skip
     return _trained(tensors, settings, device)
 
@@ -122,7 +141,7 @@ def anonymise(
     model: VAE, images, masks, *, seed: int, decoder: nn.Module | None = None, as_published: Sequence[str] = (),
     batch: int = 256, device: torch.device | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Images (n, s, s), with masks of 0 and 1, anonymised: uint8 (n, s, s), [-1, 1] mapped to 0..255.
+    """Images (n, s, s), with masks of 0 and 1, anonymised: uint8 (n, s, s), [-1, 1] mapped to 0..255 and clipped.
 
     decoder: another one, such as a counterfactual's, on the same latent numbers where `seed` is the same; None: the
     model's own. Image i depends on seed, i and itself, not on `batch`. as_published: "masks" multiplies them by 255.
@@ -141,71 +160,60 @@ def anonymise(
         part = slice(i, i + batch)
         given = regions.inputs(part) * (255 if "masks" in as_published else 1)
         drawn = decoder(model.sample(*model.encoder(examples.inputs(part), given), noise[part]))
-        parts.append(((drawn[:, 0] + 1) * 127.5).round().to(torch.uint8).cpu())
+        parts.append(to_uint8(drawn[:, 0]).cpu())
     return torch.cat(parts).numpy()
 
 
-class Adversaries:
-    """VAE, critic and their optimisers on `device`, `settings` as `train_pp_vaegan` resolves them.
+class PPVAEGANTrainer(Trainer):
+    """VAE, critic and their optimisers, with the images, their masks and the auxiliary losses beside them.
 
-    `step(k)` does the k-th update and depends on nothing but the weights, the optimisers and (seed, k).
+    Of `values`, "curves" are the losses of every step, and "best.…" the VAE's weights of the best validation so far,
+    with its score. The batches, like the dropout, are drawn from torch's own generator, which `step` seeds.
     """
 
+    stream = "redrawing"
+
     def __init__(
-        self, examples: DeviceDataset, regions: Masks, auxiliary: AuxiliaryLosses, held_out: tuple | None, settings: dict, device
-    ):  # fmt: skip
+        self,
+        examples: DeviceDataset,
+        regions: Masks,
+        auxiliary: AuxiliaryLosses,
+        held_out: tuple[DeviceDataset, Masks] | None,
+        settings: dict,
+        device: torch.device,
+    ):
+        super().__init__(settings, device)
         self.examples, self.regions, self.auxiliary, self.held_out = examples, regions, auxiliary, held_out
-        self.settings, self.device = settings, device
         self.weights, self.defects = Weights(**settings["weights"]), settings["as_published"]
-        with seeding.initialising(settings["seed"], "redrawing"):
-            self.vae = _vae(settings).to(device).train()
-            self.critic = Critic(*(settings[key] for key in _SHAPE[:3])).to(device).train()
+        with self.initialising():
+            self.vae, self.critic = self.place(_vae(settings)), self.place(_critic(settings))
         self.networks = {"vae": self.vae, "critic": self.critic}
         options = {"lr": settings["learning_rate"], "betas": settings["betas"], "fused": True}
         self.optimisers = {name: torch.optim.Adam(net.parameters(), **options) for name, net in self.networks.items()}
-        self.curves = torch.zeros(settings["steps"], len(_names(settings)), device=device)
-        self.best: dict[str, Tensor] = {"score": torch.tensor(torch.inf)}
+        curves = torch.zeros(settings["steps"], len(_names(settings)), device=device)
+        self.values = {"curves": curves, "best.score": torch.tensor(torch.inf, device=device)}
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the critic, then the VAE, each as often as asked; the last losses, unweighted."""
         for name, updates in (("critic", "critic_steps"), ("vae", "generator_steps")):
             slower = 1 + self.settings["decay"] * step * self.settings[updates]
             self.optimisers[name].param_groups[0]["lr"] = self.settings["learning_rate"] / slower
-        with seeding.initialising(self.settings["seed"], "redrawing", "step", step):  # dropout included
-            losses = dict.fromkeys(_names(self.settings), torch.zeros((), device=self.device))
-            if self.weights.realism:
-                losses["critic"] = self._criticise()
-            for _ in range(self.settings["generator_steps"]):
-                losses |= self._redraw()
-            done = step + 1
-            if self.held_out and done > self.settings["validate_from"] and done % self.settings["validate_every"] == 0:
-                self._validate()
-        self.curves[step] = torch.stack(list(losses.values()))
+        losses = dict.fromkeys(_names(self.settings), torch.zeros((), device=self.device))
+        if self.weights.realism:
+            losses["critic"] = self.critic_step()
+        for _ in range(self.settings["generator_steps"]):
+            losses |= self.vae_step()
+        done = step + 1
+        if self.held_out and done > self.settings["validate_from"] and done % self.settings["validate_every"] == 0:
+            self._validate(*self.held_out)
+        self.values["curves"][step] = torch.stack(list(losses.values()))
         return losses
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights and buffers of both networks, the best VAE so far, and the curves."""
-        parts = {name: network.state_dict() for name, network in self.networks.items()} | {"best": self.best}
-        named = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.items()}
-        return named | {"curves": self.curves}
-
-    def state(self) -> dict:
-        """The optimisers' states."""
-        return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Continue from what `tensors` and `state` gave."""
-        for name, network in self.networks.items():
-            network.load_state_dict(_under(name, tensors))
-            self.optimisers[name].load_state_dict(state[name])
-        self.best, self.curves = _under("best", tensors), tensors["curves"].to(self.device)
-
-    def _criticise(self) -> Tensor:
-        """The mean difference of the last scores, real − anonymised. The VAE rests and anonymises for all updates at
-        once."""
+    def critic_step(self) -> Tensor:
+        """All updates of the critic in a step; the mean difference of the last scores, real − anonymised."""
         rows = self._rows(self.settings["critic_steps"])
-        self.vae.eval()
-        with torch.no_grad(), self._precision():
+        self.vae.eval()  # it rests, and anonymises for all updates at once
+        with torch.no_grad(), self.autocast():
             real = self.examples.inputs(rows.flatten())
             drawn = self.vae(real, self.regions.inputs(rows.flatten()), self._noise(rows.numel())).float()
         self.vae.train()
@@ -218,60 +226,54 @@ class Adversaries:
         of_real, of_drawn = self._scores(torch.cat([real, drawn])).chunk(2)
         norms = gradient_norms(self._scores, mixed)
         loss = critic_loss(real=of_real, drawn=of_drawn, norms=norms, penalty=self.settings["penalty"])
-        self._update("critic", loss)
+        self.minimise("critic", loss)
         return (of_real.mean() - of_drawn.mean()).detach()
 
     def _three_updates(self, real: Tensor, drawn: Tensor, mixed: Tensor) -> Tensor:
         of_real = self._scores(real).mean()
-        self._update("critic", -of_real)
+        self.minimise("critic", -of_real)
         of_drawn = self._scores(drawn).mean()
-        self._update("critic", of_drawn)
+        self.minimise("critic", of_drawn)
         norms = gradient_norms(self._scores, mixed)
-        self._update("critic", self.settings["penalty"] * (1 - norms).square().mean())
+        self.minimise("critic", self.settings["penalty"] * (1 - norms).square().mean())
         return (of_real - of_drawn).detach()
 
-    def _redraw(self) -> dict[str, Tensor]:
+    def vae_step(self) -> dict[str, Tensor]:
+        """One update of the VAE; its losses, unweighted."""
         rows = self._rows(1)[0]
         original, masks = self.examples.inputs(rows), self.regions.inputs(rows)
-        with self._precision():
+        with self.autocast():
             mean, log_variance = (part.float() for part in self.vae.encoder(original, masks))
             drawn = self.vae.decoder(self.vae.sample(mean, log_variance, self._noise(len(rows)))).float()
-            losses = self.auxiliary.terms(drawn, rows)
+            losses = self.auxiliary.of_examples(drawn, rows)
         losses["divergence"] = kl_to_standard_normal(mean, log_variance)
         losses["evidence"] = masked_mse(original, drawn, masks, summed="sums" in self.defects)
         if self.weights.realism:
-            self.critic.requires_grad_(False)  # its gradients are not computed here
-            losses["realism"] = -self._scores(drawn).mean()
-            self.critic.requires_grad_(True)
-        self._update("vae", self._weighted(losses))
+            with without_gradients(self.critic):
+                losses["realism"] = -self._scores(drawn).mean()
+        self.minimise("vae", self._weighted(losses))
         return {name: loss.detach() for name, loss in losses.items()}
 
     @torch.no_grad()
-    def _validate(self) -> None:
+    def _validate(self, examples: DeviceDataset, regions: Masks) -> None:
         """Keep the VAE's weights if the validation images have not been anonymised better yet."""
-        examples, regions = self.held_out
         masks = regions.inputs(slice(None)) * (255 if "masks" in self.defects else 1)
         original = examples.inputs(slice(None))
         drawn = self.vae.eval()(original, masks, self._noise(len(examples)))
         self.vae.train()
-        finding, identity = self.auxiliary.finding, self.auxiliary.identity
-        source = identity(original) if self.auxiliary.privacy == "distance" else None
-        losses = self.auxiliary.terms_of(drawn, finding(original), source, noisy=False)
+        losses = self.auxiliary.of_images(drawn, original)
         losses["evidence"] = masked_mse(original, drawn, masks, summed="sums" in self.defects)
-        score = self._weighted(losses).cpu()
-        if score <= self.best["score"]:
-            self.best = {name: value.clone() for name, value in self.vae.state_dict().items()} | {"score": score}
+        score = self._weighted(losses)
+        if score <= self.values["best.score"]:
+            self.values |= {f"best.{name}": value.clone() for name, value in self.vae.state_dict().items()}
+            self.values["best.score"] = score
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
-        return sum(getattr(self.weights, name) * loss for name, loss in losses.items())
-
-    def _update(self, name: str, loss: Tensor) -> None:
-        self.optimisers[name].zero_grad()
-        loss.backward()
-        self.optimisers[name].step()
+        parts = (getattr(self.weights, name) * loss for name, loss in losses.items())
+        return sum(parts, torch.zeros((), device=self.device))
 
     def _scores(self, images: Tensor) -> Tensor:
-        with self._precision():
+        with self.autocast():
             return self.critic(images).float().flatten()
 
     def _rows(self, batches: int) -> Tensor:
@@ -282,28 +284,20 @@ class Adversaries:
     def _noise(self, count: int) -> Tensor:
         return torch.randn(count, self.settings["latent"], device=self.device)
 
-    def _precision(self):
-        # A context for each pass: autocast keeps bf16 copies of the weights, which an update makes stale.
-        return seeding.autocast(self.device, self.settings["precision"])
-
 
 def _names(settings: dict) -> tuple[str, ...]:
-    return ("critic", "realism", "divergence", "evidence", *TERMS[settings["privacy"]])
+    return ("critic", "realism", "divergence", "evidence", *LOSSES[settings["privacy"]])
 
 
 def _vae(settings: dict) -> VAE:
-    shape = (settings[key] for key in _SHAPE)
-    return VAE(*shape, dropout=settings["dropout"], as_published="variance" in settings["as_published"])
+    shape = {key: settings[key] for key in ("image_size", "kernel", "width", "latent", "dropout")}
+    return VAE(**shape, as_published="variance" in settings["as_published"])
+
+
+def _critic(settings: dict) -> Critic:
+    return Critic(settings["image_size"], settings["kernel"], settings["width"])
 
 
 def _trained(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> VAE:
-    with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
-        model = _vae(settings)
-    best = {name: value for name, value in _under("best", tensors).items() if name != "score"}
-    model.load_state_dict(best or _under("vae", tensors))
-    return model.to(device).eval()
-
-
-def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    best = {name: value for name, value in under("best", tensors).items() if name != "score"}
+    return restored(lambda: _vae(settings), "vae", {f"vae.{name}": v for name, v in best.items()} or tensors, device)

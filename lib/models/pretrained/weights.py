@@ -1,7 +1,5 @@
 """To be said."""
 
-from pathlib import Path
-
 import safetensors.torch
 import torch
 from torch import Tensor

@@ -34,6 +34,7 @@ def zoomed_and_turned(
 
 
 _ATTEMPTS = 10  # boxes drawn until one fits into the image, as in RandomResizedCrop
+CROP_DRAWS = 2 * _ATTEMPTS + 4  # uniform numbers that `flipped_and_cropped` takes for each image
 
 
 def flipped_and_cropped(images: Tensor, draws: Tensor, *, scale=(0.95, 1.0), ratio=(0.95, 1.1)) -> Tensor:

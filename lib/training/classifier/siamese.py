@@ -16,7 +16,7 @@ from lib.core import seeding
 from lib.models.classifiers.identity import Embedding, paired_distances
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import predict_logits
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
 
 class Pairs(NamedTuple):
@@ -28,32 +28,41 @@ class Pairs(NamedTuple):
 
 
 def train_siamese(
-    images, identities, *, path, seed: int, steps: int, batch: int = 64, margin: float = 1.0, width: int = 32,
-    dimensions: int = 256, momentum: float = 0.01, learning_rate: float = 1e-4, noise_variance: float = 0.05,
-    precision: str = "float32", device: torch.device | None = None, save_seconds: float = 60.0,
+    images,  # (n, s, s) grey, uint8, or float32 in [-1, 1]
+    identities,  # (n,) integers
+    *,
+    path,  # the folder of the checkpoint
+    seed: int,
+    steps: int,  # updates by Adam
+    batch: int = 64,  # of `identity_pairs`
+    margin: float = 1.0,  # see `contrastive`
+    width: int = 32,  # width, dimensions, momentum: see `Embedding`
+    dimensions: int = 256,
+    momentum: float = 0.01,
+    learning_rate: float = 1e-4,
+    noise_variance: float = 0.05,  # on [-1, 1], in the second image of half of the pairs on average, clipped again
+    precision: str = "float32",  # see lib.core.seeding.autocast
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
     progress: Callable | None = None,
-) -> Embedding:  # fmt: skip
+) -> Embedding:
     """Train an embedding, or finish or fetch the one in folder `path`; in eval mode.
 
-    images: (n, s, s) grey, uint8, or float32 in [-1, 1]; identities: (n,) integers. Each of the `steps` updates (Adam)
-    sees `batch` of `identity_pairs`, half of them on average with noise of `noise_variance`, on [-1, 1], in the second
-    image, clipped again. margin, width, dimensions, momentum: see `contrastive` and `Embedding`; precision:
-    `lib.core.seeding.autocast`; progress, save_seconds and checkpoints: `lib.training.loop.trainer.run_training`. Every
-    step depends on (seed, step) alone, so that a resumed training equals an uninterrupted one on the CPU. ValueError
-    for colour images, people without a second image, fewer than two people, or divergence.
+    Checkpoints, exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour
+    images, people without a second image, fewer than two people, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, identities, device=device)
     if examples.values.shape[1] != 1:
         raise ValueError(f"The images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
     settings = {
-        "model": "embedding", "width": width, "dimensions": dimensions, "momentum": momentum, "steps": steps,
+        "model": "siamese", "width": width, "dimensions": dimensions, "momentum": momentum, "steps": steps,
         "batch": batch, "margin": margin, "learning_rate": learning_rate, "noise_variance": noise_variance,
         "precision": precision, "seed": seed, "data": examples.digest,
     }  # fmt: skip
     pairs = identity_pairs(identities, rng=seeding.numpy_generator(seed, "siamese", "pairs"))
     tensors = run_training(
-        lambda: _Training(examples, pairs, settings, device), name="embedding", path=path, settings=settings,
+        lambda: SiameseTrainer(examples, pairs, settings, device), name="embedding", path=path, settings=settings,
         steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return _embedding(tensors, settings, device)
@@ -70,11 +79,8 @@ def load_embedding(path, *, device: torch.device | None = None) -> Embedding:
 def embed(model: Embedding, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
     """Points (n, dimensions) float32 of images (n, s, s) as `train_siamese` takes them."""
     device = device or seeding.device()
-    return (
-        predict_logits(model.to(device), DeviceDataset(images, None, device=device, name="given"), batch=batch)
-        .cpu()
-        .numpy()
-    )
+    examples = DeviceDataset(images, None, device=device, name="given")
+    return predict_logits(model.to(device), examples, batch=batch).cpu().numpy()
 
 
 def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:
@@ -87,10 +93,8 @@ def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:
     if len(names) < 2:
         raise ValueError("All images are of one person: pairs of different people need at least two.")
     if (counts < 2).any():
-        no_sync = names[counts < 2].tolist()
-        raise ValueError(
-            f"Identities {no_sync} have a single image: leave them out, as a pair of one person needs two."
-        )
+        single = names[counts < 2].tolist()
+        raise ValueError(f"Identities {single} have a single image: leave them out, as a pair of one person needs two.")
     first, second = np.nonzero(np.triu(person[:, None] == person, k=1))
     wanted = np.minimum((counts[person]) // 2, len(names) - 1)
     draw = rng.random((len(person), len(names)))
@@ -109,50 +113,39 @@ def contrastive(distances: Tensor, same: Tensor, *, margin: float = 1.0) -> Tens
     return torch.where(same.bool(), distances.square(), apart).mean()
 
 
-class _Training:
-    """Embedding and optimiser on `device`, the images beside them."""
+class SiameseTrainer(Trainer):
+    """Embedding and optimiser, with the images and the rows of their pairs beside them."""
+
+    stream = "siamese"
 
     def __init__(self, examples: DeviceDataset, pairs: Pairs, settings: dict, device: torch.device):
-        self.settings, self.device, self.examples = settings, device, examples
+        super().__init__(settings, device)
+        self.examples = examples
         self.first, self.second, self.same = (torch.from_numpy(part).to(device) for part in pairs)
-        self.network = _build(settings).to(device).train()
-        self.optimiser = torch.optim.Adam(self.network.parameters(), settings["learning_rate"], fused=True)
-        self.random = torch.Generator(device)
+        with self.initialising():
+            self.embedding = self.place(_build(settings))
+        self.networks = {"embedding": self.embedding}
+        adam = torch.optim.Adam(self.embedding.parameters(), settings["learning_rate"], fused=True)
+        self.optimisers = {"embedding": adam}
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        count, generator = self.settings["batch"], self.random
-        generator.manual_seed(seeding.seed_of(self.settings["seed"], "siamese", "step", step))
-        pairs = torch.randint(len(self.same), (count,), device=self.device, generator=generator)
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        """One update; the loss."""
+        count, random = self.settings["batch"], self.random
+        pairs = torch.randint(len(self.same), (count,), device=self.device, generator=random)
         images = self.examples.inputs(torch.cat([self.first[pairs], self.second[pairs]]))
-        noisy = torch.rand(count, 1, 1, 1, device=self.device, generator=generator) < 0.5
-        noise = torch.randn(images[count:].shape, device=self.device, generator=generator)
+        noisy = torch.rand(count, 1, 1, 1, device=self.device, generator=random) < 0.5
+        noise = torch.randn(images[count:].shape, device=self.device, generator=random)
         noise = noise * self.settings["noise_variance"] ** 0.5
         images[count:] = torch.where(noisy, (images[count:] + noise).clamp(-1, 1), images[count:])
-        with seeding.autocast(self.device, self.settings["precision"]):
-            first, second = self.network(images).float().chunk(2)
+        with self.autocast():
+            first, second = self.embedding(images).float().chunk(2)
         loss = contrastive(paired_distances(first, second), self.same[pairs], margin=self.settings["margin"])
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        return {"loss": loss.detach()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.network.state_dict()
-
-    def state(self) -> dict:
-        return {"optimiser": self.optimiser.state_dict()}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        self.network.load_state_dict(tensors)
-        self.optimiser.load_state_dict(state["optimiser"])
+        return {"loss": self.minimise("embedding", loss)}
 
 
 def _build(settings: dict) -> Embedding:
-    with seeding.initialising(settings["seed"], "siamese"):
-        return Embedding(settings["width"], settings["dimensions"], settings["momentum"])
+    return Embedding(settings["width"], settings["dimensions"], settings["momentum"])
 
 
 def _embedding(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Embedding:
-    network = _build(settings)
-    network.load_state_dict(tensors)
-    return network.to(device).eval()
+    return restored(lambda: _build(settings), "embedding", tensors, device)

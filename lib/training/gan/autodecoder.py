@@ -1,138 +1,146 @@
-"""A generator that remembers: StyleGAN2's synthesis and one w for each training image, learnt together.
+"""A generator that memorises: StyleGAN2's synthesis and one w for each training image, learnt together.
 
-Generative latent optimisation (Bojanowski et al. 2018, arXiv 1707.05776) without a mapping: the loss is that of
-`lib.training.gan.inversion`, pixels and Laplacian pyramid, and what is optimised are the weights and the latents.
-Nothing rewards new images. It is the fixture of spec §9.5 of Pennisi et al. 2023: a generator that
-holds a near-duplicate of every patient at a known place, so that what claims to avoid patients can be tested.
+Generative latent optimisation (Bojanowski et al. 2018, arXiv 1707.05776) without a mapping: the loss is the mean
+squared difference of the pixels plus `lib.training.gan.losses.laplacian_distance`, and both the weights and the latents
+are optimised. Nothing rewards new images. It is the fixture of spec §9.5 of Pennisi et al. 2023: a generator that holds
+a near-duplicate of every patient at a known place, so that what claims to avoid patients can be tested.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Self
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.models.gan.stylegan2 import SIZES, Generator
-from lib.training.gan.inversion import laplacian_distance
-from lib.training.loop.dataset import DeviceDataset
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.gan.losses import laplacian_distance
+from lib.training.gan.sampling import TrainedGenerator, drawn, normal_noise
+from lib.training.loop.dataset import DeviceDataset, check_batch, uint8_squares
+from lib.training.loop.trainer import Trainer, restored, run_training
 
 
-class AutoDecoder(NamedTuple):
-    """Outcome of `train_autodecoder`, frozen."""
+class AutoDecoder(TrainedGenerator):
+    """A trained auto-decoder: of its `generator` the `synthesis` only, the mapping is untrained.
 
-    generator: Generator  # its `synthesis` only: the mapping is untrained
-    latents: Tensor  # (n, latent), the w of each training image
+    `latents`: (n, latent), the w of each training image.
+    """
+
+    name = "autodecoder"
+    generator: Generator
+
+    def __init__(self, generator: Generator, settings: dict, latents: Tensor):
+        super().__init__(generator, settings)
+        self.latents = latents
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
+        generator = restored(lambda: _generator(settings), "generator", tensors, device)
+        return cls(generator, settings, tensors["latents.w"].to(device))
+
+    @torch.inference_mode()
+    def sample(
+        self, n: int, *, labels=None, seed: int | None = None, batch: int | None = None, latents: Tensor | None = None
+    ) -> np.ndarray:  # fmt: skip
+        """As `TrainedGenerator.sample`, all at once unless `batch` is given; the generator knows no labels.
+
+        latents: the w (n, latent) to draw, or those of every layer (n, layers, latent), such as `latents`; then `seed`
+        has no effect. None: new ones from the normal distribution with the mean and the covariance of the training
+        images' w (Bojanowski et al., spec §4). ValueError for labels, latents of another shape, or neither latents nor
+        a seed.
+        """
+        if labels is not None:
+            raise ValueError("The auto-decoder was trained without labels: give none.")
+        if latents is None:
+            if seed is None:
+                raise ValueError("Give a seed for new latents, or the latents.")
+            noise = normal_noise(n, len(self.latents), seed, "autodecoder", "sample").to(self.device)
+            mean = self.latents.mean(dim=0)
+            latents = mean + noise @ (self.latents - mean) / (len(self.latents) - 1) ** 0.5
+        if n < 1 or len(latents) != n or latents.shape[-1] != self.latents.shape[1]:
+            raise ValueError(f"The latents are {tuple(latents.shape)}: give {n} of {self.latents.shape[1]} numbers.")
+        return drawn(self.generator.synthesis, latents, batch=batch or n, device=self.device)
 
 
 def train_autodecoder(
-    images, *, path, seed: int, steps: int, batch: int = 32, latent: int = 512, maps: tuple = (512, 16384),
-    learning_rate: float = 1e-2, latent_rate: float = 2e-2, device: torch.device | None = None,
-    save_seconds: float = 60.0, progress: Callable | None = None,
-) -> AutoDecoder:  # fmt: skip
-    """Train weights and latents to draw the images (n, s, s) or (n, c, s, s) uint8 again, or fetch them from `path`.
+    images,  # (n, s, s) or (n, c, s, s) uint8, s one of lib.models.gan.stylegan2.SIZES
+    *,
+    path,  # the folder of the checkpoint
+    seed: int,
+    steps: int,  # each draws `batch` images; both rates of Adam fall to 0 as a half cosine
+    batch: int = 32,
+    latent: int = 512,  # latent, maps: see lib.models.gan.stylegan2
+    maps: tuple = (512, 16384),
+    learning_rate: float = 1e-2,
+    latent_rate: float = 2e-2,
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+) -> AutoDecoder:
+    """Train weights and latents to draw the images again, or finish or fetch those in folder `path`.
 
-    Each of `steps` updates draws `batch` images; both rates of Adam fall to 0 as a half cosine. The latents start as
-    the first `latent` principal components of the images (Bojanowski et al., spec §4), each times the root of its SD,
-    all together of mean square 1: neighbours then share what they have in common. latent, maps: see
-    lib.models.gan.stylegan2. path, save_seconds and progress: see `lib.training.loop.trainer.run_training`; the
-    randomness of a step depends on (seed, step) alone. ValueError for images of another kind, a batch or latent above
-    n, or divergence.
+    The latents start as the first `latent` principal components of the images (Bojanowski et al., spec §4), each times
+    the root of its SD, all together of mean square 1: neighbours then share what they have in common. Checkpoints,
+    exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for images of another kind,
+    a batch or latent above n, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    examples = DeviceDataset(images, None, device=device)
-    shape = tuple(examples.values.shape)
-    if shape[2] != shape[3] or shape[2] not in SIZES or examples.values.dtype != torch.uint8:
-        raise ValueError(f"The training images are {shape}, {examples.values.dtype}: give uint8 squares of {SIZES}.")
-    for name, value in (("batch", batch), ("latent", latent)):
-        if not 1 <= value <= shape[0]:
-            raise ValueError(f"{name} is {value} for {shape[0]} images: give 1 to that many.")
+    examples = uint8_squares(images, None, device=device, sizes=SIZES)
+    check_batch(batch, examples)
+    if not 1 <= latent <= len(examples):
+        raise ValueError(f"latent is {latent} for {len(examples)} images: give 1 to that many.")
     settings = {
-        "model": "auto-decoder", "image_size": shape[2], "channels": shape[1], "latent": latent, "maps": maps,
-        "steps": steps, "batch": batch, "learning_rate": learning_rate, "latent_rate": latent_rate, "seed": seed,
-        "data": examples.digest,
+        "model": AutoDecoder.name, "image_size": examples.values.shape[2], "channels": examples.values.shape[1],
+        "latent": latent, "maps": maps, "steps": steps, "batch": batch, "learning_rate": learning_rate,
+        "latent_rate": latent_rate, "seed": seed, "data": examples.digest,
     }  # fmt: skip
     tensors = run_training(
-        lambda: _Decoding(examples, settings, device), name="auto-decoder", path=path, settings=settings, steps=steps,
-        save_seconds=save_seconds, progress=progress,
+        lambda: AutoDecoderTrainer(examples, settings, device), name="auto-decoder", path=path, settings=settings,
+        steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
-    return _trained(tensors, settings, device)
+    return AutoDecoder.restored(tensors, settings, device)
 
 
-def load_autodecoder(path, *, device: torch.device | None = None) -> AutoDecoder:
-    """The finished training in folder `path`, whatever its settings.
+class AutoDecoderTrainer(Trainer):
+    """Generator, latents and their one optimiser, with the images beside them."""
 
-    FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
-    """
-    return _trained(*finished_training(path, "auto-decoder"), device or seeding.device())
-
-
-class _Decoding:
-    """Generator, latents and their optimiser: `lib.training.loop.trainer.Steps`."""
+    stream = "autodecoder"
 
     def __init__(self, examples: DeviceDataset, settings: dict, device: torch.device):
-        self.examples, self.settings = examples, settings
-        with seeding.initialising(settings["seed"], "autodecoder"):
-            self.generator = _generator(settings).to(device)
-        self.latents = _principal(examples, settings["latent"]).requires_grad_()
+        super().__init__(settings, device)
+        self.examples = examples
+        with self.initialising():
+            self.generator = self.place(_generator(settings))
+        self.latents = nn.Parameter(_principal(examples, settings["latent"]))
+        self.networks = {"generator": self.generator, "latents": nn.ParameterDict({"w": self.latents})}
         weights = [value for name, value in self.generator.named_parameters() if not name.startswith("label_map")]
         rates = (weights, settings["learning_rate"]), ([self.latents], settings["latent_rate"])
         groups = [{"params": params, "lr": rate, "highest": rate} for params, rate in rates]
-        self.adam = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+        self.optimisers = {"both": torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)}
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def train_step(self, step: int) -> dict[str, Tensor]:
         """One update of weights and latents."""
         s = self.settings
-        for group in self.adam.param_groups:
+        for group in self.optimisers["both"].param_groups:
             group["lr"] = group["highest"] * (0.5 + 0.5 * math.cos(math.pi * step / s["steps"]))
-        random = seeding.torch_generator(s["seed"], "autodecoder", step)
-        rows = torch.randperm(len(self.examples), generator=random)[: s["batch"]].to(self.latents.device)
-        drawn, wanted = self.generator.synthesis(self.latents[rows]), self.examples.inputs(rows)
-        loss = (laplacian_distance(drawn, wanted) + (drawn - wanted).square().mean(dim=(1, 2, 3))).mean()
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
-        return {"loss": loss.detach()}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The generator's weights and buffers, and the latents."""
-        return {f"generator.{key}": value for key, value in self.generator.state_dict().items()} | {
-            "latents": self.latents.detach()
-        }
-
-    def state(self) -> dict:
-        """The optimiser's state."""
-        return {"adam": self.adam.state_dict()}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        """Continue from what `tensors` and `state` gave."""
-        self.generator.load_state_dict(_weights(tensors))
-        with torch.no_grad():
-            self.latents.copy_(tensors["latents"])
-        self.adam.load_state_dict(state["adam"])
+        random = seeding.torch_generator(s["seed"], self.stream, step)
+        rows = torch.randperm(len(self.examples), generator=random)[: s["batch"]].to(self.device)
+        made, wanted = self.generator.synthesis(self.latents[rows]), self.examples.inputs(rows)
+        loss = (laplacian_distance(made, wanted) + (made - wanted).square().mean(dim=(1, 2, 3))).mean()
+        return {"loss": self.minimise("both", loss)}
 
 
 def _generator(settings: dict) -> Generator:
     return Generator(settings["image_size"], 1, settings["channels"], settings["latent"], settings["maps"])
 
 
-def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("generator."): value for key, value in tensors.items() if key != "latents"}
-
-
-def _trained(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> AutoDecoder:
-    with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
-        generator = _generator(settings)
-    generator.load_state_dict(_weights(tensors))
-    return AutoDecoder(generator.to(device).requires_grad_(False).eval(), tensors["latents"].to(device))
-
-
 def _principal(examples: DeviceDataset, latent: int) -> Tensor:
-    """Where the latents start (n, latent)."""
+    """Where the latents start: (n, latent)."""
     pixels = examples.inputs(slice(None)).flatten(1).double()
     left, sd, _ = torch.linalg.svd(pixels - pixels.mean(dim=0), full_matrices=False)
-    left = left * left[left.abs().argmax(dim=0), torch.arange(left.shape[1])].sign()  # the sign is arbitrary
+    columns = torch.arange(left.shape[1], device=left.device)
+    left = left * left[left.abs().argmax(dim=0), columns].sign()  # the sign is arbitrary
     found = left[:, :latent] * sd[:latent].sqrt()
     return (found / found.square().mean().sqrt()).float()

@@ -15,57 +15,71 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.models.gan.cyclegan import PatchCritic, Translator
-from lib.training.loop.dataset import DeviceDataset
-from lib.training.loop.images import network_input
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.loop.dataset import DeviceDataset, uint8_squares
+from lib.training.loop.images import network_input, to_uint8
+from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
 
 def train_cyclegan(
-    source, target, *, path, seed: int, steps: int, batch: int = 1, width: int = 64, blocks: int = 9,
-    critic_width: int = 64, critic_depth: int = 3, cycle: float = 10.0, identity: float = 0.5,
-    learning_rate: float = 2e-4, beta1: float = 0.5, constant: float = 0.5, pool: int = 50,
-    load_size: int | None = None, mirror: bool = True, precision: str = "float32",
-    device: torch.device | None = None, save_seconds: float = 60.0, progress: Callable | None = None,
-) -> tuple[Translator, Translator]:  # fmt: skip
+    source,  # (n, s, s) or (n, c, s, s) uint8, s a multiple of 4
+    target,  # uint8 of the same c and s
+    *,
+    path,  # the folder of the checkpoint
+    seed: int,
+    steps: int,  # each takes `batch` images of either domain, drawn with replacement
+    batch: int = 1,
+    width: int = 64,  # width, blocks, critic_width, critic_depth: see lib.models.gan.cyclegan
+    blocks: int = 9,
+    critic_width: int = 64,
+    critic_depth: int = 3,
+    cycle: float = 10.0,  # λ above
+    identity: float = 0.5,  # ι above
+    learning_rate: float = 2e-4,
+    beta1: float = 0.5,
+    constant: float = 0.5,  # share of the steps before the learning rate falls
+    pool: int = 50,  # images that each pool holds, 0 for none
+    load_size: int | None = None,  # enlarge to this side, crop s at a random place; published: 286 for s = 256
+    mirror: bool = True,  # and mirror left-right with chance 1/2
+    precision: str = "float32",  # see lib.core.seeding.autocast
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+) -> tuple[Translator, Translator]:
     """Train a CycleGAN, or finish or fetch the one in folder `path`: (to the target, to the source), in eval mode.
 
-    source (n, s, s) or (n, c, s, s) and target, of the same c and s: uint8, s a multiple of 4. Each step takes
-    `batch` images of either domain, drawn with replacement. cycle, identity: λ and ι above. constant: the share of
-    the steps before the learning rate falls. pool: the images that each pool holds, 0 for none. load_size: every
-    image drawn is enlarged to this side and cropped to s at a random place (published: 286 for s = 256). mirror: and
-    mirrored left-right with chance 1/2. width, blocks, critic_width, critic_depth: see lib.models.gan.cyclegan.
-    precision: see lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
-    `lib.training.loop.trainer.run_training`.
-
-    On the CPU, with the same number of threads, an interrupted and resumed training equals an uninterrupted one bit
-    for bit. ValueError for images that do not fit, a damaged checkpoint, or divergence.
+    Checkpoints, exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for images that
+    do not fit, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    source, target = _domain(source, "source", device), _domain(target, "target", device)
-    shape = list(source.values.shape[1:])
-    if shape != list(target.values.shape[1:]) or shape[1] != shape[2] or shape[1] % 4:
+    domains = [
+        uint8_squares(images, None, device=device, name=name)
+        for name, images in (("source", source), ("target", target))
+    ]
+    shapes = [list(domain.values.shape[1:]) for domain in domains]
+    channels, side = shapes[0][:2]
+    if shapes[0] != shapes[1] or side % 4:
         raise ValueError(
-            f"Source images are {shape} and target images {list(target.values.shape[1:])}: "
+            f"Source images are {shapes[0]} and target images {shapes[1]}: "
             "give squares of one size, a multiple of 4 pixels."
         )
     if not (pool == 0 or batch <= pool) or batch < 1:
         raise ValueError(f"A batch of {batch} does not fit a pool of {pool}: take at least 1 image, at most the pool.")
-    if load_size is not None and load_size < shape[1]:
-        raise ValueError(f"Images of {shape[1]} pixels cannot be cropped from {load_size}: raise load_size.")
+    if load_size is not None and load_size < side:
+        raise ValueError(f"Images of {side} pixels cannot be cropped from {load_size}: raise load_size.")
     settings = {
-        "model": "CycleGAN", "image_size": shape[1], "channels": shape[0], "steps": steps, "batch": batch,
+        "model": "cyclegan", "image_size": side, "channels": channels, "steps": steps, "batch": batch,
         "width": width, "blocks": blocks, "critic_width": critic_width, "critic_depth": critic_depth, "cycle": cycle,
         "identity": identity, "learning_rate": learning_rate, "beta1": beta1, "constant": constant, "pool": pool,
         "load_size": load_size, "mirror": mirror, "precision": precision, "seed": seed,
-        "source": source.digest, "target": target.digest,
+        "source": domains[0].digest, "target": domains[1].digest,
     }  # fmt: skip
     tensors = run_training(
-        lambda: Cycle(source.values, target.values, settings, device), name="CycleGAN", path=path, settings=settings,
-        steps=steps, save_seconds=save_seconds, progress=progress,
+        lambda: CycleGANTrainer(domains[0].values, domains[1].values, settings, device), name="CycleGAN", path=path,
+        settings=settings, steps=steps, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return _translators(tensors, settings, device)
 
@@ -80,18 +94,18 @@ def load_translators(path, *, device: torch.device | None = None) -> tuple[Trans
 
 @torch.inference_mode()
 def translate(translator: Translator, images, *, batch: int = 32, device: torch.device | None = None) -> np.ndarray:
-    """`images` (n, h, w) or (n, c, h, w) uint8 as `translator` anonymises them: uint8 of the same shape.
+    """`images` (n, h, w) or (n, c, h, w) uint8 in the other domain: uint8 of the same shape.
 
     Sides must be multiples of 4, and may differ from those of the training. ValueError for images that do not fit.
     """
     device = device or seeding.device()
     translator = translator.to(device).eval()
-    values = _domain(images, "given", torch.device("cpu")).values
-    if values.shape[1] != translator.channels:
-        raise ValueError(f"The images have {values.shape[1]} channels, the translator {translator.channels}.")
-    parts = [translator(network_input(part.to(device))) for part in values.split(batch)]
-    anonymised = torch.cat([((part + 1) * 127.5).round().clamp(0, 255).byte().cpu() for part in parts])
-    return anonymised.numpy().reshape(np.shape(images))
+    values = DeviceDataset(images, None, device="cpu", name="given").values
+    if values.dtype != torch.uint8 or values.shape[1] != translator.channels:
+        kind = f"{values.dtype} with {values.shape[1]} channels"
+        raise ValueError(f"The images are {kind}: give uint8 with {translator.channels}, as the translator takes.")
+    parts = [to_uint8(translator(network_input(part.to(device)))).cpu() for part in values.split(batch)]
+    return torch.cat(parts).numpy().reshape(np.shape(images))
 
 
 class ImagePool:
@@ -102,7 +116,8 @@ class ImagePool:
     """
 
     def __init__(self, capacity: int):
-        self.capacity, self.images = capacity, None
+        self.capacity = capacity
+        self.images: Tensor | None = None
 
     def exchange(self, fresh: Tensor, random: torch.Generator) -> Tensor:
         """(n, c, h, w) -> (n, c, h, w); n must not exceed the capacity unless that is 0."""
@@ -110,73 +125,62 @@ class ImagePool:
             return fresh
         stored = fresh[:0] if self.images is None else self.images
         room = min(self.capacity - len(stored), len(fresh))
-        self.images = torch.cat([stored, fresh[:room]])
+        self.images = stored = torch.cat([stored, fresh[:room]])
         if room == len(fresh):
             return fresh
         late = fresh[room:]
         draws = torch.rand(self.capacity, device=fresh.device, generator=random)
         places = draws.argsort()[: len(late)]
         taken = torch.rand(len(late), 1, 1, 1, device=fresh.device, generator=random) < 0.5
-        old = self.images[places]
-        self.images[places] = torch.where(taken, late, old)
+        old = stored[places]
+        stored[places] = torch.where(taken, late, old)
         return torch.cat([fresh[:room], torch.where(taken, old, late)])
 
 
-class Cycle:
-    """Both translators, both critics, their optimisers and pools on `device`, with the data beside them as uint8.
+class CycleGANTrainer(Trainer):
+    """Both translators, both critics, their optimisers and pools, with the images (n, c, s, s) uint8 of both domains
+    beside them."""
 
-    source and target (n, c, s, s) uint8; `settings` as `train_cyclegan` resolves them. See
-    lib.training.loop.trainer.Steps.
-    """
+    stream = "cyclegan"
 
     def __init__(self, source: Tensor, target: Tensor, settings: dict, device: torch.device):
-        self.settings, self.device = settings, device
+        super().__init__(settings, device)
         self.source, self.target = source, target
-        with seeding.initialising(settings["seed"], "cyclegan"):
-            networks = [_translator(settings), _translator(settings), _critic(settings), _critic(settings)]
-        names = ("to_target", "to_source", "target_critic", "source_critic")
-        self.networks = dict(zip(names, (network.to(device).train() for network in networks), strict=True))
-        self.to_target, self.to_source, self.target_critic, self.source_critic = self.networks.values()
-        self.parameters = {
-            "translators": [*self.to_target.parameters(), *self.to_source.parameters()],
-            "critics": [*self.target_critic.parameters(), *self.source_critic.parameters()],
+        with self.initialising():
+            self.to_target, self.to_source = self.place(_translator(settings)), self.place(_translator(settings))
+            self.target_critic, self.source_critic = self.place(_critic(settings)), self.place(_critic(settings))
+        self.networks = {
+            "to_target": self.to_target, "to_source": self.to_source,
+            "target_critic": self.target_critic, "source_critic": self.source_critic,
+        }  # fmt: skip
+        self.optimisers = {
+            "translators": self._adam(self.to_target, self.to_source),
+            "critics": self._adam(self.target_critic, self.source_critic),
         }
-        options = {"lr": settings["learning_rate"], "betas": (settings["beta1"], 0.999), "fused": True}
-        self.optimisers = {name: torch.optim.Adam(parts, **options) for name, parts in self.parameters.items()}
         self.pools = {"target": ImagePool(settings["pool"]), "source": ImagePool(settings["pool"])}
-        self.random = torch.Generator(device)
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def train_step(self, step: int) -> dict[str, Tensor]:
         """Update both translators, then both critics; their losses."""
-        self.random.manual_seed(seeding.seed_of(self.settings["seed"], "cyclegan", "step", step))
+        steps, rate = self.settings["steps"], self.settings["learning_rate"]
+        falling = steps - self.settings["constant"] * steps  # the steps of the linear fall
+        for optimiser in self.optimisers.values():
+            optimiser.param_groups[0]["lr"] = rate * min(1.0, (steps - step) / max(falling, 1.0))
         source, target = self._drawn(self.source), self._drawn(self.target)
-        with self._precision():
+        with self.autocast():
             loss, fake_target, fake_source = self._translate(source, target)
-        losses = {"loss_g": self._update("translators", loss, step)}
-        with self._precision():
+        losses = {"loss_g": self.minimise("translators", loss)}
+        with self.autocast():
             loss = self._criticise(self.target_critic, target, self.pools["target"].exchange(fake_target, self.random))
             loss += self._criticise(self.source_critic, source, self.pools["source"].exchange(fake_source, self.random))
-        return losses | {"loss_c": self._update("critics", loss, step)}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights of all four networks."""
-        return {
-            f"{name}.{key}": value
-            for name, network in self.networks.items()
-            for key, value in network.state_dict().items()
-        }
+        return losses | {"loss_c": self.minimise("critics", loss)}
 
     def state(self) -> dict:
         """The optimisers' states and the pools."""
-        pools = {name: pool.images for name, pool in self.pools.items()}
-        return {"optimisers": {name: part.state_dict() for name, part in self.optimisers.items()}, "pools": pools}
+        return super().state() | {"pools": {name: pool.images for name, pool in self.pools.items()}}
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Continue from what `tensors` and `state` gave."""
-        for name, network in self.networks.items():
-            network.load_state_dict(_under(name, tensors))
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+        super().restore(tensors, state)
         for name, pool in self.pools.items():
             pool.images = None if state["pools"][name] is None else state["pools"][name].to(self.device)
 
@@ -212,19 +216,10 @@ class Cycle:
             drawn = torch.where(across, drawn.flip(3), drawn)
         return drawn
 
-    def _update(self, name: str, loss: Tensor, step: int) -> Tensor:
-        steps = self.settings["steps"]
-        falling = steps - self.settings["constant"] * steps  # the steps of the linear fall
-        optimiser = self.optimisers[name]
-        optimiser.param_groups[0]["lr"] = self.settings["learning_rate"] * min(1.0, (steps - step) / max(falling, 1.0))
-        optimiser.zero_grad()
-        # Only these networks' gradients: the critics' are not computed for the translators' update.
-        loss.backward(inputs=self.parameters[name])
-        optimiser.step()
-        return loss.detach()
-
-    def _precision(self):
-        return seeding.autocast(self.device, self.settings["precision"])
+    def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        betas = self.settings["beta1"], 0.999
+        return torch.optim.Adam(parameters, lr=self.settings["learning_rate"], betas=betas, fused=True)
 
 
 def _translator(settings: dict) -> Translator:
@@ -236,24 +231,9 @@ def _critic(settings: dict) -> PatchCritic:
 
 
 def _translators(tensors: dict[str, Tensor], settings: dict, device: torch.device) -> tuple[Translator, Translator]:
-    with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
-        both = _translator(settings), _translator(settings)
-    for name, network in zip(("to_target", "to_source"), both, strict=True):
-        network.load_state_dict(_under(name, tensors))
-    return tuple(network.to(device).eval() for network in both)
-
-
-def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    to_target = restored(lambda: _translator(settings), "to_target", tensors, device)
+    return to_target, restored(lambda: _translator(settings), "to_source", tensors, device)
 
 
 def _squared(scores: Tensor, target: float) -> Tensor:
     return (scores.float() - target).square().mean()
-
-
-def _domain(images, name: str, device: torch.device) -> DeviceDataset:
-    examples = DeviceDataset(images, None, device=device, name=name)
-    if examples.values.dtype != torch.uint8:
-        raise ValueError(f"The {name} images are {examples.values.dtype}: give uint8, 0 to 255.")
-    return examples

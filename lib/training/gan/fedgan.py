@@ -18,6 +18,7 @@ Weights are not anonymous: nothing here hides a client's update from the server,
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -26,37 +27,68 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.models.gan.fedgan import Discriminator, Generator
 from lib.training.gan.losses import gradient_norms, label_loss
-from lib.training.loop.dataset import DeviceDataset
+from lib.training.gan.sampling import TrainedGenerator, drawn, finding_labels, normal_noise
+from lib.training.loop.dataset import uint8_squares
 from lib.training.loop.images import network_input
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.loop.trainer import Trainer, restored, run_training
 
 _PENALTY = 10.0
 
 
-def train_federated(
-    clients: Sequence[tuple], *, path, seed: int, rounds: int, keep: Sequence[int] = (),
-    device: torch.device | None = None, save_seconds: float = 60.0, progress: Callable | None = None, **options,
-) -> Generator:  # fmt: skip
-    """Train a GAN by simulated rounds, or finish or fetch the one in folder `path`; its generator, in eval mode.
+class FedGAN(TrainedGenerator):
+    """The global generator of a federated training."""
 
-    clients: (images, labels) of each; images (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.fedgan.SIZES;
-    labels (n,) or (n, k) of 0 and 1. One client alone is central training, or that of a single site. options: what
-    `resolved` takes besides. keep: after these rounds a copy of the generator stays, see `load_generator`. progress,
-    save_seconds and what happens to a checkpoint in `path`: see `lib.training.loop.trainer.run_training`, a step being
-    a round.
+    name = "fedgan"
+    generator: Generator
 
-    The randomness of a visit depends on (seed, round, client) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for a client without a
-    radiograph, radiographs or labels that do not fit, more clients a round than there are, a damaged checkpoint, or
-    divergence.
+    @classmethod
+    def restored(
+        cls, tensors: dict[str, Tensor], settings: dict, device: torch.device, *, after: int | None = None
+    ) -> Self:  # fmt: skip
+        """The last generator, or the one kept `after` a round; ValueError for a round that was not kept."""
+        if after is not None and after not in settings["keep"]:
+            raise ValueError(f"The generators of rounds {settings['keep']} were kept, not of {after}: train with it.")
+        name = "generator" if after is None else f"round-{after}"
+        return cls(restored(lambda: _generator(settings), name, tensors, device), settings)
+
+    def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
+        """As `TrainedGenerator.sample`; labels: (n, k), or (n,) for k = 1, numbers in [0, 1]."""
+        wanted = finding_labels(labels, n, self.generator.labels)
+        noise = normal_noise(n, self.generator.latent, seed, "progan", "films")
+        return drawn(self.generator, noise, wanted, batch=batch, device=self.device)
+
+
+def train_fedgan(
+    images,  # (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.fedgan.SIZES
+    labels,  # (n,) or (n, k) of 0 and 1
+    *,
+    path,  # the folder of the checkpoint
+    seed: int,
+    rounds: int,
+    clients: Sequence | None = None,  # the rows of each client, see `partition`; None: one, that is central training
+    keep: Sequence[int] = (),  # after these rounds a copy of the generator stays, see `FedGAN.restored`
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+    **options,  # what `resolved` takes besides
+) -> FedGAN:
+    """Train a GAN by simulated rounds, or finish or fetch the one in folder `path`.
+
+    The randomness of a visit depends on (seed, round, client) alone. Checkpoints, exact resuming, save_seconds and
+    progress: see `lib.training.loop.trainer`, a step being a round. ValueError for a client without an image, images or
+    labels that do not fit, more clients a round than there are, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
+    images, labels = np.asarray(images), np.asarray(labels)
+    if len(images) != len(labels):
+        raise ValueError(f"There are {len(images)} images and {len(labels)} labels: give one row of labels an image.")
+    parts = [np.arange(len(images))] if clients is None else clients
+    if not len(parts):
+        raise ValueError("A federation needs at least one client.")
     radiographs = [
-        Radiographs(*client, name=f"client {number}", device=device) for number, client in enumerate(clients)
+        Radiographs(images[rows], labels[rows], name=f"client {number}", device=device)
+        for number, rows in enumerate(parts)
     ]
-    if not radiographs or any(client.shape != radiographs[0].shape for client in radiographs):
-        shapes = ", ".join(sorted({"{} px with {} labels".format(*client.shape) for client in radiographs}))
-        raise ValueError(f"A federation needs clients of one image size and number of labels, not {shapes or 'none'}.")
     settings = resolved(shape=radiographs[0].shape, clients=len(radiographs), seed=seed, rounds=rounds, **options)
     networks = begin(settings, device)
 
@@ -76,30 +108,18 @@ def train_federated(
 def federate(
     visits: Callable, settings: dict, *, path, keep: Sequence[int] = (), device, save_seconds: float = 60.0,
     progress: Callable | None = None,
-) -> Generator:  # fmt: skip
-    """The server: rounds as `train_federated` describes them, wherever the clients are.
+) -> FedGAN:  # fmt: skip
+    """The server: rounds as `train_fedgan` describes them, wherever the clients are.
 
-    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (radiographs, weights,
-    losses) of each, in that order. settings: of `resolved`, and what tells these clients from others.
+    visits(weights, round) has the clients of `drawn_clients` train from `weights`, and gives (images, weights, losses)
+    of each, in that order. settings: of `resolved`, and what distinguishes these clients from others.
     """
     settings = settings | {"keep": sorted(keep)}
     tensors = run_training(
-        lambda: _Rounds(visits, settings, device), name="federated GAN", path=path, settings=settings,
+        lambda: FedGANTrainer(visits, settings, device), name="federated GAN", path=path, settings=settings,
         steps=settings["rounds"], save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
-    return _generator(tensors, settings, "generator", device)
-
-
-def load_generator(path, *, after: int | None = None, device: torch.device | None = None) -> Generator:
-    """The generator of the finished training in folder `path`, or the one kept `after` a round; in eval mode.
-
-    FileNotFoundError when nothing is there; ValueError when it is unfinished, damaged, or that round was not kept.
-    """
-    tensors, settings = finished_training(path, "federated GAN")
-    if after is not None and after not in settings["keep"]:
-        raise ValueError(f"{path} keeps the generator of the rounds {settings['keep']}, not of {after}: train with it.")
-    prefix = "generator" if after is None else f"round-{after}"
-    return _generator(tensors, settings, prefix, device or seeding.device())
+    return FedGAN.restored(tensors, settings, device)
 
 
 def partition(n: int, clients: int, *, rng: np.random.Generator) -> list[np.ndarray]:
@@ -114,52 +134,58 @@ def partition(n: int, clients: int, *, rng: np.random.Generator) -> list[np.ndar
 
 
 def resolved(
-    *, shape: tuple[int, int], clients: int, seed: int, rounds: int, clients_per_round: int | None = None,
-    steps: int = 10, critic_steps: int | None = None, batch: int = 32, latent: int = 128, width: int = 64,
-    norm: str = "instance", learning_rate: float | None = None, weighted: bool | None = None,
-    as_published: bool = False,
-) -> dict:  # fmt: skip
-    """Everything that decides a federated training of `clients` clients, but their radiographs; JSON-able.
+    *,
+    shape: tuple[int, int],  # image size, number of labels
+    clients: int,
+    seed: int,
+    rounds: int,
+    clients_per_round: int | None = None,  # drawn without replacement; None: a tenth of them, but one at least
+    steps: int = 10,  # steps, batch: see `local_update`
+    critic_steps: int | None = None,  # None: 5, as_published 10
+    batch: int = 32,
+    latent: int = 128,
+    width: int = 64,
+    norm: str = "instance",  # of the critic, see lib.models.gan.fedgan
+    learning_rate: float | None = None,  # None: 1e-3, as_published 1e-4
+    weighted: bool | None = None,  # see `aggregate`; None: unless as_published
+    as_published: bool = False,  # see `local_update`
+) -> dict:
+    """Everything that decides a federated training of `clients` clients, but their images; JSON-able.
 
-    shape: (image size, number of labels). clients_per_round: drawn without replacement; None: a tenth of them, but
-    one at least. norm: of the critic, see lib.models.gan.fedgan. weighted: see `aggregate`. steps, critic_steps, batch,
-    learning_rate, as_published: see `local_update`. None is what `as_published` says: 10 critic steps, rate 1e-4 and
-    unweighted if so, otherwise 5, 1e-3 and weighted. ValueError for what cannot be trained.
+    ValueError for what cannot be trained.
     """
-    settings = {
-        "model": "federated GAN", "image_size": shape[0], "labels": shape[1], "latent": latent, "width": width,
-        "norm": norm, "clients": clients, "clients_per_round": clients_per_round or max(1, clients // 10),
-        "rounds": rounds, "steps": steps, "critic_steps": critic_steps or (10 if as_published else 5), "batch": batch,
-        "learning_rate": learning_rate or (1e-4 if as_published else 1e-3),
+    per_round = clients_per_round or max(1, clients // 10)
+    counts = {"rounds": rounds, "clients_per_round": per_round, "steps": steps,
+              "critic_steps": critic_steps or (10 if as_published else 5), "batch": batch}  # fmt: skip
+    if per_round > clients:
+        raise ValueError(f"{per_round} of {clients} clients cannot be drawn in a round: draw fewer.")
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} is {count}: a federated GAN needs one at least.")
+    return counts | {
+        "model": FedGAN.name, "image_size": shape[0], "labels": shape[1], "latent": latent, "width": width,
+        "norm": norm, "clients": clients, "learning_rate": learning_rate or (1e-4 if as_published else 1e-3),
         "weighted": not as_published if weighted is None else weighted, "as_published": as_published, "seed": seed,
     }  # fmt: skip
-    if settings["clients_per_round"] > clients:
-        raise ValueError(f"{clients_per_round} of {clients} clients cannot be drawn in a round: draw fewer.")
-    for name in ("rounds", "clients_per_round", "steps", "critic_steps", "batch"):
-        if settings[name] < 1:
-            raise ValueError(f"{name} is {settings[name]}: a federated GAN needs one at least.")
-    return settings
 
 
 class Radiographs:
-    """A client's radiographs and labels, kept on `device`.
+    """A client's images and labels, kept on `device`.
 
-    images, labels: as `train_federated` takes them. `name` says in errors whose they are. `shape`: image size and
-    number of labels. `digest`: SHA-256 of the content. ValueError for no radiograph, NaN, or what does not fit.
+    images, labels: as `train_fedgan` takes them. `name` says in errors whose they are. `shape`: image size and number
+    of labels. `digest`: SHA-256 of the content. ValueError for no image, or what does not fit.
     """
 
     def __init__(self, images, labels, *, name: str, device):
         if len(images) == 0:
-            raise ValueError(f"The {name} has no radiograph: leave it out of the federation.")
-        examples = DeviceDataset(images, None, device=device, name=name)
-        kind = examples.values.dtype, tuple(examples.values.shape)
-        if kind[0] != torch.uint8 or kind[1][1] != 1 or kind[1][2] != kind[1][3]:
-            raise ValueError(f"The {name} images are {kind[0]} of shape {kind[1]}: give square grey ones, uint8.")
-        table = np.asarray(labels)
-        if table.ndim not in (1, 2) or len(table) != len(examples) or not np.isin(table, (0, 1)).all():
-            raise ValueError(f"The {name} labels of shape {table.shape} must be {len(examples)} rows of 0 and 1.")
-        table = torch.from_numpy(table.reshape(len(examples), -1).astype(np.float32))
-        self.images, self.labels, self.shape = examples.values, table.to(device), (kind[1][2], table.shape[1])
+            raise ValueError(f"The {name} has no image: leave it out of the federation.")
+        examples = uint8_squares(images, None, device=device, channels=1, name=name)
+        rows = np.asarray(labels)
+        if rows.ndim not in (1, 2) or len(rows) != len(examples) or not np.isin(rows, (0, 1)).all():
+            raise ValueError(f"The {name} labels of shape {rows.shape} must be {len(examples)} rows of 0 and 1.")
+        table = torch.from_numpy(rows.reshape(len(examples), -1).astype(np.float32))
+        self.images, self.labels = examples.values, table.to(device)
+        self.shape = examples.values.shape[2], table.shape[1]
         self.digest = hashlib.sha256(examples.digest.encode() + table.numpy().tobytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -169,9 +195,8 @@ class Radiographs:
 def begin(settings: dict, device) -> nn.ModuleDict:
     """Generator and discriminator as the server initialises them from the seed, on `device`, in training mode."""
     with seeding.initialising(settings["seed"], "federated"):
-        shape = {key: settings[key] for key in ("image_size", "labels", "width")}
-        generator = Generator(latent=settings["latent"], **shape)
-        discriminator = Discriminator(norm=settings["norm"], **shape)
+        generator = _generator(settings)
+        discriminator = Discriminator(norm=settings["norm"], **_shape(settings))
     return nn.ModuleDict({"generator": generator, "discriminator": discriminator}).to(device).train()
 
 
@@ -195,7 +220,8 @@ def visit(
     """
     networks.load_state_dict(weights)
     losses = local_update(
-        networks["generator"], networks["discriminator"], radiographs.images, radiographs.labels,
+        cast(Generator, networks["generator"]), cast(Discriminator, networks["discriminator"]), radiographs.images,
+        radiographs.labels,
         seed=seeding.seed_of(settings["seed"], "federated", "visit", round, client), steps=settings["steps"],
         critic_steps=settings["critic_steps"], batch=settings["batch"], learning_rate=settings["learning_rate"],
         as_published=settings["as_published"],
@@ -276,30 +302,25 @@ def aggregate(
     return means
 
 
-class _Rounds:
-    """The server's weights, as lib.training.loop.trainer trains them."""
+class FedGANTrainer(Trainer):
+    """The server's networks; a step is a round. Optimisers do not outlive a visit, so that there are none here."""
 
-    def __init__(self, visits: Callable, settings: dict, device):
-        self.visits, self.settings = visits, settings
-        self.weights, self.kept = _copied(begin(settings, device)), {}
+    stream = "federated"
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        sizes, states, losses = zip(*self.visits(self.weights, step), strict=True)
-        self.weights = aggregate(states, sizes=sizes, weighted=self.settings["weighted"])
+    def __init__(self, visits: Callable, settings: dict, device: torch.device):
+        super().__init__(settings, device)
+        self.visits = visits
+        self.both = begin(settings, device)
+        self.networks = dict(self.both.items())
+
+    def train_step(self, step: int) -> dict[str, Tensor]:
+        """One round; the mean losses of its clients."""
+        sizes, states, losses = zip(*self.visits(_copied(self.both), step), strict=True)
+        self.both.load_state_dict(aggregate(states, sizes=sizes, weighted=self.settings["weighted"]))
         if step + 1 in self.settings["keep"]:
-            generator = _under("generator.", self.weights)
-            self.kept |= {f"round-{step + 1}.{key}": value for key, value in generator.items()}
+            kept = self.networks["generator"].state_dict()
+            self.values |= {f"round-{step + 1}.{key}": value.clone() for key, value in kept.items()}
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
-
-    def tensors(self) -> dict[str, Tensor]:
-        return self.weights | self.kept
-
-    def state(self) -> dict:
-        return {}  # optimisers do not outlive a visit
-
-    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
-        self.weights = {key: tensors[key].to(value.device) for key, value in self.weights.items()}
-        self.kept = {key: value for key, value in tensors.items() if key not in self.weights}
 
 
 def _batches(radiographs: int, updates: int, batch: int, generator: torch.Generator) -> Tensor:
@@ -312,20 +333,18 @@ def _batches(radiographs: int, updates: int, batch: int, generator: torch.Genera
 
 
 def _first_label(labels: Tensor) -> Tensor:
-    no_sync = torch.zeros_like(labels)
-    no_sync[:, 0] = 1
-    return no_sync
+    first = torch.zeros_like(labels)
+    first[:, 0] = 1
+    return first
 
 
 def _copied(networks: nn.ModuleDict) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in networks.state_dict().items()}
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _generator(settings: dict) -> Generator:
+    return Generator(latent=settings["latent"], **_shape(settings))
 
 
-def _generator(tensors: dict[str, Tensor], settings: dict, name: str, device) -> Generator:
-    generator = begin(settings, "cpu")["generator"]
-    generator.load_state_dict(_under(f"{name}.", tensors))
-    return generator.to(device).eval()
+def _shape(settings: dict) -> dict:
+    return {key: settings[key] for key in ("image_size", "labels", "width")}

@@ -4,7 +4,7 @@
     python -m lib.training.gan.fedgan_flower client --number 0 --cohort A.h5 --address 127.0.0.1:8080     (one for each
     client)
 
-gives the weights of `train_federated` on the same radiographs, settings and seed. A client tells its number, the number
+gives the weights of `train_fedgan` on the same radiographs, settings and seed. A client tells its number, the number
 of its radiographs, their size and number of labels, and after a visit its weights and last losses; radiographs and
 labels stay in its process. It runs `visit` of its own installation: no code comes from the server. For that, and
 because a visit starts no process, this is Flower's gRPC transport, start_server and start_client, which Flower calls
@@ -38,7 +38,7 @@ def serve(address: str, *, path, clients: int, rounds: int, seed: int, keep=(), 
     """Wait up to `wait` seconds for the clients 0..clients-1, train with them, and leave the checkpoint in `path`.
 
     address: HOST:PORT to listen at. rounds, seed, keep, options, and what happens to a checkpoint in `path`: see
-    lib.training.gan.fedgan.train_federated, whose `load_generator` reads the result. ImportError without Flower;
+    lib.training.gan.fedgan.train_fedgan; `lib.generators.load` reads the result. ImportError without Flower;
     TimeoutError when clients are missing; ConnectionError when one fails; ValueError for settings that cannot be
     trained, before anyone connects, and for clients that do not fit.
     """

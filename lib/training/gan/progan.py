@@ -15,100 +15,89 @@ import bisect
 import copy
 import hashlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lib.core import seeding
 from lib.models.gan.progan import GROUP, SIZES, Discriminator, Generator, doubled, halved
 from lib.training.gan.losses import gradient_norms, label_loss
-from lib.training.loop.dataset import DeviceDataset
-from lib.training.loop.trainer import finished_training, run_training
+from lib.training.gan.sampling import TrainedGenerator, drawn, finding_labels, normal_noise
+from lib.training.loop.dataset import uint8_squares
+from lib.training.loop.inference import without_gradients
+from lib.training.loop.trainer import Trainer, restored, run_training
 
 _HELD = 4  # minibatches between two looks at the schedule, as published
 
 
+class ProGAN(TrainedGenerator):
+    """The averaged generator of a progressive GAN."""
+
+    name = "progan"
+    generator: Generator
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
+        return cls(restored(lambda: _generator(settings), "average", tensors, device), settings)
+
+    def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
+        """As `TrainedGenerator.sample`; labels: (n, k), or (n,) for k = 1, numbers in [0, 1], fractions too."""
+        wanted = finding_labels(labels, n, self.generator.labels)
+        noise = normal_noise(n, self.generator.latent, seed, "progan", "films")
+        return drawn(self.generator, noise, wanted, batch=batch, device=self.device)
+
+
 def train_progan(
-    images, labels, *, path, seed: int, total_kimg: float = 12000, level_kimg: float = 600, fade_kimg: float = 600,
-    batch=16, learning_rate=1e-3, latent: int = 512, maps: tuple = (512, 8192), normalise: str = "joint",
-    label_weight: float = 1.0, fake_label_weight: float = 0.0, penalty: float = 10.0, drift: float = 1e-3,
-    betas: tuple = (0.0, 0.99), ema: float = 0.999, precision: str = "float32", device: torch.device | None = None,
-    save_seconds: float = 60.0, progress: Callable | None = None,
-) -> Generator:  # fmt: skip
-    """Train a progressive GAN, or finish or fetch the one in folder `path`; its averaged generator, in eval mode.
+    images,  # (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.progan.SIZES
+    labels,  # (n, k), or (n,) for k = 1: numbers in [0, 1], each column with two values at least
+    *,
+    path,  # the folder of the checkpoint
+    seed: int,
+    total_kimg: float = 12000,  # thousand real images shown in all, in passes that follow one another
+    level_kimg: float = 600,  # see `growth`
+    fade_kimg: float = 600,
+    batch: int | list[int] = 16,  # one multiple of 4, or one for each level from 4 px up
+    learning_rate: float | list[float] = 1e-3,  # likewise
+    latent: int = 512,  # latent, maps, normalise: see lib.models.gan.progan
+    maps: tuple = (512, 8192),
+    normalise: str = "joint",
+    label_weight: float = 1.0,
+    fake_label_weight: float = 0.0,  # of D's label loss on generated images
+    penalty: float = 10.0,
+    drift: float = 1e-3,
+    betas: tuple = (0.0, 0.99),
+    ema: float = 0.999,  # decay, a step, of the average of G's weights
+    precision: str = "float32",  # see lib.core.seeding.autocast
+    device: torch.device | None = None,
+    save_seconds: float = 60.0,
+    progress: Callable | None = None,
+) -> ProGAN:
+    """Train a progressive GAN, or finish or fetch the one in folder `path`.
 
-    images: (n, s, s) or (n, 1, s, s) uint8, s one of lib.models.gan.progan.SIZES. labels: (n, k) numbers in [0, 1],
-    each column with two values at least. total_kimg: thousand real radiographs shown in all, passes over them following
-    one another in shuffled order, so that n may be below a batch; see `growth`. batch (a multiple of 4) and
-    learning_rate: one number, or one for each level from 4 px up. latent, maps, normalise: see lib.models.gan.progan.
-    fake_label_weight: of D's label loss on generated radiographs. ema: decay, a step, of the average of G's weights.
-    precision: see lib.core.seeding.autocast. progress, save_seconds and what happens to a checkpoint in `path`: see
-    `lib.training.loop.trainer.run_training`.
-
-    The randomness of each step depends on (seed, step) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for images, labels or a
-    schedule that do not fit, a damaged checkpoint, or divergence.
+    Checkpoints, exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for images,
+    labels or a schedule that do not fit, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    examples, labels = _checked(images, labels)
+    examples = uint8_squares(images, None, device="cpu", channels=1, sizes=SIZES)
+    table = _label_table(labels, len(examples))
     size = examples.values.shape[-1]
     settings = {
-        "model": "progressive GAN", "image_size": size, "labels": labels.shape[1], "latent": latent, "maps": maps,
+        "model": ProGAN.name, "image_size": size, "labels": table.shape[1], "latent": latent, "maps": maps,
         "normalise": normalise, "total_images": round(1000 * total_kimg), "level_images": round(1000 * level_kimg),
         "fade_images": round(1000 * fade_kimg), "batch": _by_level(batch, size, "batch"),
         "learning_rate": _by_level(learning_rate, size, "learning_rate"), "label_weight": label_weight,
         "fake_label_weight": fake_label_weight, "penalty": penalty, "drift": drift, "betas": betas, "ema": ema,
         "precision": precision, "seed": seed, "data": examples.digest,
-        "label_data": hashlib.sha256(labels.numpy().tobytes()).hexdigest(),
+        "label_data": hashlib.sha256(table.numpy().tobytes()).hexdigest(),
     }  # fmt: skip
     tensors = run_training(
-        lambda: Adversaries(examples.values, labels, settings, device), name="progressive GAN", path=path,
+        lambda: ProGANTrainer(examples.values, table, settings, device), name="progressive GAN", path=path,
         settings=settings, steps=schedule(settings)[-1].step, save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
-    return _loaded(_generator(settings), "average", tensors, device)
-
-
-def load_generator(path, *, device: torch.device | None = None) -> Generator:
-    """The averaged generator of the finished training in folder `path`, in eval mode, whatever its settings.
-
-    FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
-    """
-    tensors, settings = finished_training(path, "generator")
-    return _loaded(_generator(settings), "average", tensors, device or seeding.device())
-
-
-def load_discriminator(path, *, device: torch.device | None = None) -> Discriminator:
-    """The discriminator beside that generator, for an attacker who was given it. Errors as `load_generator`."""
-    tensors, settings = finished_training(path, "discriminator")
-    return _loaded(_discriminator(settings), "discriminator", tensors, device or seeding.device())
-
-
-@torch.inference_mode()
-def generate_radiographs(
-    generator: Generator, labels, *, seed: int, batch: int = 256, device: torch.device | None = None
-) -> np.ndarray:
-    """One radiograph for each row of `labels` (n, k), numbers in [0, 1], fractions too: (n, s, s) uint8.
-
-    [-1, 1] is mapped to 0..255 and clipped. The noise of radiograph i depends on seed and i alone: the same seed with
-    other labels shows what the labels do. ValueError for labels of another shape or range.
-    """
-    device = device or seeding.device()
-    labels = torch.as_tensor(np.asarray(labels, np.float32))
-    if labels.ndim != 2 or labels.shape[1] != generator.labels or not ((labels >= 0) & (labels <= 1)).all():
-        raise ValueError(f"Labels to generate must be (n, {generator.labels}) numbers in [0, 1].")
-    # In whole blocks of 16 numbers, which torch fills one after another: row i is then the same for every n > i.
-    source = seeding.torch_generator(seed, "progan", "films")
-    noise = torch.randn(-(-len(labels) // 16) * 16, generator.latent, generator=source)[: len(labels)]
-    generator = generator.to(device).eval()
-    out = np.empty((len(labels), generator.image_size, generator.image_size), np.uint8)
-    for part in (slice(i, i + batch) for i in range(0, len(labels), batch)):
-        radiographs = generator(noise[part].to(device), labels[part].to(device))[:, 0]
-        out[part] = ((radiographs.float() + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-    return out
+    return ProGAN.restored(tensors, settings, device)
 
 
 def discriminator_loss(
@@ -168,129 +157,95 @@ def schedule(settings: dict) -> list[Stage]:
     return [*stages, Stage(step, shown, size)]
 
 
-class Adversaries:
-    """Generator, its average, discriminator and their optimisers on `device`, with the data beside them as uint8.
+class ProGANTrainer(Trainer):
+    """Generator, its average, discriminator and their optimisers, with the images (n, 1, s, s) uint8 and labels (n, k)
+    float32 beside them."""
 
-    images (n, 1, s, s) uint8, labels (n, k) float32, `settings` as `train_progan` resolves them. `step(k)` does
-    the k-th update and depends on nothing but the weights, the optimisers and (seed, k).
-    """
+    stream = "progan"
 
     def __init__(self, images: Tensor, labels: Tensor, settings: dict, device: torch.device):
-        self.settings, self.device = settings, device
+        super().__init__(settings, device)
         self.images, self.labels = images.to(device), labels.to(device)
-        with seeding.initialising(settings["seed"], "progan"):
-            self.generator = _generator(settings).to(device)
-            self.discriminator = _discriminator(settings).to(device)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.networks = {
-            "generator": self.generator, "average": self.average, "discriminator": self.discriminator
-        }  # fmt: skip
-        self.optimisers: dict[str, torch.optim.Adam] = {}
-        self.stages, self.size = schedule(settings), None
-        self.update_average = get_ema_multi_avg_fn(settings["ema"])
-        self.random = torch.Generator(device)
-        self.orders: dict[int, Tensor] = {}
+        with seeding.initialising(0):  # not from the seed: all published numbers of this suite were made so
+            self.generator = self.place(_generator(settings))
+        with self.initialising():
+            self.discriminator = self.place(_discriminator(settings))
+        average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.networks = {"generator": self.generator, "average": average, "discriminator": self.discriminator}
+        self.stages = schedule(settings)
+        self.size = 0  # of the level that the optimisers are for
 
-    def step(self, step: int) -> dict[str, Tensor]:
+    def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the discriminator, then the generator and its average; the two losses."""
         stage = self.stages[bisect.bisect_right(self.stages, step, key=lambda stage: stage.step) - 1]
         if stage.size != self.size:
-            self._enter(stage.size)
+            self._begin_level(stage.size)
         batch = self.settings["batch"][SIZES.index(stage.size)]
         done = step - stage.step
         _, alpha = _grown(stage.shown + done // _HELD * _HELD * batch, self.settings)
-        self.random.manual_seed(seeding.seed_of(self.settings["seed"], "progan", "step", step))
-        rows = self._rows(stage.shown + done * batch, batch)
-        losses = {"loss_d": self._discriminate(rows, alpha), "loss_g": self._generate(batch, alpha)}
-        self.update_average(list(self.average.parameters()), list(self.generator.parameters()), None)
+        rows = self.rows(stage.shown + done * batch, batch, of=len(self.images))
+        losses = {"loss_d": self.discriminator_step(rows, alpha), "loss_g": self.generator_step(batch, alpha)}
+        self.update_ema(1 - self.settings["ema"])
         return losses
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights of the three networks."""
-        return {f"{name}.{k}": v for name, network in self.networks.items() for k, v in network.state_dict().items()}
 
     def state(self) -> dict:
         """The level and the optimisers' states."""
-        return {"size": self.size} | {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
+        return {"size": self.size} | super().state()
 
     def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
         """Continue from what `tensors` and `state` gave."""
-        for name, network in self.networks.items():
-            _loaded(network, name, tensors, self.device)
-        self._enter(state["size"])
-        for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state[name])
+        self._begin_level(state["size"])
+        super().restore(tensors, state)
 
-    def _enter(self, size: int) -> None:
-        """Begin a level: optimisers without a memory."""
+    def _begin_level(self, size: int) -> None:
+        """Make the optimisers anew, without a memory."""
         self.size = size
         rate = self.settings["learning_rate"][SIZES.index(size)]
         for name in ("generator", "discriminator"):
             parameters = self.networks[name].parameters()
             self.optimisers[name] = torch.optim.Adam(parameters, rate, self.settings["betas"], fused=True)
 
-    def _discriminate(self, rows: Tensor, alpha: float) -> Tensor:
-        real, labels = self._radiographs(rows, alpha), self.labels[rows]
-        with torch.no_grad(), self._precision():
+    def discriminator_step(self, rows: Tensor, alpha: float) -> Tensor:
+        """One update of D by L_D on the real images of `rows` and as many generated ones."""
+        real, labels = self.real_images(rows, alpha), self.labels[rows]
+        with torch.no_grad(), self.autocast():
             fake = self.generator(self._noise(len(rows)), labels, size=self.size, alpha=alpha).float()
         mix = torch.rand(len(rows), 1, 1, 1, device=self.device, generator=self.random)
         # Both in one pass, which is that of each alone: the groups of the batch's spread lie within one or the other.
-        scores, logits = self._scores(torch.cat([real, fake]), alpha)
+        scores, logits = self.scores(torch.cat([real, fake]), alpha)
         (real_scores, fake_scores), (real_logits, fake_logits) = scores.chunk(2), logits.chunk(2)
-        norms = gradient_norms(lambda images: self._scores(images, alpha)[0], torch.lerp(real, fake, mix))
+        norms = gradient_norms(lambda images: self.scores(images, alpha)[0], torch.lerp(real, fake, mix))
         weights = ("label_weight", "fake_label_weight", "penalty", "drift")
         loss = discriminator_loss(
             real=(real_scores, real_logits), fake=(fake_scores, fake_logits), labels=labels, norms=norms,
             **{key: self.settings[key] for key in weights},
         )  # fmt: skip
-        return self._update("discriminator", loss)
+        return self.minimise("discriminator", loss)
 
-    def _generate(self, batch: int, alpha: float) -> Tensor:
+    def generator_step(self, batch: int, alpha: float) -> Tensor:
+        """One update of G by L_G."""
         rows = torch.randint(len(self.labels), (batch,), device=self.device, generator=self.random)
         labels = self.labels[rows]
-        with self._precision():
+        with self.autocast():
             fake = self.generator(self._noise(batch), labels, size=self.size, alpha=alpha)
-        self.discriminator.requires_grad_(False)  # its gradients are not computed here
-        evaluated = self._scores(fake, alpha)
-        self.discriminator.requires_grad_(True)
-        loss = generator_loss(fake=evaluated, labels=labels, label_weight=self.settings["label_weight"])
-        return self._update("generator", loss)
+        with without_gradients(self.discriminator):
+            scores = self.scores(fake, alpha)
+        loss = generator_loss(fake=scores, labels=labels, label_weight=self.settings["label_weight"])
+        return self.minimise("generator", loss)
 
-    def _update(self, name: str, loss: Tensor) -> Tensor:
-        self.optimisers[name].zero_grad()
-        loss.backward()
-        self.optimisers[name].step()
-        return loss.detach()
-
-    def _scores(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-        with self._precision():
+    def scores(self, images: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+        """D's scores (n,) and label logits (n, k) of images, float32."""
+        with self.autocast():
             scores, logits = self.discriminator(images, alpha=alpha)
         return scores.float(), logits.float()
 
+    def real_images(self, rows: Tensor, alpha: float) -> Tensor:
+        """Real images in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated ones."""
+        images = F.avg_pool2d(self.images[rows].float(), self.images.shape[-1] // self.size).round() / 127.5 - 1
+        return images if alpha == 1 else torch.lerp(doubled(halved(images)), images, alpha)
+
     def _noise(self, batch: int) -> Tensor:
         return torch.randn(batch, self.settings["latent"], device=self.device, generator=self.random)
-
-    def _rows(self, shown: int, batch: int) -> Tensor:
-        """The rows that follow the `shown` first ones in an endless row of shuffled passes over the radiographs."""
-        n = len(self.images)
-        passes = range(shown // n, (shown + batch - 1) // n + 1)
-        self.orders = {k: self.orders[k] if k in self.orders else self._order(k) for k in passes}
-        start = shown - n * passes[0]
-        return torch.cat(list(self.orders.values()))[start : start + batch]
-
-    def _order(self, number: int) -> Tensor:
-        generator = seeding.torch_generator(self.settings["seed"], "progan", "order", number)
-        return torch.randperm(len(self.images), generator=generator).to(self.device)
-
-    def _radiographs(self, rows: Tensor, alpha: float) -> Tensor:
-        """Real radiographs in [-1, 1] at the level's size, rounded there to whole grey values; faded as generated
-        ones."""
-        radiographs = F.avg_pool2d(self.images[rows].float(), self.images.shape[-1] // self.size).round() / 127.5 - 1
-        return radiographs if alpha == 1 else torch.lerp(doubled(halved(radiographs)), radiographs, alpha)
-
-    def _precision(self):
-        # A context for each pass: autocast keeps bf16 copies of the weights, which an update makes stale.
-        return seeding.autocast(self.device, self.settings["precision"])
 
 
 def _grown(shown: int, settings: dict) -> tuple[int, float]:
@@ -298,18 +253,11 @@ def _grown(shown: int, settings: dict) -> tuple[int, float]:
 
 
 def _generator(settings: dict) -> Generator:
-    with seeding.initialising(0):
-        return Generator(*(settings[key] for key in ("image_size", "labels", "latent", "maps", "normalise")))
+    return Generator(*(settings[key] for key in ("image_size", "labels", "latent", "maps", "normalise")))
 
 
 def _discriminator(settings: dict) -> Discriminator:
     return Discriminator(*(settings[key] for key in ("image_size", "labels", "maps")))
-
-
-def _loaded(network: torch.nn.Module, name: str, tensors: dict[str, Tensor], device: torch.device) -> torch.nn.Module:
-    prefix = f"{name}."
-    network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    return network.to(device).eval()
 
 
 def _by_level(value, image_size: int, name: str) -> list:
@@ -324,18 +272,12 @@ def _by_level(value, image_size: int, name: str) -> list:
     return values
 
 
-def _checked(images, labels) -> tuple[DeviceDataset, Tensor]:
-    """Radiographs on the CPU, uint8 (n, 1, s, s), and their labels, float32 (n, k), or ValueError."""
-    examples = DeviceDataset(images, None, device="cpu")
-    n, slices, height, width = examples.values.shape
-    if slices != 1 or height != width or height not in SIZES or examples.values.dtype != torch.uint8:
-        raise ValueError(
-            f"The training radiographs are {examples.values.dtype} of shape {tuple(np.shape(images))}: give uint8 (n, s, s), "
-            f"s one of {', '.join(map(str, SIZES))}."
-        )
+def _label_table(labels, n: int) -> Tensor:
+    """The labels as float32 (n, k), or ValueError."""
     table = np.asarray(labels, np.float32)
+    table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or len(table) != n or not ((table >= 0) & (table <= 1)).all():
         raise ValueError(f"The labels have shape {np.shape(labels)}: give ({n}, k) numbers in [0, 1].")
     if constant := np.flatnonzero(table.min(axis=0) == table.max(axis=0)).tolist():
-        raise ValueError(f"Labels {constant} are the same for every radiograph: leave these columns out.")
-    return examples, torch.from_numpy(np.ascontiguousarray(table))
+        raise ValueError(f"Labels {constant} are the same for every image: leave these columns out.")
+    return torch.from_numpy(np.ascontiguousarray(table))

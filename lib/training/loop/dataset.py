@@ -1,6 +1,7 @@
 """Labelled images resident on the device, and augmented batches of them."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,7 +29,14 @@ class DeviceDataset:
         classes = None if labels is None else _classes(labels, len(values), name)
         self.digest = _digest(values, classes)
         self.values = values.to(device)
-        self.labels = None if classes is None else classes.to(device)
+        self._labels = None if classes is None else classes.to(device)
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels (n,) int64; ValueError where none were given."""
+        if self._labels is None:
+            raise ValueError(f"The {self.name} images have no labels: give one an image.")
+        return self._labels
 
     def __len__(self) -> int:
         return len(self.values)
@@ -55,7 +63,7 @@ class Features(DeviceDataset):
 
     def __init__(self, features: Tensor, examples: DeviceDataset):
         self.augment, self.name, self.digest = examples.augment, examples.name, examples.digest
-        self.features, self.labels = features, examples.labels
+        self.features, self._labels = features, examples._labels
 
     def __len__(self) -> int:
         return self.features.shape[1]
@@ -70,6 +78,38 @@ class Features(DeviceDataset):
         if flips is None:
             return self.features[0, rows]
         return self.features[flips[:, 0] + 2 * flips[:, 1], rows]
+
+
+def uint8_squares(
+    images, labels, *, device, channels: int | None = None, sizes: Sequence[int] = (), name: str = "training"
+) -> DeviceDataset:  # fmt: skip
+    """A `DeviceDataset` of uint8 (n, c, s, s): c `channels` and s one of `sizes` where they are given.
+
+    Images (n, s, s) have one channel. ValueError for other images, and what `DeviceDataset` refuses.
+    """
+    examples = DeviceDataset(images, labels, device=device, name=name)
+    n, c, height, width = examples.values.shape
+    if examples.values.dtype != torch.uint8:
+        raise ValueError(f"The {name} images are {examples.values.dtype}: give uint8, 0 to 255.")
+    if height != width or (sizes and height not in sizes):
+        wanted = f" of one of {', '.join(map(str, sizes))} pixels" if sizes else ""
+        raise ValueError(f"The {name} images are {height} x {width}: give squares{wanted}.")
+    if channels is not None and c != channels:
+        raise ValueError(f"The {name} images have {c} channels: give {channels}.")
+    return examples
+
+
+def check_every_class(labels: Tensor, classes: int) -> None:
+    """ValueError unless each of the classes 0 to `classes - 1`, and no other, is among the labels (n,)."""
+    present = labels.unique().tolist()
+    if present != list(range(classes)):
+        raise ValueError(f"The labels hold the classes {present}: each of 0..{classes - 1} must occur, and no other.")
+
+
+def check_batch(batch: int, examples: DeviceDataset) -> None:
+    """ValueError for a batch of fewer than one or of more images than there are."""
+    if not 1 <= batch <= len(examples):
+        raise ValueError(f"The batch is {batch} of {len(examples)} {examples.name} images: give 1 to that many.")
 
 
 def _pixels(images, name: str) -> Tensor:

@@ -1,14 +1,24 @@
-"""To be said."""
+"""Between stored images, uint8 from 0 to 255, and what networks see and draw, float32 from -1 to 1."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+def network_input(images: Tensor) -> Tensor:
+    """uint8 0..255 as float32 in [-1, 1]; float32 unchanged."""
+    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """The inverse of `network_input`: [-1, 1] as uint8 0..255, rounded; what lies outside is clipped."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
 def pixels(images: Tensor) -> np.ndarray:
-    """uint8 (n, s, s), or (n, c, s, s) with c > 1 channels, of images (n, c, s, s) in [-1, 1], clipped."""
-    images = ((images + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
-    return images[:, 0] if images.shape[1] == 1 else images
+    """`to_uint8` of images (n, c, h, w) as an array: (n, h, w), or (n, c, h, w) with c > 1 channels."""
+    array = to_uint8(images).cpu().numpy()
+    return array[:, 0] if array.shape[1] == 1 else array
 
 
 def flipped(images: Tensor, flips: Tensor) -> Tensor:
@@ -16,8 +26,3 @@ def flipped(images: Tensor, flips: Tensor) -> Tensor:
     across, down = flips.view(-1, 2, 1, 1, 1).unbind(1)
     images = torch.where(across, images.flip(3), images)
     return torch.where(down, images.flip(2), images)
-
-
-def network_input(images: Tensor) -> Tensor:
-    """uint8 0..255 as float32 in [-1, 1]; float32 unchanged."""
-    return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images

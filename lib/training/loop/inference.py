@@ -1,4 +1,4 @@
-"""To be said."""
+"""Networks in use: their modes, what of them is frozen, and their logits, batch by batch."""
 
 import contextlib
 import copy
@@ -50,6 +50,16 @@ def _by_batch_statistics(network: nn.Module) -> nn.Module:
     for module in norms:
         module.train()
     return network
+
+
+@contextlib.contextmanager
+def without_gradients(network: nn.Module) -> Iterator[None]:
+    """Gradients pass through `network`, but none are computed for its own weights; afterwards for all of them."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from lib.training.gan.inversion import invert, laplacian_distance, unit_distance
 
 from lib.core import seeding
 from lib.models.gan.stylegan2 import Generator
-from lib.training.gan.inversion import invert, laplacian_distance, unit_distance
 from lib.training.gan.stylegan2 import class_means
 from lib.training.loop.images import pixels
 

@@ -1,0 +1,13 @@
+"""Every generator: `train` it by name, `load` it from a folder or the store, and `sample` from what they return.
+
+    generator = train("dcgan", images, labels, path="data/runs/gan", seed=0, steps=1000)
+    generator = load("data/runs/gan")
+    made = generator.sample(100, labels=wanted, seed=1)    # uint8 (100, s, s)
+
+`names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says.
+"""
+
+from lib.training.gan.registry import load, names, register, train
+from lib.training.gan.sampling import TrainedGenerator
+
+__all__ = ["TrainedGenerator", "load", "names", "register", "train"]

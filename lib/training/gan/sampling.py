@@ -1,0 +1,78 @@
+"""What all trained generators have in common: their images are drawn by `sample`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.core import seeding
+from lib.training.loop.images import pixels
+
+
+class TrainedGenerator(ABC):
+    """A finished training's `generator`, in eval mode and without gradients, and the `settings` it was trained by.
+
+    `name`: of the method, by which lib.generators knows it; a checkpoint has it as settings["model"].
+    """
+
+    name: ClassVar[str]
+    generator: nn.Module
+
+    def __init__(self, generator: nn.Module, settings: dict):
+        self.generator, self.settings = generator.requires_grad_(False).eval(), settings
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
+        """The generator on `device`, from what its finished training left in a checkpoint."""
+
+    @abstractmethod
+    def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
+        """`n` images: uint8 (n, s, s), or (n, c, s, s) with c > 1 channels, `batch` of them computed at a time.
+
+        labels: n of them, as the generator was trained on; None only where it was trained without. The noise of image
+        i depends on `seed` and i, and not on the labels: the same seed with other labels shows what these do.
+        ValueError for labels of another shape or range.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator computes."""
+        return next(self.generator.parameters()).device
+
+
+@torch.inference_mode()
+def drawn(draw: Callable[..., Tensor], *inputs: Tensor, batch: int, device: torch.device) -> np.ndarray:
+    """The images of draw(*inputs) as `pixels`, `batch` rows of every input at a time, moved to `device`."""
+    parts = zip(*(values.split(batch) for values in inputs), strict=True)
+    return np.concatenate([pixels(draw(*(values.to(device) for values in part))) for part in parts])
+
+
+def class_labels(labels, n: int, classes: int) -> Tensor:
+    """The (n,) integer labels, each below `classes`, as int64; None stands for zeros where there is one class.
+
+    ValueError for other labels.
+    """
+    values = np.zeros(n, np.int64) if labels is None and classes == 1 else np.asarray(labels)
+    if n < 1 or values.shape != (n,) or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= classes:
+        raise ValueError(f"Labels to generate must be {n} integers in 0..{classes - 1}, and {n} at least 1.")
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def finding_labels(labels, n: int, columns: int) -> Tensor:
+    """The labels (n, columns), numbers in [0, 1], as float32; (n,) stands for one column. ValueError for others."""
+    values = np.asarray(0 if labels is None else labels, np.float32)
+    values = values[:, None] if values.ndim == 1 else values
+    if n < 1 or values.shape != (n, columns) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"Labels to generate must be ({n}, {columns}) numbers in [0, 1], and {n} at least 1.")
+    return torch.from_numpy(values)
+
+
+def normal_noise(n: int, width: int, seed: int, *names: str) -> Tensor:
+    """Standard normal numbers (n, width) of the stream `names`; row i is the same for every n > i."""
+    # In whole blocks of 16 numbers, which torch fills one after another.
+    rows = -(-n // 16) * 16
+    return torch.randn(rows, width, generator=seeding.torch_generator(seed, *names))[:n]
