@@ -2,11 +2,11 @@
 
 Every synthetic image is matched with the most similar real image, training and held-out together, whatever its
 mirroring, brightness or contrast. The ratio of its distance to that image over its distance to the nearest image of
-any *other* patient says how singular the match is: a bland image is near to many, a copy to one (the ratio of
-Lowe 2004, §7.1; its distribution among independent points, Facco et al. 2017). The ratio does not know which real
-image was trained on. So where nothing was copied, training images are no more frequent among the closest
-matches than among all (`_count_test`, exact by permuting patients), and no match is more singular than those of
-images that cannot be copies (`_tail`). Neither needs a model of the images.
+any *other* patient is near 1 for a bland image, which resembles many, and near 0 for a copy, which resembles one (the
+ratio of Lowe 2004, §7.1; its distribution among independent points, Facco et al. 2017). The ratio does not know which
+real image was trained on. So where nothing was copied, training images are no more frequent among the closest
+matches than among all (`_count_test`, exact by permuting patients), and no match is an outlier by its distance ratio,
+set against those of images that cannot be copies (`_tail`). Neither needs a model of the images.
 """
 
 import math
@@ -32,7 +32,7 @@ class Matches(NamedTuple):
     """What `match` found for each of s queries among n real images."""
 
     nearest: np.ndarray  # (s,) int64, row of the most similar real image
-    similarity: np.ndarray  # (s,) correlation of the details with it, at most 1
+    similarity: np.ndarray  # (s,) correlation of the band-pass descriptors, at most 1
     mirror: np.ndarray  # (s,) 0 as it is, 1 left to right, 2 top to bottom, 3 both: how the query matches it best
     ratio: np.ndarray  # (s,) distance to it over distance to the nearest image of another patient, in [0, 1]
     reached: np.ndarray  # (n,) the best similarity of each real image to any query
@@ -43,7 +43,7 @@ class CopyTest(NamedTuple):
 
     pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
     count_pvalue: float  # are training images too frequent among the closest matches?
-    tail_pvalue: float  # is a match with a training image more singular than an null one can be?
+    tail_pvalue: float  # is a match with a training image an outlier by its distance ratio?
     pair_pvalues: np.ndarray  # (s,) of each match by itself, corrected for all tests; 1 for those with held-out images
     k: np.ndarray  # (K,) numbers of closest matches looked at
     share: np.ndarray  # (K,) of training images among them
@@ -62,7 +62,7 @@ def band_pass(images: ArrayLike | torch.Tensor, name: str = "images") -> torch.T
 
     `images` (n, H, W) of any real dtype. The filter f·exp(−(f / 8)²), f in cycles per image, leaves out brightness,
     most of the shading that all images share, and noise; tanh at one standard deviation keeps a bright border from
-    outweighing the rest. Two details correlate by their inner product, whatever brightness and contrast were.
+    outweighing the rest. Two descriptors correlate by their inner product, whatever brightness and contrast were.
     Raises ValueError on NaN, another shape, fewer than 8 pixels a side, or a constant image.
     """
     images = samples.grey_images(images, name)
@@ -157,10 +157,10 @@ def copy_test(
     held out, the smallest p-value over k is compared with the smallest of each permutation: an exact test if the
     patients were split at random, however similar the images of one patient.
 
-    The tail test asks whether one match by itself is too singular. Among independent images −log ratio has an
-    exponential tail; its rate comes from the √N closest null matches, at the careful end of its 95 %
-    interval, and again from the matches with held-out images, the larger p-value counting. It is corrected for the
-    number of matches.
+    The tail test asks whether one match by itself is an outlier by its distance ratio. Among independent images
+    −log ratio has an exponential tail; its rate comes from the √N closest null matches, at the careful end of its
+    95 % interval, and again from the matches with held-out images, the larger p-value counting. It is corrected for
+    the number of matches.
 
     Raises ValueError if shapes differ, a side is empty, a patient is on both, or null matches are fewer than 10.
     """
@@ -176,10 +176,10 @@ def copy_test(
         raise ValueError(f"{len(null)} null matches are too few: give ten at least")
     k, share, low, high, count_p = _count_test(matches, inside > 0, code, permutations, rng)
     of_member = member[matches.nearest]
-    singular = _logarithm(matches.ratio)
-    pairs = _tail(singular, _logarithm(null))
+    closeness = _closeness(matches.ratio)
+    pairs = _tail(closeness, _closeness(null))
     if (~of_member).sum() >= _FEW:
-        pairs = np.maximum(pairs, _tail(singular, singular[~of_member]))
+        pairs = np.maximum(pairs, _tail(closeness, closeness[~of_member]))
     pairs = np.where(of_member, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
     tail_p = float(pairs.min())
     pairs = np.minimum(pairs / _TAIL, 1)
@@ -209,7 +209,7 @@ def population_pvalue(
 
 
 def rank_by_ratio(matches: Matches, member: ArrayLike) -> np.ndarray:
-    """Rows of the matches with training images, from the highest-ranked to the least."""
+    """Rows of the matches with training images by distance ratio, the smallest first, and of equals the most alike."""
     rows = np.flatnonzero(np.asarray(member, bool)[matches.nearest])
     return rows[np.lexsort((-matches.similarity[rows], matches.ratio[rows]))]
 
@@ -237,19 +237,20 @@ def _count_test(matches, members, code, permutations: int, rng):
     return grid, counts[0] / grid, low, high, pvalue
 
 
-def _logarithm(ratio: np.ndarray) -> np.ndarray:
+def _closeness(ratio: np.ndarray) -> np.ndarray:
+    """−log of distance ratios: large for outliers."""
     return -np.log(np.maximum(ratio, 1e-9))
 
 
-def _tail(singular: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """Chance (s,) that an null match is as singular: counted, and beyond the √N-th by an exponential tail."""
+def _tail(closeness: np.ndarray, null: np.ndarray) -> np.ndarray:
+    """Chance (s,) that a null match is as close: counted, and beyond the √N-th by an exponential tail."""
     null = np.sort(null)
     n, top = len(null), max(4, round(len(null) ** 0.5))
     limit = null[-top]
     excess = max((null[-top:] - limit).sum(), 1e-9) * 2 / chi2.ppf(0.05, 2 * (top - 1))
-    counted = (1 + n - np.searchsorted(null, singular, side="left")) / (n + 1)
-    fitted = (top / n) * np.exp(-np.maximum(singular - limit, 0) / excess)
-    return np.where(singular > null[-1], fitted, np.maximum(counted, np.where(singular > limit, fitted, 0)))
+    counted = (1 + n - np.searchsorted(null, closeness, side="left")) / (n + 1)
+    fitted = (top / n) * np.exp(-np.maximum(closeness - limit, 0) / excess)
+    return np.where(closeness > null[-1], fitted, np.maximum(counted, np.where(closeness > limit, fitted, 0)))
 
 
 def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:

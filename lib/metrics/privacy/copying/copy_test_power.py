@@ -103,12 +103,18 @@ def pvalue_interval(test: CopyTest, permutations: int) -> tuple[float, float, fl
 
 
 def false_alarms(
-    details: torch.Tensor, groups: ArrayLike, *, splits: int, level: float, permutations: int, rng: np.random.Generator
+    descriptors: torch.Tensor,
+    groups: ArrayLike,
+    *,
+    splits: int,
+    level: float,
+    permutations: int,
+    rng: np.random.Generator,
 ) -> int:
     """How many of `null_splits` are flagged by `copy_test` at `level`."""
     tests = (
         copy_test(found, member=member, groups=code, null=null, permutations=permutations, rng=rng)
-        for found, member, code, null in null_splits(details, groups, splits=splits, rng=rng)
+        for found, member, code, null in null_splits(descriptors, groups, splits=splits, rng=rng)
     )
     return sum(test.pvalue <= level for test in tests)
 
@@ -127,18 +133,18 @@ def smallest_seen(injections: list[InjectionPower], *, power: float = 0.9) -> fl
 
 
 def null_splits(
-    details: torch.Tensor, groups: ArrayLike, *, splits: int, rng: np.random.Generator
+    descriptors: torch.Tensor, groups: ArrayLike, *, splits: int, rng: np.random.Generator
 ) -> Iterator[tuple[Matches, np.ndarray, np.ndarray, np.ndarray]]:
     """Random thirds of the patients: offered as synthetic, as training, as held out. No copy can be among them.
 
-    details (n, H, W) of real images of the patients `groups` (n,). Yields what `copy_test` takes: matches, member,
+    descriptors (n, H, W) of real images of the patients `groups` (n,). Yields what `copy_test` takes: matches, member,
     groups and null. Holds all n² similarities. Raises ValueError with fewer than nine patients.
     """
-    code = patient_codes(groups, len(details), 9)
-    with full_precision(details.device.type):
-        alike = (details.flatten(1) @ details.flatten(1).T).cpu().numpy()
-        for mirrored in (details.flip(2), details.flip(1), details.flip(1, 2)):
-            np.maximum(alike, (details.flatten(1) @ mirrored.flatten(1).T).cpu().numpy(), out=alike)
+    code = patient_codes(groups, len(descriptors), 9)
+    with full_precision(descriptors.device.type):
+        alike = (descriptors.flatten(1) @ descriptors.flatten(1).T).cpu().numpy()
+        for mirrored in (descriptors.flip(2), descriptors.flip(1), descriptors.flip(1, 2)):
+            np.maximum(alike, (descriptors.flatten(1) @ mirrored.flatten(1).T).cpu().numpy(), out=alike)
     for _ in range(splits):
         third = (rng.permutation(code.max() + 1) % 3)[code]
         offered, kept = np.flatnonzero(third == 0), np.flatnonzero(third > 0)
