@@ -74,7 +74,7 @@ def test_a_missing_label_table_is_named(tmp_path):
 
 def test_the_command_prepares_and_lists_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="run `python -m lib.cohorts.public prepare chexnet_predictions`"):
+    with pytest.raises(FileNotFoundError, match="run `python -m lib.cohorts prepare chexnet_predictions`"):
         datasets.open_public("chexnet_predictions")
     monkeypatch.setattr(chexnet_predictions.prepare, "__kwdefaults__", {"count": 3})
     assert main(["prepare", "chexnet_predictions", "--from", str(write(tmp_path / "in"))]) == 0

@@ -1,4 +1,4 @@
-"""Command line: `python -m lib.cohorts.public prepare NAME [--from DIR]` and `python -m lib.cohorts.public list`."""
+"""Command line: `python -m lib.cohorts prepare NAME [--from DIR]` and `python -m lib.cohorts list`."""
 
 import argparse
 import sys
@@ -39,7 +39,7 @@ def show() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 one sentence on stderr says what is wrong, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m lib.cohorts.public", description="Prepare public image sets.")
+    parser = argparse.ArgumentParser(prog="python -m lib.cohorts", description="Prepare public image sets.")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prepare", help="fetch a set, or read your own download, and write its cohorts")
     command.add_argument("name", metavar="NAME", choices=SET_OF, help=f"one of {', '.join(SET_OF)}")

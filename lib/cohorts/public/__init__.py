@@ -65,7 +65,7 @@ def prepared(name: str) -> Path:
 
     Raises ValueError for an unknown name, FileNotFoundError with the command that makes the file.
     """
-    command = f"run `python -m lib.cohorts.public prepare {set_of(name)}`"
+    command = f"run `python -m lib.cohorts prepare {set_of(name)}`"
     if name in _BY_HAND:
         command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
     path = reading(cohorts_folder() / f"{name}.{'csv.gz' if name in TABLES else 'h5'}")
