@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from lib.cohorts.io import fetch
-from lib.cohorts.public import SET_OF, cohorts_folder, module_of, open_public, prepared, raw_folder, set_of
+from lib.cohorts.public import SET_OF, cohorts_folder, prepared, raw_folder, set_of
+from lib.cohorts.public.sets import module_of, open_prepared
 
 
 def prepare(name: str, download: Path | None) -> None:
@@ -16,7 +17,7 @@ def prepare(name: str, download: Path | None) -> None:
         for source in module.sources():
             fetch.fetch(source, download, progress=lambda line: print(line, file=sys.stderr))
     for path in module.prepare(download, cohorts_folder()):
-        cohort = open_public(path.name.split(".")[0])
+        cohort = open_prepared(path.name.split(".")[0])
         digest, published = cohort.digest, module.DIGESTS.get(cohort.name)
         verdict = "as published" if digest == published else "differs from the published"
         if published is None:
@@ -34,7 +35,7 @@ def show() -> None:
         except FileNotFoundError:
             print(f"{name}: not prepared (set {set_of(name)})")
         else:
-            print(open_public(name))
+            print(open_prepared(name))
 
 
 def main(arguments: list[str] | None = None) -> int:
