@@ -1,11 +1,12 @@
-"""Command line: `python -m lib.cohorts.public prepare NAME [--from DIR]` and `python -m lib.cohorts.public list`."""
+"""Command line: `python -m lib.cohorts prepare NAME [--from DIR]` and `python -m lib.cohorts list`."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from lib.cohorts.io import fetch
-from lib.cohorts.public import SET_OF, cohorts_folder, module_of, open_public, prepared, raw_folder, set_of
+from lib.cohorts.public import SET_OF, cohorts_folder, prepared, raw_folder, set_of
+from lib.cohorts.public.sets import module_of, open_prepared
 
 
 def prepare(name: str, download: Path | None) -> None:
@@ -16,7 +17,7 @@ def prepare(name: str, download: Path | None) -> None:
         for source in module.sources():
             fetch.fetch(source, download, progress=lambda line: print(line, file=sys.stderr))
     for path in module.prepare(download, cohorts_folder()):
-        cohort = open_public(path.name.split(".")[0])
+        cohort = open_prepared(path.name.split(".")[0])
         digest, published = cohort.digest, module.DIGESTS.get(cohort.name)
         verdict = "as published" if digest == published else "differs from the published"
         if published is None:
@@ -34,12 +35,12 @@ def show() -> None:
         except FileNotFoundError:
             print(f"{name}: not prepared (set {set_of(name)})")
         else:
-            print(open_public(name))
+            print(open_prepared(name))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 one sentence on stderr says what is wrong, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m lib.cohorts.public", description="Prepare public image sets.")
+    parser = argparse.ArgumentParser(prog="python -m lib.cohorts", description="Prepare public image sets.")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prepare", help="fetch a set, or read your own download, and write its cohorts")
     command.add_argument("name", metavar="NAME", choices=SET_OF, help=f"one of {', '.join(SET_OF)}")

@@ -1,5 +1,6 @@
-"""The scorecard of the README: counts of verdicts by paper, between two marker comments, from the committed records."""
+"""The scorecard of the README, between two marker comments: verdicts by paper, and the code behind the records."""
 
+import collections
 import json
 from pathlib import Path
 
@@ -36,7 +37,15 @@ def scorecard_table(tag: str) -> str:
     whole = f"{counts['items made'].sum()} of {counts['items'].sum()}"
     lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, whole]))
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-    return f"{table}\n\nRun `{tag}`, seed {record['seed']}, code {record['revision']}."
+    return f"{table}\n\nRun `{tag}`, seed {record['seed']}; {_revisions(tag)}."
+
+
+def _revisions(tag: str) -> str:
+    """The code that the figures and tables of a run are stamped with, most of them first."""
+    records = (json.loads(path.read_text(encoding="utf-8")) for path in (root() / "figures" / tag).glob("*/*.json"))
+    stamped = collections.Counter(record["revision"] for record in records)
+    made = [f"{revision} ({count})" for revision, count in stamped.most_common()]
+    return f"code of its {stamped.total()} figures and tables: {', '.join(made)}"
 
 
 def write_readme(path: Path, tag: str) -> None:

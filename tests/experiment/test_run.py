@@ -372,7 +372,7 @@ def test_the_public_cohort_of_paper_yaml_is_opened(suite):
             ValueError,
             "cohort phantom (mass) is not opened from a file: only public cohorts are",
         ),
-        ("smoke", "public", None, FileNotFoundError, "run `python -m lib.cohorts.public prepare cbis_ddsm`"),
+        ("smoke", "public", None, FileNotFoundError, "run `python -m lib.cohorts prepare cbis_ddsm`"),
     ],
 )
 def test_a_cohort_that_cannot_be_opened_is_one_sentence(suite, scale, cohort, name, error, sentence):

@@ -456,6 +456,10 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     row = "| [01](notebooks/01_first/paper.yaml) | Nobody 2020, arXiv 2001.00001 | 1 |  | 1 | 1 | 1 | 1 | 2 of 3 |"
     assert row in shown
     assert "02_second" not in shown
+    revisions = [json.loads(path.read_text())["revision"] for path in suite.glob("figures/demo-phantom/*/*.json")]
+    assert len(set(revisions)) > 1
+    assert f"code of its {len(revisions)} figures and tables: " in shown
+    assert all(f"{revision} ({revisions.count(revision)})" in shown for revision in revisions)
     readme.write_text("# A\n")
     assert main() == 1
     assert "README.md needs the lines" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Derive the aggregates of this folder from public files: python data/published/han2019/derive.py DIR
 
 DIR holds preds.csv of github.com/jrzech/reproduce-chexnet and NIH's Data_Entry_2017_v2020.csv(.gz), or both below it,
-as `python -m lib.cohorts.public prepare chexnet_predictions` finds or fetches them. No row of a patient is written: counts,
+as `python -m lib.cohorts prepare chexnet_predictions` finds or fetches them. No row of a patient is written: counts,
 correlations, and for each finding how many radiographs with and without it have a score in a narrow range.
 """
 

@@ -1,13 +1,11 @@
 """Public image sets, each prepared once into `data/cohorts/<name>.h5`, and tables of published predictions."""
 
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 from lib.core.inputs import reading
 from lib.core.paths import root
 
-# Cohort (or table) → the set it comes from: a module of this package, with COHORTS, DIGESTS, sources() and prepare().
+# Cohort (or table) → the set it comes from: a module of this package, which `lib.cohorts.public.sets` imports.
 SET_OF = {
     "cbis_ddsm": "cbis_ddsm",
     "bcdr": "cbis_ddsm",
@@ -45,11 +43,6 @@ def set_of(name: str) -> str:
     return SET_OF[name]
 
 
-def module_of(name: str) -> ModuleType:
-    """The module that reads the cohort (or set) `name`."""
-    return importlib.import_module(f"{__name__}.{set_of(name)}")
-
-
 def cohorts_folder() -> Path:
     """Where the prepared cohorts lie."""
     return root() / "data" / "cohorts"
@@ -65,7 +58,7 @@ def prepared(name: str) -> Path:
 
     Raises ValueError for an unknown name, FileNotFoundError with the command that makes the file.
     """
-    command = f"run `python -m lib.cohorts.public prepare {set_of(name)}`"
+    command = f"run `python -m lib.cohorts prepare {set_of(name)}`"
     if name in _BY_HAND:
         command = f"{_BY_HAND[name]}, then {command[:-1]} --from DIR`"
     path = reading(cohorts_folder() / f"{name}.{'csv.gz' if name in TABLES else 'h5'}")
@@ -75,7 +68,9 @@ def prepared(name: str) -> Path:
 
 
 def open_public(name: str):
-    """The prepared `name`: a Cohort, lazily, or the `Predictions` of a table; errors as `prepared`."""
+    """The prepared Cohort `name`, lazily. Raises as `prepared`, and ValueError for a table, which holds no image."""
+    if name in TABLES:
+        raise ValueError(f"{name} is a table: open it by lib.cohorts.public.{name}.Predictions.open")
     from lib.cohorts.cohort import Cohort  # here: whoever reads the names alone does not pay for h5py
 
-    return (module_of(name).Predictions if name in TABLES else Cohort).open(prepared(name))
+    return Cohort.open(prepared(name))

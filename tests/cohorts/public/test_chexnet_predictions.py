@@ -10,6 +10,7 @@ from lib.cohorts import public as datasets
 from lib.cohorts.__main__ import main
 from lib.cohorts.public import chexnet_predictions, nih_cxr14
 from lib.cohorts.public.chexnet_predictions import FINDINGS, Predictions
+from lib.cohorts.public.sets import open_prepared
 from tests.paths import SHARED
 
 LABELS = "Image Index,Finding Labels,Patient ID,View Position\n"
@@ -74,12 +75,14 @@ def test_a_missing_label_table_is_named(tmp_path):
 
 def test_the_command_prepares_and_lists_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="run `python -m lib.cohorts.public prepare chexnet_predictions`"):
-        datasets.open_public("chexnet_predictions")
+    with pytest.raises(FileNotFoundError, match="run `python -m lib.cohorts prepare chexnet_predictions`"):
+        open_prepared("chexnet_predictions")
     monkeypatch.setattr(chexnet_predictions.prepare, "__kwdefaults__", {"count": 3})
     assert main(["prepare", "chexnet_predictions", "--from", str(write(tmp_path / "in"))]) == 0
     assert "differs from what was published" in capsys.readouterr().err
-    assert len(datasets.open_public("chexnet_predictions").radiograph) == 3
+    assert len(open_prepared("chexnet_predictions").radiograph) == 3
+    with pytest.raises(ValueError, match="chexnet_predictions is a table"):
+        datasets.open_public("chexnet_predictions")
     assert main(["list"]) == 0
     assert "14 probabilities for 3 radiographs of 2 patients" in capsys.readouterr().out
 

@@ -544,10 +544,10 @@ def suite(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("cbis_ddsm", "python -m lib.cohorts.public prepare cbis_ddsm`"),
-        ("bcdr", "python -m lib.cohorts.public prepare cbis_ddsm`"),
-        ("nih_cxr14_1000", "python -m lib.cohorts.public prepare nih_cxr14`"),
-        ("nih_cxr14", "python -m lib.cohorts.public prepare nih_cxr14 --from DIR`"),
+        ("cbis_ddsm", "python -m lib.cohorts prepare cbis_ddsm`"),
+        ("bcdr", "python -m lib.cohorts prepare cbis_ddsm`"),
+        ("nih_cxr14_1000", "python -m lib.cohorts prepare nih_cxr14`"),
+        ("nih_cxr14", "python -m lib.cohorts prepare nih_cxr14 --from DIR`"),
     ],
 )
 def test_a_cohort_that_is_not_prepared_names_the_command(suite, name, command):
