@@ -1,6 +1,5 @@
-"""To be said."""
+"""Weights of others, read from a file without unpickling anything."""
 
-from pathlib import Path
 
 import safetensors.torch
 import torch
