@@ -1,4 +1,4 @@
-"""To be said."""
+"""Schematic drawings: boxes, arrows and pictures placed in millimetres."""
 
 from collections.abc import Mapping, Sequence
 

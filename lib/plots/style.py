@@ -1,4 +1,4 @@
-"""To be said."""
+"""The look of every figure: widths, colours, markers and text sizes, and the canvas that applies them."""
 
 from collections.abc import Sequence
 

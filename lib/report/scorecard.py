@@ -10,10 +10,11 @@ _STATES = ("made", "missing")
 
 
 def claims(records: Sequence[Records]) -> pd.DataFrame:
-    """One row a declared claim, in the papers' order, with the columns
+    """One row a declared claim, in the papers' order.
 
-    paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated), threshold, verdict,
-    deviations (numbers of `deviations`), remark (why not evaluated; what its record is too old for), n, measured.
+    The columns are paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated),
+    threshold, verdict, deviations (numbers of `deviations`), remark (why not evaluated; what its record is too old
+    for), n, measured.
     """
     rows = []
     for paper in _papers(records):
@@ -34,8 +35,10 @@ def claims(records: Sequence[Records]) -> pd.DataFrame:
 
 
 def items(records: Sequence[Records]) -> pd.DataFrame:
-    """One row a figure or table that is declared for this cohort: paper, item, shows, published, source of it, state
-    (made or missing), n, remark, deviations."""
+    """One row a figure or table that is declared for this cohort.
+
+    The columns are paper, item, shows, published, source of it, state (made or missing), n, remark, deviations.
+    """
     rows = []
     for paper in _papers(records):
         for item in paper.content["items"]:

@@ -143,8 +143,10 @@ class _Run:
         return 1 if any(codes) else 0
 
     def execute(self) -> int:
-        """Run what is out of date, then what that has made out of date by the files it left; closing notebooks after
-        all others have ended. Write the page; end with the table."""
+        """Run what is out of date, write the result pages and print the table; 0 where everything is done, else 1.
+
+        What a notebook makes out of date by the files it left runs after it, closing notebooks after all others.
+        """
         self.announce()
         self.log.unlink(missing_ok=True)
         problem = ""

@@ -1,6 +1,6 @@
-"""`python -m lib.experiment.run NOTEBOOK [-p NAME VALUE]…`: the code cells of one notebook, here or in every rank of
-torchrun.
+"""The code cells of one notebook, run here or in every rank of torchrun.
 
+    python -m lib.experiment.run NOTEBOOK [-p NAME VALUE]…
     torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper
 
 Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are

@@ -97,8 +97,11 @@ def simultaneous(estimate: Interval, *, level: float = 0.95) -> Interval:
 
 
 def joint_pvalue(estimate: Interval, *, truth: float) -> float:
-    """Chance of k estimates as far from `truth`, were it the truth of every column: one less the `level` at which an
-    interval of `simultaneous` first ends there. Never 0: (1 + draws as far) / (1 + draws). Errors as there."""
+    """Chance of k estimates as far from `truth`, were it the truth of every column.
+
+    It is one less the `level` at which an interval of `simultaneous` first ends at `truth`, and never 0:
+    (1 + draws as far) / (1 + draws). Errors as there.
+    """
     spread, largest = _largest_deviation(estimate)
     found = (np.abs(np.asarray(estimate.value) - truth) / spread).max()
     return float((1 + (largest >= found).sum()) / (1 + len(largest)))

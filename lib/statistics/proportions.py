@@ -1,4 +1,4 @@
-"""To be said."""
+"""Shares of trials with exact or Wilson intervals."""
 
 from typing import NamedTuple
 

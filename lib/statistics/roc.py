@@ -1,4 +1,4 @@
-"""To be said."""
+"""Ranking metrics of binary labels and scores: areas under curves, rates at a threshold, and tied scores."""
 
 import numpy as np
 from numpy.typing import ArrayLike

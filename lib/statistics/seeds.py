@@ -1,4 +1,4 @@
-"""To be said."""
+"""Intervals over seeds: one value per repetition, Student's t, and paired differences."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -33,8 +33,10 @@ def seed_interval(
 
 
 def least(values: ArrayLike, *, level: float = 0.95, limits: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
-    """The least of one value per seed (n,), for what must hold in every seed; its interval is that of `seed_interval`,
-    reaching down to it at least. Errors as there."""
+    """The least of one value per seed (n,), for what must hold in every seed.
+
+    Its interval is that of `seed_interval`, extended down to the least value where it ends above. Errors as there.
+    """
     of = seed_interval(values, level=level, limits=limits)
     worst = float(of.draws.min())
     return Interval(worst, min(of.low, worst), of.high, level, of.units, of.draws)
@@ -62,9 +64,9 @@ class PairedDifference(NamedTuple):
 
 
 def paired_difference(*, condition: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> PairedDifference:
-    """Mean difference condition − baseline over seeds, both (n,) in the same order of seeds; positive: condition is
-    larger.
+    """Mean difference condition − baseline over seeds; it is positive where the condition is larger.
 
+    Both are (n,), in the same order of seeds.
     Raises ValueError when the lengths differ or fewer than two seeds are given.
     """
     condition, baseline = _per_seed(condition, "condition"), _per_seed(baseline, "baseline")

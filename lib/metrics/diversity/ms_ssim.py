@@ -109,7 +109,7 @@ def label_pairs(
 
 
 def _triangle(index: np.ndarray) -> np.ndarray:
-    """Pair (i, j), i < j, of each index into the list 01, 02, 12, 03, 13, 23, …"""
+    """Pair (i, j), i < j, of each index into the list 01, 02, 12, 03, 13, 23 and so on."""
     j = ((1 + np.sqrt(8.0 * index + 1)) / 2).astype(np.int64)
     j -= j * (j - 1) // 2 > index  # the root may round up past a whole number
     return np.stack([index - j * (j - 1) // 2, j], axis=1)

@@ -1,4 +1,7 @@
-"""To be said."""
+"""Intervals of the Fréchet and the kernel distance, by subsampling patients without replacement.
+
+A bootstrap with replacement repeats rows, and repeated rows bias both distances; a subset repeats none.
+"""
 
 import numpy as np
 import torch

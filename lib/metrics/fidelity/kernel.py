@@ -1,4 +1,7 @@
-"""To be said."""
+"""Kernel distance between real and synthetic features: squared maximum mean discrepancy with the cubic kernel.
+
+On Inception features it is the KID of Bińkowski et al. 2018 (doi 10.48550/arXiv.1801.01401).
+"""
 
 from typing import NamedTuple
 

@@ -1,14 +1,14 @@
-"""To be said."""
+"""Pixel error of anonymised images within a region, such as the evidence of a finding."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def masked_rmse(*, original: ArrayLike, anonymised: ArrayLike, mask: ArrayLike) -> np.ndarray:
-    """Root mean squared difference of grey images (n, h, w) inside `mask` (n, h, w) of 0 and 1: (n,), NaN where a
-    mask is empty.
+    """Root mean squared difference of images inside a mask: (n,), NaN where the mask is empty.
 
-    In the unit of the images. ValueError for other shapes, or masks of other values, such as 0 and 255.
+    `original` and `anonymised` are grey images (n, h, w), `mask` (n, h, w) is 0 or 1. In the unit of the images.
+    ValueError for other shapes, or masks of other values, such as 0 and 255.
     """
     first, second = (np.asarray(part, dtype=np.float64) for part in (original, anonymised))
     mask = np.asarray(mask)

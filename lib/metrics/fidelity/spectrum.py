@@ -1,4 +1,4 @@
-"""To be said."""
+"""Spectral power of images at high frequencies: noise and grids that a Fréchet distance forgives."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Classifier two-sample test: can a random forest tell synthetic from real features?"""
 
 from typing import NamedTuple
 

@@ -98,8 +98,9 @@ def membership_scores(distance: np.ndarray, correlation: np.ndarray, *, quantile
 
 
 def copying_scores(distance: np.ndarray, spacing: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores (..., s) of images by their distances (..., n, s) to n training images, whose own `spacing` (..., n) is
-    that to their nearest fellow.
+    """Scores (..., s) of images by their distances (..., n, s) to n training images.
+
+    spacing: (..., n), the distance from each training image to the nearest other one.
 
     "neighbour ratio": −nearest/second nearest. "C_T": −nearest, so that `area_pvalue` is the test of Meehan et al. 2020
     in one cell. "authenticity": 1 where the image lies no farther from its nearest training image than that one's

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Nearest-neighbour memorisation test: are synthetic images nearer to training than to held-out images?"""
 
 from typing import NamedTuple
 

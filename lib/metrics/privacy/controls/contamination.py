@@ -1,4 +1,4 @@
-"""To be said."""
+"""Sets whose leak is known: injected copies, a memorising generator, and disjoint patients as negative control."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def controls(
     "independent": real images of patients who are neither in `train` nor in the attack's held-out set, offered as
     synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies of
     `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the size of
-    `train`). All as `injected` returns them; what was copied is known.
+    `train`). All as `inject_copies` returns them; what was copied is known.
     """
     sets = {"independent": inject_copies(synthetic, source=independent, share=1, rng=rng)}
     for share in leaks:

@@ -92,8 +92,7 @@ def match(
     own: ArrayLike | None = None,
     memory: int = 2**27,
 ) -> Matches:
-    """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), in the best of four
-    mirrorings.
+    """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), over four mirrorings.
 
     `groups` (n,) are the patients of the real images. `own` (s,): the patients of the queries, in the same
     numbering, when these are real images as well; their own patient is then out of the question. Holds about
@@ -254,8 +253,10 @@ def _tail(closeness: np.ndarray, null: np.ndarray) -> np.ndarray:
 
 
 def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:
-    """One synthetic image (H, W) as it resembles its training image (H, W) most: mirrored back by `Matches.mirror`,
-    brightness and contrast fitted by least squares; float32."""
+    """One synthetic image (H, W) float32 as it resembles its training image (H, W) most.
+
+    It is mirrored back by `Matches.mirror`; brightness and contrast are fitted by least squares.
+    """
     image, target = (np.asarray(x, np.float32) for x in (synthetic, train))
     image = image[:, ::-1] if mirror & 1 else image
     image = image[::-1] if mirror & 2 else image

@@ -1,5 +1,4 @@
-"""What `lib.metrics.privacy.copying.copy_test` would have seen: injected copies for its power, null splits for its
-false alarms."""
+"""What the copy test would have detected: injected copies for its power, null splits for its false alarms."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

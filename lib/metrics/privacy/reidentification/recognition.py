@@ -43,8 +43,10 @@ def chance_threshold(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) 
 
 
 def verification(*, genuine: ArrayLike, impostor: ArrayLike) -> Verification:
-    """Threshold and balanced accuracy of a classifier of pairs, from distances of `genuine` (same person) pairs (n,)
-    and `impostor` pairs (m,) of original images. ValueError on NaN or an empty side."""
+    """Threshold and balanced accuracy of a classifier of pairs of original images, from their distances.
+
+    genuine: (n,), of pairs of one person; impostor: (m,), of pairs of two. ValueError on NaN or an empty side.
+    """
     genuine, impostor = samples.scores(genuine, "genuine"), samples.scores(impostor, "impostor")
     cut = (genuine.mean() + impostor.mean()) / 2
     accuracy = ((genuine < cut).mean() + (impostor >= cut).mean()) / 2
