@@ -47,7 +47,8 @@ BANNED = {"torchvision", "pickle", "SimpleITK", "monai"}
 
 
 PAPERS = ("han2019", "sun2021", "montenegro2021", "pennisi2023", "osuala2024")
-METHODS = {method.name for method in comparison.METHODS}
+_GENERATORS = load_paper(ROOT / "notebooks" / "comparison").settings["generators"]
+METHODS = {method.name for method in comparison.METHODS} | {title for column in _GENERATORS for title in column}
 COMPARED = METHODS | {entry.name for registry in (ATTACKS, MEASURES) for entry in registry}
 
 # What a notebook may not call, by its full name or the beginning of it. The cell tagged `check` may: there another
@@ -400,9 +401,11 @@ def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
     if loaded.claims:
         assert loaded.deviations
     code = "".join(source(path) for path in (ROOT / "notebooks" / paper).glob("*.ipynb"))
-    if paper == "comparison":  # what its entries read, and the options of a generator by name
+    if paper == "comparison":  # what its entries read
         code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib" / "comparison").glob("*.py"))
-    read = settings_in(code) | set(re.findall(r"settings=\"([a-z_]+)\"", code))
+    read = settings_in(code)
+    for compared in loaded.settings.get("generators", ()):  # title -> name in lib.generators, and of its options
+        read |= set(compared.values())
     assert set(loaded.settings) <= read, "a setting nobody reads"
 
 

@@ -1,5 +1,4 @@
-"""A synthetic set and its controls, all made of the images audited: injected copies, a memorising generator, and
-held-out patients."""
+"""The copy test of a synthetic set and of its controls: injected copies, a memorising generator, held-out patients."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

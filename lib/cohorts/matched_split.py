@@ -1,5 +1,4 @@
-"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who are like the held-out
-ones.
+"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who resemble the latter.
 
 Matching, as in case-control studies: split at random, a few dozen patients a side differ by chance in what attacks
 react to, and an attack then flags people whom nobody copied.

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from lib import generators
 from lib.cohorts.cohort import Cohort
 from lib.comparison import methods
 from lib.comparison.methods import (
@@ -16,9 +18,10 @@ from lib.comparison.methods import (
     Materials,
     Method,
     Radiographs,
-    generator,
 )
 from lib.comparison.registry import Registry
+from lib.training.gan import registry
+from lib.training.loop.checkpoint import Checkpoint
 
 
 def cohort(first: int) -> Cohort:
@@ -30,7 +33,7 @@ def cohort(first: int) -> Cohort:
 
 @pytest.fixture
 def materials(tmp_path):
-    settings = SimpleNamespace(leak=0.1, dummy={"shade": 7})
+    settings = SimpleNamespace(leak=0.1, generators={"dummy": "toy"}, toy={"shade": 7})
     return Materials(
         cohort(0),
         settings,
@@ -63,41 +66,45 @@ def test_the_controls_hold_what_they_say(materials):
     assert np.array_equal(mixed.origin[~copied], disjoint.patient[~copied])
 
 
-def toy_train(images, labels, *, path, seed, shade):
-    path.write_text(f"{shade} {seed} {len(images)} {labels.sum()}")
+class Toy(generators.TrainedGenerator):
+    """A generator that draws one shade, and knows what it was trained on."""
+
+    name = "toy"
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    @classmethod
+    def restored(cls, tensors, settings, device):
+        return cls(settings)
+
+    def sample(self, n, *, labels=None, seed, batch=256):
+        assert (self.settings["seed"], self.settings["images"], self.settings["ill"]) == (seed, n, int(labels.sum()))
+        return np.full((n, 8, 8), self.settings["shade"], np.uint8)
 
 
-def toy_load(path):
-    return [int(word) for word in path.read_text().split()]
+def train_toy(images, labels, *, path, seed, shade):
+    settings = {"model": "toy", "shade": shade, "seed": seed, "images": len(images), "ill": int(labels.sum())}
+    Checkpoint(path, settings).save({"weight": torch.zeros(1)}, None, 1, finished=True)
+    return Toy(settings)
 
 
-def toy_sample(network, labels, *, seed):
-    assert network == [7, seed, len(labels), labels.sum()]  # what was trained: its settings, seed and radiographs
-    return np.full((len(labels), 8, 8), network[0], np.uint8)
-
-
-@pytest.fixture
-def table(monkeypatch):
-    """A registry of methods of its own, so that a test may add to it."""
-    own = Registry("method", GROUPS)
-    for entry in METHODS:
-        own.register(entry)
-    monkeypatch.setattr(methods, "METHODS", own)
-    return own
-
-
-def test_a_generator_is_added_by_one_entry_and_its_settings(table, materials):
-    before = table.names
-    table.register(generator("dummy", settings="dummy", train=toy_train, load=toy_load, sample=toy_sample))
-    assert [name for name in table.names if name != "dummy"] == list(before)
-    assert table.names.index("dummy") == len(METHODS.of("generator"))  # the last of the generators
-    dummy = table["dummy"]
-    dummy.train(Radiographs(materials.train, materials.settings, materials.seed, materials.folder))
-    made = dummy.make(materials)
+def test_a_generator_is_added_by_its_title_and_its_settings(materials, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    generators.register(Toy, train_toy)
+    table = methods.methods(materials.settings)
+    assert table.names == ("dummy", *METHODS.names)
+    table["dummy"].train(Radiographs(materials.train, materials.settings, materials.seed, materials.folder))
+    made = table["dummy"].make(materials)
     assert (made.images == 7).all()
     assert np.array_equal(made.labels, materials.labels)
     assert len(np.unique(made.origin)) == 40  # no two images stem from one patient
     assert not np.isin(made.origin, [*materials.train.patient, *materials.disjoint.patient]).any()
+
+
+def test_a_generator_under_the_title_of_a_method_is_refused():
+    with pytest.raises(ValueError, match="'PLAN' is registered already"):
+        methods.methods(SimpleNamespace(generators={"PLAN": "dcgan"}))
 
 
 def test_what_methods_share_is_prepared_once(monkeypatch, materials):
@@ -120,6 +127,6 @@ def test_a_name_that_no_file_can_have_is_refused():
         Method("a/b", "walk", make=lambda of: None)
 
 
-def test_every_generator_is_trained_on_the_radiographs_alone():
-    for method in METHODS:
+def test_every_generator_is_trained_on_the_radiographs_alone(materials):
+    for method in methods.methods(materials.settings):
         assert (method.train is not None) == (method.group == "generator")
