@@ -135,7 +135,7 @@ class Paper(_Strict):
 
     def entries_of(self, notebook: str, scale: str, cohort: str) -> dict[str, Any]:
         """All that decides what `notebook` makes: no entry of another notebook, no deviation, which only pages show."""
-        own: dict[str, Any] = {"title": self.title, "cite": self.cite, "source": self.cohorts.get(cohort)}
+        own: dict[str, Any] = {"title": self.title, "cite": self.cite, "source": self.source(cohort, scale)}
         for kind, entries in (("items", self.items), ("claims", self.claims)):
             here = {name: entry for name, entry in entries.items() if entry.notebook == notebook}
             own[kind] = {name: entry.model_dump(mode="json") for name, entry in here.items()}

@@ -60,7 +60,7 @@ class Suite:
         for paper, notebooks in papers.items():
             folder = root / "notebooks" / paper
             folder.mkdir(parents=True)
-            content = {"title": paper, "cite": "", "cohorts": {"phantom": "mass"}}
+            content = {"title": paper, "cite": "", "cohorts": {"phantom": None if paper.endswith("_last") else "mass"}}
             content["notebooks"] = {name: list(needs) for name, (needs, _) in notebooks.items()}
             content |= {"closing": True} if paper.endswith("_last") else {}
             (folder / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
