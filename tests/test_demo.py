@@ -70,7 +70,7 @@ def test_all_together_is_small():
     assert sum(path.stat().st_size for path in FILES) <= LARGEST
 
 
-def test_the_scorecard_has_every_claim_and_its_bar():
+def test_the_scorecard_has_every_claim_and_its_threshold():
     (table,) = (path for path in FILES if path.name == "tab_scorecard.csv")
     columns = ["paper", "claim", "says", "measured", "threshold"]
     shown = pd.read_csv(table, keep_default_na=False)[columns].astype(str).to_numpy().tolist()

@@ -23,7 +23,7 @@ def _people(seed, people=60, radiographs=4.0, size=8):
     return images, who, rng.integers(0, 2, len(who)), rng.integers(0, 2, people)[who - 100]
 
 
-def _deal(seed, **options):
+def _split(seed, **options):
     images, who, view, finding = _people(seed)
     options = {"each": 12, "validation": 20, "rng": numpy_generator(seed, "deal")} | options
     return images, who, matched_split(images, who, view=view, finding=finding, **options)
@@ -31,7 +31,7 @@ def _deal(seed, **options):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
-    _, who, sides = _deal(seed)
+    _, who, sides = _split(seed)
     people = {name: set(who[of]) for name, of in sides._asdict().items()}
     assert len(people["train"]) == len(people["heldout"]) == 12
     for one in ("train", "heldout", "negative_control", "validation"):
@@ -47,12 +47,12 @@ def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
 
 
 def test_every_image_of_a_suspect_is_offered_or_known():
-    _, who, sides = _deal(0)
+    _, who, sides = _split(0)
     suspects = np.isin(who, who[np.concatenate([sides.train, sides.heldout])])
     assert sorted(np.concatenate(sides[:3])) == sorted(np.flatnonzero(suspects))
 
 
-def test_the_same_generator_deals_the_same_whatever_the_types():
+def test_the_same_generator_splits_alike_whatever_the_types():
     images, who, view, finding = _people(5)
     options = {"each": 10, "validation": 9}
     first = matched_split(images, who, view=view, finding=finding, rng=numpy_generator(1, "deal"), **options)

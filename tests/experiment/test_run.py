@@ -232,7 +232,7 @@ def test_the_claims_of_a_notebook_are_evaluated_together(suite):
         run.verdicts(notebook, {"C9": (0.2, 0.1, 0.3, "")}, why="")
 
 
-def test_a_smoke_run_judges_nothing(suite):
+def test_a_smoke_run_gives_no_verdict(suite):
     run = Run("09_nobody", "smoke", "phantom", 0)
     assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "not testable here"
 

@@ -346,7 +346,7 @@ def test_what_older_code_made_says_so(suite):
     assert "abc1234, 0ld0ld (newest first)" in page.text
 
 
-def test_a_bar_that_changed_after_the_verdict_is_said(suite):
+def test_a_threshold_that_changed_after_the_verdict_is_said(suite):
     paper = suite / "notebooks/01_first/paper.yaml"
     paper.write_text(paper.read_text().replace('threshold: ">= 0.1", published', 'threshold: ">= 0.3", published'))
     text = Page(write_page("demo-phantom")).text

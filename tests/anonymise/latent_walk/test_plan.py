@@ -240,7 +240,7 @@ def test_injected_collisions_are_avoided(toy):
     assert seen[0].entropy.mean() > seen[1].entropy.mean()
 
 
-def test_judgement_is_that_of_single_images(toy):
+def test_a_batch_is_evaluated_like_single_images(toy):
     _, _, _, _, networks = toy
     first, last = _ends(2)
     walks = linear(first, last, points=5)

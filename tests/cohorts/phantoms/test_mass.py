@@ -40,7 +40,7 @@ def irregularity(masks):
 
 
 def signs(cohort):
-    """What a reader would measure: contrast, size, irregularity, brightness, spread: (N, 5)."""
+    """What a radiologist would measure: contrast, size, irregularity, brightness, spread: (N, 5)."""
     inside, around = inside_and_around(cohort)
     images = cohort.images.astype(float)
     columns = inside - around, np.log(cohort.masks.sum((1, 2))), irregularity(cohort.masks), images.mean((1, 2))
@@ -118,10 +118,10 @@ def test_cancer_has_the_more_irregular_margin_and_the_higher_density(cohort):
         assert gap > 3 * np.hypot(*(sign[where].std() / np.sqrt(where.sum()) for where in (malignant, ~malignant)))
 
 
-def test_a_linear_reader_does_better_than_chance_and_is_not_perfect(cohort):
+def test_a_linear_classifier_does_better_than_chance_and_is_not_perfect(cohort):
     train, held_out = cohort.split == 0, cohort.split > 0
-    reader = make_pipeline(StandardScaler(), LogisticRegression()).fit(signs(cohort)[train], cohort.labels[train])
-    auroc = roc_auc_score(cohort.labels[held_out], reader.decision_function(signs(cohort)[held_out]))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(signs(cohort)[train], cohort.labels[train])
+    auroc = roc_auc_score(cohort.labels[held_out], fitted.decision_function(signs(cohort)[held_out]))
     assert 0.7 < auroc < 0.95
 
 

@@ -39,7 +39,7 @@ def test_a_delta_weakens_and_a_coin_proves_nothing():
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
-def test_randomised_response_is_never_accused_and_nearly_found(epsilon):
+def test_randomised_response_is_never_overstated_and_nearly_reached(epsilon):
     """Each answer is the coin with odds e^ε: the mechanism that the theorem is tight for."""
     rng, m, runs = np.random.default_rng(0), 2000, 400
     coins = rng.random((runs, m)) < 0.5

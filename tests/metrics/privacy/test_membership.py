@@ -119,7 +119,7 @@ def test_constant_synthetic_images_correlate_with_nothing(sets):
     assert result.member_nearest.min() >= 5
 
 
-def test_membership_attack_judges_any_score():
+def test_membership_attack_takes_any_score():
     rng = np.random.default_rng(3)
     member, nonmember = rng.normal(size=200) + 1, rng.normal(size=150)
     result = membership_attack(member=member, nonmember=nonmember, rng=rng, top=30, fpr=0.1, draws=200)
@@ -259,6 +259,6 @@ def test_the_mean_area_over_sets_resamples_patients():
     assert found.low < found.value < found.high
 
 
-def test_more_suspicious_than_images_is_refused_by_its_own_name():
+def test_a_top_of_more_than_the_images_is_refused_by_its_own_name():
     with pytest.raises(ValueError, match="top is 20 of 4 images"):
         membership_attack(member=[1.0, 2.0], nonmember=[0.0, 1.0], rng=np.random.default_rng(0))

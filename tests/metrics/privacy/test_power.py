@@ -32,11 +32,11 @@ def test_area_pvalue_is_that_of_mann_and_whitney(values):
     assert power.area_pvalue(np.zeros((1, 5)), np.zeros((1, 5))) == 1
 
 
-def test_top_pvalue_is_the_share_of_all_deals():
+def test_top_pvalue_is_the_share_of_all_splits():
     """Every way to assign six ranks as three suspects and three references."""
-    deals = [set(matched_split) for matched_split in combinations(range(6), 3)]
-    suspect = np.array([sorted(matched_split) for matched_split in deals], float)
-    reference = np.array([sorted(set(range(6)) - matched_split) for matched_split in deals], float)
+    splits = [set(side) for side in combinations(range(6), 3)]
+    suspect = np.array([sorted(side) for side in splits], float)
+    reference = np.array([sorted(set(range(6)) - side) for side in splits], float)
     found = (suspect > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
     literal = [(found >= t).mean() for t in found]
     assert np.allclose(power.top_pvalue(suspect, reference, fpr=0.34), literal)

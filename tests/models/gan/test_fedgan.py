@@ -55,7 +55,7 @@ def test_findings_replace_the_first_numbers_of_the_noise():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_the_critic_judges_each_image_alone(norm):
+def test_the_critic_scores_each_image_alone(norm):
     with initialising(2):
         critic, images = Discriminator(16, labels=2, width=4, norm=norm), torch.rand(5, 1, 16, 16)
     together = critic(images)

@@ -56,7 +56,7 @@ def test_channel_rule():
 
 
 @pytest.mark.parametrize("size", SIZES[:7])
-def test_every_size_gives_one_grey_image_and_its_judgement(size):
+def test_every_size_gives_one_grey_image_and_its_score(size):
     generator, discriminator = Generator(size, 2, 4, (4, 256)), Discriminator(size, 2, (4, 256))
     images = generator(torch.randn(4, 4), torch.ones(4, 2))
     score, labels = discriminator(images)

@@ -162,7 +162,7 @@ def test_spread_of_a_group():
         _deviation(x[:6])
 
 
-def test_label_judges_by_projection():
+def test_the_label_scores_by_projection():
     with seeding.initialising(5):
         critic = Discriminator(16, classes=3, maps=(8, 128))
     x, labels = _images(4, 1, 16, 16), torch.tensor([0, 1, 2, 0])

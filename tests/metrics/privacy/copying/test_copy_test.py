@@ -123,7 +123,7 @@ def test_rows_may_be_injected_after_matching(matched, world):
     np.testing.assert_allclose(injected.ratio, again.ratio, atol=1e-3)
 
 
-def test_a_single_copy_betrays_itself_by_the_tail(matched, world):
+def test_a_single_copy_is_detected_by_the_tail(matched, world):
     real, base, test = matched
     exact = match(real[:1], real, groups=world[1])
     injected, at, _ = injected_matches(base, exact, 1, rng=rng())

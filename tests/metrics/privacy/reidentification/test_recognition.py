@@ -22,10 +22,10 @@ def test_entropy_is_one_for_the_ignorant_and_zero_for_the_certain():
 
 def test_an_ignorant_classifier_seldom_exceeds_the_chance_threshold():
     identity = np.repeat(np.arange(12), 4)
-    bar = chance_threshold(identity, classes=12)
-    assert bar == pytest.approx(1 / 12 + 3 * np.sqrt(11 / 144 / 48))
+    chance = chance_threshold(identity, classes=12)
+    assert chance == pytest.approx(1 / 12 + 3 * np.sqrt(11 / 144 / 48))
     guesses = RNG.integers(0, 12, (2000, 48))
-    assert ((guesses == identity).mean(axis=1) > bar).mean() < 0.01
+    assert ((guesses == identity).mean(axis=1) > chance).mean() < 0.01
     assert chance_threshold([0, 0, 0, 1], classes=10, sigmas=0) == 0.75  # always naming the most frequent
 
 
