@@ -127,12 +127,12 @@ def load_pp_vaegan(path, *, device: torch.device | None = None) -> VAE:
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _trained(*finished_training(path, "anonymisation"), device or seeding.device())
+    return _trained(*finished_training(path, "anonymisation", model="pp_vaegan"), device or seeding.device())
 
 
 def anonymiser_curves(path) -> Curves:
     """The losses of every step of the finished training in folder `path`; errors as `load_pp_vaegan`."""
-    tensors, settings = finished_training(path, "anonymisation")
+    tensors, settings = finished_training(path, "anonymisation", model="pp_vaegan")
     return Curves(_names(settings), tensors["curves"].numpy())
 
 

@@ -193,10 +193,11 @@ def run_training(
     return tensors
 
 
-def finished_training(path, what: str) -> tuple[dict[str, Tensor], dict]:
+def finished_training(path, what: str, *, model: str | None = None) -> tuple[dict[str, Tensor], dict]:
     """Tensors and settings of the finished training of `what` in folder `path`, whatever its settings.
 
-    FileNotFoundError when nothing is there; ValueError when it is unfinished or a file is damaged.
+    model: what settings["model"] must be. FileNotFoundError when nothing is there; ValueError when it is unfinished,
+    of another model, or a file is damaged.
     """
     checkpoint = Checkpoint(path, None)
     found = checkpoint.load()
@@ -204,6 +205,8 @@ def finished_training(path, what: str) -> tuple[dict[str, Tensor], dict]:
         raise FileNotFoundError(f"There is no trained {what} in {path}: run the notebook that trains it first.")
     if not checkpoint.finished:
         raise ValueError(f"The training in {path} stopped at step {found[2]}: run it again to finish it.")
+    if model is not None and checkpoint.settings.get("model") != model:
+        raise ValueError(f"The training in {path} is of {checkpoint.settings.get('model')!r}, not of the {what}.")
     return found[0], checkpoint.settings
 
 
