@@ -6,7 +6,6 @@ import torch
 
 from lib.training.gan.autodecoder import train_autodecoder
 from lib.training.loop.images import pixels
-from lib.training.loop.resume import cached
 
 OPTIONS = {"steps": 60, "batch": 6, "latent": 4, "maps": (16, 256), "seed": 0}
 
@@ -40,16 +39,6 @@ def test_new_latents_follow_the_law_of_those_learnt(images, tmp_path):
     w = torch.cat(given)
     torch.testing.assert_close(w.mean(dim=0), found.latents.mean(dim=0), rtol=0, atol=0.05)
     torch.testing.assert_close(w.T.cov(), found.latents.T.cov(), rtol=0, atol=0.1)
-
-
-def test_kept_results_are_computed_once(tmp_path):
-    def compute():
-        seen.append(1)
-        return {"x": torch.arange(len(seen))}
-
-    seen = []
-    for settings, length in (({"k": 1}, 1), ({"k": 1}, 1), ({"k": 2}, 2)):
-        assert len(cached(tmp_path / "x", settings, compute)["x"]) == length
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""DCGAN training: it learns, it refuses bad input; its augmentation equals crop and resize; checkpoints, progress."""
+"""DCGAN training: it learns, it refuses bad input; its augmentation equals crop and resize."""
 
 import copy
 import json
@@ -12,7 +12,6 @@ from lib.models.gan.dcgan import Generator
 from lib.training.augment.affine import flipped_and_cropped
 from lib.training.gan.dcgan import DCGAN, DCGANTrainer, train_dcgan
 from lib.training.loop.checkpoint import Checkpoint
-from lib.training.loop.progress import Progress, progress
 
 TINY = {"steps": 8, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
 
@@ -161,74 +160,3 @@ def test_bad_data_is_refused_in_a_sentence(tmp_path, spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
         train_dcgan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=_silent, **TINY)
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize("file", ["checkpoint.json", "step-2.safetensors", "step-2.pt"])
-@pytest.mark.parametrize("damage", ["truncated", "altered", "missing"])
-def test_damaged_checkpoint_names_the_file_and_the_remedy(tmp_path, file, damage):
-    checkpoint = Checkpoint(tmp_path, {"a": (1, 2), "b": np.int64(3)})
-    checkpoint.save({"w": torch.arange(6.0).view(2, 3).T}, {"m": [torch.ones(2)], "k": 0.5}, 2)
-    tensors, state, step = Checkpoint(tmp_path, {"a": [1, 2], "b": 3}).load()
-    assert torch.equal(tensors["w"], torch.arange(6.0).view(2, 3).T)
-    assert (state["k"], step) == (0.5, 2)
-    content = (tmp_path / file).read_bytes()
-    if damage == "missing":
-        (tmp_path / file).unlink()
-        if file == "checkpoint.json":
-            assert checkpoint.load() is None
-            return
-    elif damage == "truncated":
-        (tmp_path / file).write_bytes(content[: len(content) // 2])
-    else:
-        (tmp_path / file).write_bytes(content.replace(b"2", b"3").replace(b"\x00\x80\x3f", b"\x00\x00\x40") + b" x")
-    with pytest.raises(ValueError, match=f"{file} is missing, truncated or altered: delete the folder"):
-        checkpoint.load()
-
-
-def test_checkpoint_survives_a_kill_while_saving(tmp_path, monkeypatch):
-    """The JSON file is written last: before it, the previous checkpoint still stands."""
-    checkpoint = Checkpoint(tmp_path, {})
-    checkpoint.save({"w": torch.zeros(2)}, {"m": 1}, 1)
-    import lib.training.loop.checkpoint as module
-
-    def fail_on_json(file, content, write=module._write):
-        if file.name == "checkpoint.json":
-            raise OSError(28, "No space left on device")
-        return write(file, content)
-
-    monkeypatch.setattr(module, "_write", fail_on_json)
-    for finished in (False, True):
-        with pytest.raises(OSError, match="No space left"):
-            checkpoint.save({"w": torch.ones(2)}, {"m": 2}, 2, finished=finished)
-        tensors, state, step = checkpoint.load()
-        assert (tensors["w"].sum(), state, step) == (0, {"m": 1}, 1)
-
-
-def test_settings_that_are_not_json_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="is a set, not JSON"):
-        Checkpoint(tmp_path, {"a": {1, 2}})
-
-
-def test_headless_progress_prints_one_line_each_tenth(capsys, monkeypatch):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    assert list(progress("count", range(1000))) == list(range(1000))
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10
-    assert lines[-1].startswith("count  1000/1000")
-    report = Progress("loss", 5)
-    report(5, d=torch.tensor(0.25))
-    assert capsys.readouterr().out.rstrip().endswith("d 0.25")
-
-
-def test_progress_in_jupyterlab_rewrites_one_line(monkeypatch):
-    shown = []
-
-    class Handle:
-        def update(self, data, raw):
-            shown.append(data["text/plain"])
-
-    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    monkeypatch.setattr("IPython.display.display", lambda data, raw, display_id: Handle())
-    list(progress("count", range(5000)))
-    assert 1 <= len(shown) < 20
-    assert shown[-1].startswith("count  5000/5000")
