@@ -159,7 +159,8 @@ def anonymise(
     for i in range(0, len(examples), batch):
         part = slice(i, i + batch)
         given = regions.inputs(part) * (255 if "masks" in as_published else 1)
-        drawn = decoder(model.sample(*model.encoder(examples.inputs(part), given), noise[part]))
+        mean, log_variance = model.encoder(examples.inputs(part), given)
+        drawn = decoder(model.sample(mean, log_variance, noise[part]))
         parts.append(to_uint8(drawn[:, 0]).cpu())
     return torch.cat(parts).numpy()
 

@@ -106,8 +106,8 @@ class Trainer(ABC):
     def update_ema(self, share: float) -> None:
         """Move the network "average" by `share` of the way to the network "generator"; counters are copied."""
         average, generator = self.networks["average"], self.networks["generator"]
-        pairs = [*zip(average.parameters(), generator.parameters(), strict=True)]
-        pairs += [*zip(average.buffers(), generator.buffers(), strict=True)]
+        pairs: list[tuple[Tensor, Tensor]] = [*zip(average.parameters(), generator.parameters(), strict=True)]
+        pairs += zip(average.buffers(), generator.buffers(), strict=True)
         moved = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
         torch._foreach_lerp_([mean for mean, _ in moved], [now for _, now in moved], share)
         for mean, now in pairs:
@@ -174,7 +174,7 @@ def run_training(
     start = 0
     if found:
         tensors, state, start = found
-        training.restore(tensors, state)
+        training.restore(tensors, state or {})
     report = progress or Progress(name, steps, start=start)
     saved = time.monotonic()
     for step in range(start, steps):
