@@ -102,7 +102,7 @@ def average_with_nearest_people(images, people, *, gallery, k: int, labels=None)
     for chosen in np.argsort(nearest, axis=1, kind="stable")[:, : k - 1].T:  # the first, the second, … nearest person
         own = np.where(person == chosen[:, None], apart, np.inf)
         total += images[gallery[own.argmin(axis=1)]]
-    return np.uint8(np.round(total / k))
+    return np.round(total / k).astype(np.uint8)
 
 
 def k_salsa(

@@ -62,5 +62,6 @@ def load_conditions(path) -> Conditions:
 @torch.inference_mode()
 def drawn(generator: nn.Module, walks: Tensor) -> Iterator[Tensor]:
     """The images (T, c, h, w), clamped to [-1, 1], of each of walks (p, T, ...), one walk at a time."""
+    synthesis = synthesis_of(generator)
     for walk in walks:
-        yield generator.synthesis(walk).clamp(-1, 1)
+        yield synthesis(walk).clamp(-1, 1)

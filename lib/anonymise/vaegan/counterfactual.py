@@ -74,7 +74,9 @@ def load_counterfactual(path, *, device: torch.device | None = None) -> Decoder:
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _decoder(*finished_training(path, "counterfactual decoder"), device or seeding.device())
+    return _decoder(
+        *finished_training(path, "counterfactual decoder", model="counterfactual"), device or seeding.device()
+    )
 
 
 class CounterfactualTrainer(Trainer):

@@ -127,12 +127,12 @@ def load_pp_vaegan(path, *, device: torch.device | None = None) -> VAE:
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _trained(*finished_training(path, "anonymisation"), device or seeding.device())
+    return _trained(*finished_training(path, "anonymisation", model="pp_vaegan"), device or seeding.device())
 
 
 def anonymiser_curves(path) -> Curves:
     """The losses of every step of the finished training in folder `path`; errors as `load_pp_vaegan`."""
-    tensors, settings = finished_training(path, "anonymisation")
+    tensors, settings = finished_training(path, "anonymisation", model="pp_vaegan")
     return Curves(_names(settings), tensors["curves"].numpy())
 
 
@@ -159,7 +159,8 @@ def anonymise(
     for i in range(0, len(examples), batch):
         part = slice(i, i + batch)
         given = regions.inputs(part) * (255 if "masks" in as_published else 1)
-        drawn = decoder(model.sample(*model.encoder(examples.inputs(part), given), noise[part]))
+        mean, log_variance = model.encoder(examples.inputs(part), given)
+        drawn = decoder(model.sample(mean, log_variance, noise[part]))
         parts.append(to_uint8(drawn[:, 0]).cpu())
     return torch.cat(parts).numpy()
 

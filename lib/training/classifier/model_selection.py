@@ -95,7 +95,7 @@ class Selection:
 
     def _score(self, logits: Tensor) -> float:
         if self.measure == "auprc":
-            return auprc(self.labels, logits.softmax(1)[:, 1].cpu().numpy())
+            return float(auprc(self.labels, logits.softmax(1)[:, 1].cpu().numpy()))
         hits = self.labels == logits.argmax(1).cpu().numpy()
         return float((np.bincount(self.labels, hits) / np.bincount(self.labels)).mean())
 

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from lib.training.classifier.model_selection import History
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import changing, predict_logits, training_mode
 from lib.training.loop.resume import Resumable, weights_digest
+from lib.training.loop.trainer import to_channels_last
 
 OPTIMISERS = ("sgd", "adam")
-_JUDGED = 64  # validation images at a time
+_VALIDATED = 64  # validation images at a time
 
 
 def train_findings(
@@ -62,7 +64,7 @@ def train_findings(
         "mirror": mirror, "precision": precision, "seed": seed, "data": radiographs.digest,
         "validation": held_out and held_out.digest, "weights": weights_digest(model),
     }  # fmt: skip
-    model.to(device, memory_format=torch.channels_last)
+    to_channels_last(model, device)
     _check_findings(model, radiographs, held_out)
     saved = Resumable(checkpoint, settings)
     found = saved.load(model)
@@ -71,15 +73,14 @@ def train_findings(
         return history
     best = {name: value.to(device) for name, value in found["best"].items()} if found else {}
     per_epoch = math.ceil(len(radiographs) / batch)
-    steps = epochs * per_epoch if steps is None else steps
+    steps = (epochs or 0) * per_epoch if steps is None else steps
     epochs = math.ceil(steps / per_epoch)
 
     def begin() -> torch.optim.Optimizer:
         rate = learning_rate * (0.1 ** drops(history.validation_loss) if patience else 1)
-        options = {"lr": rate, "weight_decay": weight_decay, "fused": True}
         if optimiser == "sgd":
-            return torch.optim.SGD(model.parameters(), momentum=0.9, **options)
-        return torch.optim.Adam(model.parameters(), **options)
+            return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=weight_decay, fused=True)
+        return torch.optim.Adam(model.parameters(), rate, weight_decay=weight_decay, fused=True)
 
     updates = begin()
     if found:
@@ -103,8 +104,8 @@ def train_findings(
             raise ValueError(f"The training diverged in epoch {epoch + 1}: lower the learning rate.")
         if progress:
             progress(epoch + 1, **values)
-        state = {"history": asdict(history), "optimiser": updates.state_dict(), "best": best}
-        saved.save(model, epoch + 1, lambda state=state: state)
+        state: Callable[[], dict] = partial(dict, history=asdict(history), optimiser=updates.state_dict(), best=best)
+        saved.save(model, epoch + 1, state)
     if held_out:
         model.load_state_dict(best, strict=False)
     else:
@@ -144,7 +145,7 @@ class _Radiographs(DeviceDataset):
         values = values.astype(np.float32)
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError(f"The {name} findings are not all in [0, 1]: decide what uncertain and blank labels mean.")
-        self.labels = torch.from_numpy(values).to(device)
+        self._labels = torch.from_numpy(values).to(device)
         self.digest = hashlib.sha256(f"{self.digest} {values.shape}".encode() + values.tobytes()).hexdigest()
 
     def draw_flips(self, n: int, generator: torch.Generator) -> Tensor | None:
@@ -175,7 +176,7 @@ def _epoch(model, radiographs, updates, batch, steps, seed, epoch, precision) ->
 
 def _validate(model: nn.Module, radiographs: _Radiographs) -> float:
     return float(
-        F.binary_cross_entropy_with_logits(predict_logits(model, radiographs, batch=_JUDGED), radiographs.labels)
+        F.binary_cross_entropy_with_logits(predict_logits(model, radiographs, batch=_VALIDATED), radiographs.labels)
     )
 
 
@@ -186,9 +187,10 @@ def _check_findings(model: nn.Module, radiographs: _Radiographs, held_out: _Radi
         if part and part.labels.shape[1] != outputs:
             found = part.labels.shape[1]
             raise ValueError(f"The {part.name} findings are {found}, but the model has {outputs} outputs.")
-    for found, words in (
+    for constant, words in (
         (radiographs.labels.amax(0) == 0, "No training radiograph shows"),
         (radiographs.labels.amin(0) == 1, "Every training radiograph shows"),
     ):
-        if found.any():
-            raise ValueError(f"{words} finding {found.nonzero().flatten().tolist()}: leave it out, or add radiographs.")
+        if constant.any():
+            which = constant.nonzero().flatten().tolist()
+            raise ValueError(f"{words} finding {which}: leave it out, or add radiographs.")

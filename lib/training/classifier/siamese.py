@@ -73,7 +73,7 @@ def load_embedding(path, *, device: torch.device | None = None) -> Embedding:
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _embedding(*finished_training(path, "embedding"), device or seeding.device())
+    return _embedding(*finished_training(path, "embedding", model="siamese"), device or seeding.device())
 
 
 def embed(model: Embedding, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:

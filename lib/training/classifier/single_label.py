@@ -20,7 +20,7 @@ from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
 from lib.training.loop.inference import predict_logits, training_mode
 from lib.training.loop.resume import Resumable, weights_digest
-from lib.training.loop.trainer import finished_training
+from lib.training.loop.trainer import finished_training, to_channels_last
 
 OPTIMISERS = ("adamw", "sgd")
 
@@ -53,7 +53,7 @@ def train_classifier(
     device = device or seeding.device()
     examples = DeviceDataset(images, labels, device=device, augment=augment)
     held_out = DeviceDataset(*validation, device=device, name="validation")
-    model.to(device, memory_format=torch.channels_last)
+    to_channels_last(model, device)
     parallel.same_weights(model)
     parallel.joined_statistics(model)
     settings = {
@@ -69,16 +69,16 @@ def train_classifier(
     history = History(**found["history"]) if found else History()
     if saved.finished:
         return history
-    examples, held_out = taken_by(network, model, examples, held_out, batch=batch)
+    examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
     selection = Selection(
         select, held_out, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
     )
     parameters = [p for p in network.parameters() if p.requires_grad]
-    options = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+    updates: torch.optim.Optimizer
     if optimiser == "sgd":
-        updates = torch.optim.SGD(parameters, momentum=0.9, **options)
+        updates = torch.optim.SGD(parameters, learning_rate, momentum=0.9, weight_decay=weight_decay, fused=True)
     else:
-        updates = torch.optim.AdamW(parameters, **options)
+        updates = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
     if found:
         updates.load_state_dict(found["optimiser"])
         selection.weights = {name: value.to(device) for name, value in found["best"].items()}
@@ -153,7 +153,7 @@ def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int) ->
     """
     model.eval()
     caught = []
-    hook = model.head.register_forward_hook(lambda _, args, output: caught.append((args[0], output)))
+    hook = model.get_submodule("head").register_forward_hook(lambda _, args, output: caught.append((args[0], output)))
     variants = [(False, False), (True, False), (False, True), (True, True)]
     features = []
     try:
@@ -182,13 +182,9 @@ def trained_part(model: nn.Module) -> nn.Module:
     return head if isinstance(head, nn.Module) and trainable <= set(head.parameters()) else model
 
 
-def taken_by(
-    network: nn.Module, model: nn.Module, *parts: DeviceDataset | None, batch: int
-) -> list[DeviceDataset | None]:
-    """`parts` as `trained_part(model)` takes them: cached features where that is the head, or the images."""
-    if network is model:
-        return list(parts)
-    return [part and Features(frozen_features(model, part, batch=batch), part) for part in parts]
+def seen_by(network: nn.Module, model: nn.Module, examples: DeviceDataset, *, batch: int) -> DeviceDataset:
+    """`examples` as `network`, the `trained_part` of `model`, takes them: images, or features where it is the head."""
+    return examples if network is model else Features(frozen_features(model, examples, batch=batch), examples)
 
 
 @torch.no_grad()

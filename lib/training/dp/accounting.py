@@ -51,7 +51,8 @@ def epsilon_of(history: list[tuple[float, float, int]], *, delta: float, account
         return 0.0
     if any(sigma == 0 for sigma, _, _ in history):
         return math.inf
-    by_rdp = _converted(sum(_rdp(float(sigma), float(rate)) * steps for sigma, rate, steps in history), delta)
+    each = (_rdp(float(sigma), float(rate)) * steps for sigma, rate, steps in history)
+    by_rdp = _converted(sum(each, np.zeros(())), delta)
     if accountant == "rdp":
         return by_rdp
     from opacus.accountants import PRVAccountant

@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.training.classifier.model_selection import History, Selection
-from lib.training.classifier.single_label import check_classes, taken_by, trained_part
+from lib.training.classifier.single_label import check_classes, seen_by, trained_part
 from lib.training.dp import accounting
 from lib.training.dp.per_sample_gradients import FlatParameters, check_engine, per_sample_gradients
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import training_mode
 from lib.training.loop.resume import Resumable, weights_digest
+from lib.training.loop.trainer import to_channels_last
 
 WINDOW = (0.75, 1.05)  # of the target ε: only epochs inside are eligible
 
@@ -92,18 +93,24 @@ def train_private(
         "augment": augment, "select": select, "public_weight": share, "seed": seed, "data": examples.digest,
         "validation": held_out.digest, "public": free and free.digest, "weights": weights_digest(model),
     }  # fmt: skip
-    model.to(device, memory_format=torch.channels_last)
+    to_channels_last(model, device)
     check_classes(model, examples)
     network, saved = trained_part(model), Resumable(checkpoint, settings)
     found = saved.load(network)
-    if saved.finished:
+    if found and saved.finished:
         return PrivateHistory(**found["history"])
-    examples, held_out, free = taken_by(network, model, examples, held_out, free, batch=batch)
+    examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
+    free = free and seen_by(network, model, free, batch=batch)
     selection = Selection(select, held_out, batch=batch, label_smoothing=label_smoothing)
     per_epoch = math.ceil(len(examples) / batch)
-    plan = {"sample_rate": 1 / per_epoch, "steps": epochs * per_epoch, "delta": delta}
-    sigma = accounting.noise_multiplier(epsilon=epsilon, accountant=accountant, **plan)
-    history = PrivateHistory(noise_multiplier=sigma, max_grad_norm=max_grad_norm, accountant=accountant, **plan)
+    rate, steps = 1 / per_epoch, epochs * per_epoch
+    sigma = accounting.noise_multiplier(
+        epsilon=epsilon, delta=delta, sample_rate=rate, steps=steps, accountant=accountant
+    )  # fmt: skip
+    history = PrivateHistory(
+        noise_multiplier=sigma, sample_rate=rate, steps=steps, delta=delta, max_grad_norm=max_grad_norm,
+        accountant=accountant,
+    )  # fmt: skip
     if found:
         history = PrivateHistory(**found["history"])
     flat = FlatParameters(network)

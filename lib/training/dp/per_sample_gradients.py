@@ -15,6 +15,7 @@ clipping, noise and the optimiser's step are single operations.
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -43,15 +44,16 @@ class FlatParameters:
             raise ValueError(f"The trainable parameters are of several kinds, {kinds}: move the model first.")
         self.layers = [m for m in model.modules() if any(p.requires_grad for p in m.parameters(recurse=False))]
         self.vector = nn.Parameter(self.flatten([p.detach() for p in self.parameters]))
-        self._spans, end = {}, 0
+        self._spans: dict[Tensor, slice] = {}
+        end = 0
         for parameter in self.parameters:
             self._spans[parameter] = slice(end, end := end + parameter.numel())
             parameter.data = self.part(self.vector.detach()[None], parameter)[0]
 
-    def __contains__(self, parameter: nn.Parameter) -> bool:
+    def __contains__(self, parameter: Tensor) -> bool:
         return parameter in self._spans
 
-    def part(self, rows: Tensor, parameter: nn.Parameter) -> Tensor:
+    def part(self, rows: Tensor, parameter: Tensor) -> Tensor:
         """The view (n, *parameter.shape) of one parameter in `rows` (n, p)."""
         part = rows[:, self._spans[parameter]]
         if parameter.ndim != 4:
@@ -163,9 +165,10 @@ def _layers(flat: FlatParameters, inputs: Tensor, labels: Tensor, loss: Callable
     return rows, losses.detach()
 
 
-def _is_plain_convolution(layer: nn.Module) -> bool:
+def _is_plain_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     return (
-        type(layer) in (nn.Conv2d, Convolution)
+        isinstance(layer, nn.Conv2d)
+        and type(layer) in (nn.Conv2d, Convolution)
         and layer.groups == 1
         and layer.dilation == (1, 1)
         and layer.padding_mode == "zeros"
@@ -173,14 +176,14 @@ def _is_plain_convolution(layer: nn.Module) -> bool:
     )
 
 
-def _convolution(layer: nn.Conv2d, x: Tensor, g: Tensor, out: Tensor | None) -> dict[nn.Parameter, Tensor]:
+def _convolution(layer: nn.Conv2d, x: Tensor, g: Tensor, out: Tensor | None) -> dict[Tensor, Tensor]:
     """One matrix product an image: output gradients (o, positions) times the patches they saw (positions, h*w*c).
 
     `out`: where the weight's gradients (n, o, c, h, w) are to lie, if that is free yet.
     """
     n, o = g.shape[:2]
     g = g.permute(0, 2, 3, 1).reshape(n, -1, o)
-    patches = _patches(x, layer.kernel_size, layer.stride, layer.padding)
+    patches = _patches(x, layer.kernel_size, layer.stride, tuple(layer.padding))
     if out is None:
         out = x.new_empty(n, o, *layer.kernel_size, x.shape[1]).permute(0, 1, 4, 2, 3)
     torch.bmm(g.transpose(1, 2), patches, out=out.permute(0, 1, 3, 4, 2).flatten(2))
@@ -212,7 +215,7 @@ def _statistics(layer: nn.Module, edge) -> tuple[Tensor, Tensor] | None:
     return edge.node._saved_result1.detach(), edge.node._saved_result2.detach()
 
 
-def _group_norm(layer: nn.GroupNorm, x: Tensor, g: Tensor, mean: Tensor, scale: Tensor) -> dict[nn.Parameter, Tensor]:
+def _group_norm(layer: nn.GroupNorm, x: Tensor, g: Tensor, mean: Tensor, scale: Tensor) -> dict[Tensor, Tensor]:
     """Sum over the positions of g times the normalised x, from sums of g x and g as in PyTorch's own backward pass."""
     n, c = x.shape[:2]
     mean, scale = (s.view(n, -1).repeat_interleave(c // layer.num_groups, dim=1) for s in (mean, scale))

@@ -89,7 +89,7 @@ def load_translators(path, *, device: torch.device | None = None) -> tuple[Trans
 
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
-    return _translators(*finished_training(path, "translator"), device or seeding.device())
+    return _translators(*finished_training(path, "translator", model="cyclegan"), device or seeding.device())
 
 
 @torch.inference_mode()

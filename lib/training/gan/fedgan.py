@@ -293,8 +293,8 @@ def aggregate(
         raise ValueError(
             f"The sizes {list(sizes)} must be {len(states)} positive numbers of radiographs, one a client."
         )
-    shares = torch.tensor(sizes if weighted else [1] * len(sizes), dtype=torch.float64)
-    shares = (shares / shares.sum()).tolist()
+    counts = torch.tensor(sizes if weighted else [1] * len(sizes), dtype=torch.float64)
+    shares = (counts / counts.sum()).tolist()
     means = {}
     for key, value in states[0].items():
         mean = sum(share * state[key].double() for share, state in zip(shares, states, strict=True))

@@ -142,7 +142,8 @@ class Stage(NamedTuple):
 
 def schedule(settings: dict) -> list[Stage]:
     """The stages of a training and, last, its end; ValueError when it ends before the last level is whole."""
-    stages, step, shown = [], 0, 0
+    stages: list[Stage] = []
+    step = shown = 0
     while shown < settings["total_images"]:
         size, alpha = _grown(shown, settings)
         if not stages or stages[-1].size != size:

@@ -48,7 +48,7 @@ class Checkpoint:
         self.settings = None if settings is None else _jsonable(settings)
         self.finished = False
 
-    def load(self) -> tuple[dict[str, torch.Tensor], object, int] | None:
+    def load(self) -> tuple[dict[str, torch.Tensor], dict | None, int] | None:
         """(weights by name on the CPU, state or None, step); None when there is nothing to go on from.
 
         Stored settings that differ from those asked for also give None, with a logged line that names them:
@@ -61,7 +61,7 @@ class Checkpoint:
         ranks.assert_equal_across_ranks(found and [found[2], self.finished], f"the checkpoint {self.path}")
         return found
 
-    def _load(self) -> tuple[dict[str, torch.Tensor], object, int] | None:
+    def _load(self) -> tuple[dict[str, torch.Tensor], dict | None, int] | None:
         self.finished = False
         if not (self.path / _JSON).exists():
             return None
@@ -81,10 +81,14 @@ class Checkpoint:
             rest = torch.load(state, weights_only=True, map_location="cpu") if ".pt" in record["sha256"] else None
         except Exception as error:  # whatever a hostile file makes the readers raise
             raise self._damaged(weights) from error
+        if not (rest is None or isinstance(rest, dict)):
+            raise self._damaged(state)
         self.finished = record["finished"]
         return tensors, rest, record["step"]
 
-    def save(self, tensors: dict[str, torch.Tensor], state, step: int, *, finished: bool = False):
+    def save(
+        self, tensors: dict[str, torch.Tensor], state: dict | None, step: int, *, finished: bool = False
+    ) -> None:  # fmt: skip
         """Replace the checkpoint, if this rank is the writer. `state`: None, or nested dicts and lists of tensors,
         numbers and strings.
 

@@ -76,21 +76,21 @@ def joined_statistics(network: nn.Module) -> None:
                 module.__class__ = _JOINED[type(module)]  # names and values of the weights stay
 
 
-class _JoinedNorm:
-    def forward(self, x: Tensor) -> Tensor:
+class _JoinedNorm(nn.modules.batchnorm._BatchNorm):
+    def forward(self, input: Tensor) -> Tensor:
         if not self.training or ranks.world() == 1:
-            return super().forward(x)
-        values = x.float().transpose(0, 1).flatten(1)  # (channels, rows and positions)
+            return super().forward(input)
+        values = input.float().transpose(0, 1).flatten(1)  # (channels, rows and positions)
         sums = _Sum.apply(torch.cat([values.sum(1), values.new_tensor([values.shape[1]])]))
         n, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
         variance = _Sum.apply((values - mean[:, None]).square().sum(1)) / n
-        if self.track_running_stats:
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1
                 weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
                 self.running_mean.lerp_(mean, weight)
                 self.running_var.lerp_(variance * n / (n - 1), weight)
-        return _affine(x, mean, variance, self)
+        return _affine(input, mean, variance, self)
 
 
 class _BatchNorm1d(_JoinedNorm, nn.BatchNorm1d):
@@ -101,7 +101,7 @@ class _BatchNorm2d(_JoinedNorm, nn.BatchNorm2d):
     pass
 
 
-_JOINED = {nn.BatchNorm1d: _BatchNorm1d, nn.BatchNorm2d: _BatchNorm2d}
+_JOINED: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: _BatchNorm1d, nn.BatchNorm2d: _BatchNorm2d}
 
 
 class _Sum(torch.autograd.Function):
@@ -118,7 +118,7 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradient.contiguous())
 
 
-def _affine(x: Tensor, mean: Tensor, variance: Tensor, module: nn.Module) -> Tensor:
+def _affine(x: Tensor, mean: Tensor, variance: Tensor, module: _JoinedNorm) -> Tensor:
     scale = (variance + module.eps).rsqrt()
     shift = -mean * scale
     if module.affine:

@@ -64,14 +64,7 @@ class Features(DeviceDataset):
     def __init__(self, features: Tensor, examples: DeviceDataset):
         self.augment, self.name, self.digest = examples.augment, examples.name, examples.digest
         self.features, self._labels = features, examples._labels
-
-    def __len__(self) -> int:
-        return self.features.shape[1]
-
-    @property
-    def values(self) -> Tensor:
-        """The features of the images as they are, (n, d)."""
-        return self.features[0]
+        self.values = features[0]  # of the images as they are, (n, d)
 
     def inputs(self, rows: Tensor | slice, flips: Tensor | None = None) -> Tensor:
         """The features (n, d) of `rows`, of the flips that `draw_flips` drew."""

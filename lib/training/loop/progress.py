@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 
 class Progress:
@@ -13,7 +13,8 @@ class Progress:
     """
 
     def __init__(self, name: str, total: int, *, start: int = 0):
-        self.name, self.total, self.start, self.began, self._shown = name, total, start, time.monotonic(), 0
+        self.name, self.total, self.start, self.began = name, total, start, time.monotonic()
+        self._shown = 0.0  # the last half second, or tenth of the work, that a line was shown for
         self._handle = None
         if "JPY_SESSION_NAME" in os.environ:  # Jupyter's server sets it for a notebook that somebody looks at
             from IPython.display import display
@@ -31,8 +32,8 @@ class Progress:
             self._handle.update({"text/plain": line}, raw=True) if self._handle else print(line, flush=True)
 
 
-def progress(name: str, steps: Iterable) -> Iterator:
-    """`for step in progress("bootstrap", range(n))`: the items of a sized iterable, reported as they finish."""
+def progress(name: str, steps: Collection) -> Iterator:
+    """`for step in progress("bootstrap", range(n))`: the items, reported as they finish."""
     report = Progress(name, len(steps))
     for done, step in enumerate(steps, 1):
         yield step

@@ -25,8 +25,7 @@ class Resumable:
 
     def load(self, network: nn.Module) -> dict | None:
         """Put the stored weights into `network` and return the stored state; None when there is nothing."""
-        found = self._checkpoint.load() if self._checkpoint else None
-        if found is None:
+        if self._checkpoint is None or (found := self._checkpoint.load()) is None:
             return None
         tensors, state, _ = found
         network.load_state_dict(tensors, strict=False)
@@ -57,8 +56,6 @@ def weights_digest(model: nn.Module) -> str:
 def cached(path, settings: dict, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """What `compute` returned, kept in folder `path` under the `settings` that decide it, or computed now."""
     checkpoint = Checkpoint(path, settings)
-    found = checkpoint.load()
-    if found is None:
+    while (found := checkpoint.load()) is None:
         checkpoint.save(compute(), None, 1, finished=True)
-        found = checkpoint.load()
     return found[0]

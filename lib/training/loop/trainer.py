@@ -106,8 +106,8 @@ class Trainer(ABC):
     def update_ema(self, share: float) -> None:
         """Move the network "average" by `share` of the way to the network "generator"; counters are copied."""
         average, generator = self.networks["average"], self.networks["generator"]
-        pairs = [*zip(average.parameters(), generator.parameters(), strict=True)]
-        pairs += [*zip(average.buffers(), generator.buffers(), strict=True)]
+        pairs: list[tuple[Tensor, Tensor]] = [*zip(average.parameters(), generator.parameters(), strict=True)]
+        pairs += zip(average.buffers(), generator.buffers(), strict=True)
         moved = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
         torch._foreach_lerp_([mean for mean, _ in moved], [now for _, now in moved], share)
         for mean, now in pairs:
@@ -174,7 +174,7 @@ def run_training(
     start = 0
     if found:
         tensors, state, start = found
-        training.restore(tensors, state)
+        training.restore(tensors, state or {})
     report = progress or Progress(name, steps, start=start)
     saved = time.monotonic()
     for step in range(start, steps):
@@ -193,10 +193,11 @@ def run_training(
     return tensors
 
 
-def finished_training(path, what: str) -> tuple[dict[str, Tensor], dict]:
+def finished_training(path, what: str, *, model: str | None = None) -> tuple[dict[str, Tensor], dict]:
     """Tensors and settings of the finished training of `what` in folder `path`, whatever its settings.
 
-    FileNotFoundError when nothing is there; ValueError when it is unfinished or a file is damaged.
+    model: what settings["model"] must be. FileNotFoundError when nothing is there; ValueError when it is unfinished,
+    of another model, or a file is damaged.
     """
     checkpoint = Checkpoint(path, None)
     found = checkpoint.load()
@@ -204,6 +205,8 @@ def finished_training(path, what: str) -> tuple[dict[str, Tensor], dict]:
         raise FileNotFoundError(f"There is no trained {what} in {path}: run the notebook that trains it first.")
     if not checkpoint.finished:
         raise ValueError(f"The training in {path} stopped at step {found[2]}: run it again to finish it.")
+    if model is not None and checkpoint.settings.get("model") != model:
+        raise ValueError(f"The training in {path} is of {checkpoint.settings.get('model')!r}, not of the {what}.")
     return found[0], checkpoint.settings
 
 

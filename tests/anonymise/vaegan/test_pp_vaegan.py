@@ -1,4 +1,4 @@
-"""Anonymisation: it hides people on a toy, resumes exactly, keeps published defects behind names, refuses bad input."""
+"""PP-VAEGAN: it hides people on a toy, keeps published defects behind names, and its step is the literal one."""
 
 import copy
 import math
@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from lib.anonymise.vaegan.guidance import AuxiliaryLosses, Guide
+from lib.anonymise.vaegan.guidance import AuxiliaryLosses, FrozenClassifier
 from lib.anonymise.vaegan.losses import margin_loss, soft_cross_entropy
 from lib.anonymise.vaegan.masked_images import checked_cases
-from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Adversaries, Weights, anonymise, anonymiser_curves, load_pp_vaegan
+from lib.anonymise.vaegan.pp_vaegan import DEFECTS, PPVAEGANTrainer, Weights, anonymise, anonymiser_curves
 from lib.core import seeding
 from lib.models.classifiers.identity import ConvClassifier, distances, paired_distances
-from lib.models.gan.vaegan import VAE
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.dataset import DeviceDataset
 from tests.anonymise.vaegan.toy import CPU, PEOPLE, Disc, Stripes, toy, train
@@ -51,62 +50,6 @@ def weights_of(folder):
     return Checkpoint(folder, None).load()[0]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"privacy": "posterior"},
-        {"privacy": "distance", "as_published": DEFECTS, "evaluated": True},
-        {"privacy": "none", "weights": Weights(realism=0), "evaluated": True},
-    ],
-    ids=["posterior", "distance, as published", "no critic"],
-)
-def test_resumed_equals_uninterrupted(tmp_path, options):
-    data = toy(5)
-    if options.pop("evaluated", False):
-        options |= {"validation": toy(2, seed=1)[:2], "validate_every": 1, "validate_from": 1}
-    options |= {"data": data}
-    if "as_published" in options:  # batch statistics and dropout of the classifiers
-        with seeding.initialising(0):
-            options |= {"finding": ConvClassifier(16, 2, width=4), "identity": ConvClassifier(16, PEOPLE, width=4)}
-
-    def kill(done, **losses):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    train(tmp_path / "whole", **options)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "killed", progress=kill, save_seconds=0, **options)
-    torch.manual_seed(99)
-    seen = []
-    train(tmp_path / "killed", progress=lambda done, **_: seen.append(done), **options)
-    assert seen == [3, 4]
-    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed")
-    assert whole.keys() == resumed.keys()
-    for name, value in whole.items():
-        assert torch.equal(value, resumed[name]), name
-    assert not whole["curves"][:, 1:].eq(0).all()
-
-
-def test_same_seed_same_weights_and_a_finished_training_is_fetched(tmp_path):
-    first = train(tmp_path / "a").state_dict()
-    for model in (train(tmp_path / "b"), load_pp_vaegan(tmp_path / "a", device=CPU)):
-        assert all(torch.equal(value, model.state_dict()[name]) for name, value in first.items())
-    other = train(tmp_path / "c", seed=3).state_dict()
-    assert not torch.equal(first["decoder.layers.0.weight"], other["decoder.layers.0.weight"])
-
-    def never(done, **losses):
-        raise AssertionError("trained again")
-
-    train(tmp_path / "a", progress=never)
-    with pytest.raises(AssertionError, match="trained again"):
-        train(tmp_path / "a", progress=never, as_published=["critic"])
-    curves = anonymiser_curves(tmp_path / "a")
-    assert curves.names == ("critic", "realism", "divergence", "evidence", "finding", "privacy")
-    assert curves.values.shape == (4, 6)
-    with pytest.raises(FileNotFoundError, match="no trained anonymisation"):
-        load_pp_vaegan(tmp_path / "nowhere")
-
-
 @pytest.mark.parametrize("defect", sorted(set(DEFECTS) - {"masks", "inert"}))
 def test_each_published_defect_changes_the_training(tmp_path, defect):
     classifiers = {}
@@ -128,6 +71,14 @@ def test_masks_to_255_reach_the_encoder_of_test_images_only(tmp_path):
         noise = torch.randn(len(images), 4, generator=seeding.torch_generator(1, "redraw"))
         literal = model(torch.from_numpy(images)[:, None] / 127.5 - 1, 255.0 * torch.from_numpy(masks)[:, None], noise)
     np.testing.assert_array_equal(wide, ((literal[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy())
+
+
+def test_curves_hold_every_loss_of_every_step(tmp_path):
+    train(tmp_path)
+    curves = anonymiser_curves(tmp_path)
+    assert curves.names == ("critic", "realism", "divergence", "evidence", "finding", "privacy")
+    assert curves.values.shape == (4, 6)
+    assert (curves.values != 0).all()
 
 
 def test_the_best_validation_score_is_handed_over(tmp_path):
@@ -152,7 +103,7 @@ def test_a_step_equals_the_literal_one(tmp_path):
     images, masks, people, _ = toy()
     examples, regions = checked_cases(images, masks, people, device=CPU)
     auxiliary = AuxiliaryLosses("posterior", finding=Disc(), identity=Stripes(), examples=examples, noisy_targets=False)
-    ours = Adversaries(examples, regions, auxiliary, None, settings, CPU)
+    ours = PPVAEGANTrainer(examples, regions, auxiliary, None, settings, CPU)
     for module in ours.critic.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -209,17 +160,7 @@ def test_rates_fall_as_published(tmp_path):
     assert rates == {"critic": 1e-3 / (1 + 0.1 * 2 * 5), "vae": 1e-3 / (1 + 0.1 * 2 * 2)}
 
 
-def test_anonymiser_does_not_depend_on_the_batch():
-    images, masks, *_ = toy(3)
-    with seeding.initialising(0):
-        model = VAE(16, 4, 8, 4)
-    whole, parts = (anonymise(model, images, masks, seed=5, batch=batch, device=CPU) for batch in (256, 5))
-    assert np.abs(whole.astype(int) - parts).max() <= 1
-    few = anonymise(model, images[:4], masks[:4], seed=5, device=CPU)
-    assert np.abs(whole[:4].astype(int) - few).max() <= 1
-
-
-def test_terms_equal_the_literal_loop_over_anchors():
+def test_auxiliary_losses_equal_the_literal_loop_over_anchors():
     """All anchors at once from points computed beforehand, against one pass for each person."""
     images, _, people, _ = toy(3)
     examples = DeviceDataset(images, people, device=CPU)
@@ -230,40 +171,40 @@ def test_terms_equal_the_literal_loop_over_anchors():
         torch.manual_seed(3)
         anchors = auxiliary._anchors()
         torch.manual_seed(3)
-        terms = auxiliary.terms(drawn, rows)
+        losses = auxiliary.of_examples(drawn, rows)
     assert people[anchors].tolist() == list(range(PEOPLE))
     original, x = examples.inputs(rows), Stripes()(drawn)
-    losses = [
+    each = [
         margin_loss(distances(x, Stripes()(examples.inputs(anchors[i : i + 1]))), margin=3.0) for i in range(PEOPLE)
     ]
-    torch.testing.assert_close(terms["privacy"], torch.stack(losses).mean())
-    torch.testing.assert_close(terms["source"], margin_loss(paired_distances(x, Stripes()(original)), margin=3.0))
+    torch.testing.assert_close(losses["privacy"], torch.stack(each).mean())
+    torch.testing.assert_close(losses["source"], margin_loss(paired_distances(x, Stripes()(original)), margin=3.0))
     finding = soft_cross_entropy(Disc()(original).softmax(dim=1), Disc()(drawn))
-    torch.testing.assert_close(terms["finding"], finding)
+    torch.testing.assert_close(losses["finding"], finding)
 
 
-def test_the_inert_term_is_zero():
+def test_the_inert_loss_is_zero():
     images, _, people, _ = toy(3)
     examples = DeviceDataset(images, people, device=CPU)
     auxiliary = AuxiliaryLosses(
         "distance", finding=Disc(), identity=Stripes(), examples=examples, margin=50.0, inert=True
     )
-    assert float(auxiliary.terms(torch.rand(5, 1, 16, 16), torch.arange(5))["privacy"]) == 0
+    assert float(auxiliary.of_examples(torch.rand(5, 1, 16, 16), torch.arange(5))["privacy"]) == 0
 
 
-def test_a_guide_is_a_frozen_copy():
+def test_a_frozen_classifier_is_a_copy():
     images, _, people, _ = toy(3)
     with seeding.initialising(0):
         network = ConvClassifier(16, PEOPLE, width=4).train()
     examples = DeviceDataset(images, people, device=CPU)
-    guide = Guide(network, examples)
-    before = {name: value.clone() for name, value in guide.network.state_dict().items()}
+    frozen = FrozenClassifier(network, examples)
+    before = {name: value.clone() for name, value in frozen.network.state_dict().items()}
     x = torch.rand(4, 1, 16, 16, requires_grad=True)
-    guide(x).sum().backward()
+    frozen(x).sum().backward()
     assert x.grad.abs().sum() > 0
     assert network.training
-    assert all(torch.equal(value, guide.network.state_dict()[name]) for name, value in before.items())
-    torch.testing.assert_close(guide.of(torch.arange(4)), network.eval()(examples.inputs(slice(0, 4))))
+    assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in before.items())
+    torch.testing.assert_close(frozen.of(torch.arange(4)), network.eval()(examples.inputs(slice(0, 4))))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +219,7 @@ def test_a_guide_is_a_frozen_copy():
         ({"identity": None}, "needs an identity classifier"),
         ({"privacy": "none", "identity": Stripes()}, "takes no identity classifier"),
         ({"as_published": ["maks"]}, "unknown .'maks'. in as_published"),
-        ({"batch": 49}, "batch is 49 of 48"),
+        ({"batch": 49}, "batch is 49 of 48 training images"),
         ({"width": 9}, "multiple of 2"),
     ],
 )

@@ -1,11 +1,11 @@
-"""Siamese training: pairs by the letter, the loss by hand, people apart on a toy, exact resume, bad input."""
+"""Siamese training: pairs by the letter, the loss by hand, people apart on a toy, bad input."""
 
 import numpy as np
 import pytest
 import torch
 
 from lib.models.classifiers.identity import distances
-from lib.training.classifier.siamese import contrastive, embed, identity_pairs, load_embedding, train_siamese
+from lib.training.classifier.siamese import contrastive, embed, identity_pairs, train_siamese
 
 TINY = {"seed": 1, "steps": 4, "batch": 8, "width": 4, "dimensions": 8, "learning_rate": 3e-3}
 
@@ -56,25 +56,6 @@ def test_people_come_apart(tmp_path):
     apart, same = distances(points, points).numpy(), who[:, None] == who
     assert apart[same].mean() < 0.35
     assert apart[~same].mean() > 0.8
-
-
-def test_resumed_equals_uninterrupted_and_finished_is_fetched(tmp_path):
-    images, identities = stripes()
-
-    def kill(done, **losses):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    whole = train_siamese(images, identities, path=tmp_path / "whole", progress=silent, **TINY)
-    with pytest.raises(KeyboardInterrupt):
-        train_siamese(images, identities, path=tmp_path / "killed", progress=kill, save_seconds=0, **TINY)
-    torch.manual_seed(5)
-    seen = []
-    train_siamese(images, identities, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **TINY)
-    assert seen == [3, 4]
-    again = load_embedding(tmp_path / "killed").state_dict()
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, again[name]), name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""AC-GAN training: it learns the regions, resumes exactly, refuses bad input; losses and augmentation by hand."""
+"""AC-GAN training: it learns the regions, refuses bad input; losses, augmentation and interpolation by hand."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,7 @@ import torch.nn.functional as F
 
 from lib.models.gan.acgan import Generator
 from lib.training.augment.affine import zoomed_and_turned
-from lib.training.gan.acgan import (
-    Adversaries,
-    class_loss,
-    generate_units,
-    interpolate,
-    load_discriminator,
-    load_generator,
-    train_acgan,
-)
+from lib.training.gan.acgan import ACGAN, ACGANTrainer, class_loss, train_acgan
 from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"steps": 6, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
@@ -32,21 +24,11 @@ def _three_regions(n=240, means=(50, 120, 200)):
     return (grey + rng.normal(0, 10, (n, 1, 1, 1)) + rng.integers(0, 3, (n, 9, 16, 16))).astype(np.uint8), regions
 
 
-def _weights(folder):
-    return Checkpoint(folder, None).load()[0]
-
-
-def _equal(first, second):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-
-
-def _adversaries(tmp_path, images, regions, **options):
+def _trainer(tmp_path, images, regions, **options):
     train_acgan(images, regions, path=tmp_path / "resolved", progress=_silent, **(TINY | options))
     settings = Checkpoint(tmp_path / "resolved", None)
     settings.load()
-    return Adversaries(torch.from_numpy(images), torch.from_numpy(regions), settings.settings, torch.device("cpu"))
+    return ACGANTrainer(torch.from_numpy(images), torch.from_numpy(regions), settings.settings, torch.device("cpu"))
 
 
 def test_learns_the_brightness_of_each_region(tmp_path):
@@ -55,56 +37,12 @@ def test_learns_the_brightness_of_each_region(tmp_path):
         images, regions, path=tmp_path, seed=0, steps=300, width=16, learning_rate=5e-4, generator_batch_norm=True,
         progress=_silent,
     )  # fmt: skip
-    drawn = generate_units(generator, np.repeat([0, 1, 2], 48), seed=1)
+    drawn = generator.sample(144, labels=np.repeat([0, 1, 2], 48), seed=1)
     assert drawn.shape == (144, 9, 16, 16)
     means = drawn.reshape(3, -1).mean(axis=1)
     np.testing.assert_allclose(means, [50, 120, 200], atol=30)
-    path = interpolate(generator, [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], seed=2, noises=20)
+    path = generator.interpolate([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], seed=2, noises=20)
     assert (np.diff(path.mean(axis=(0, 2, 3, 4))) > 0).all()
-
-
-@pytest.mark.parametrize(
-    "options", [{"augment": True}, {"as_published": True, "generator_batch_norm": True,
-                                    "discriminator_batch_norm": True, "d_steps": 2}],
-)  # fmt: skip
-def test_resumed_equals_uninterrupted(tmp_path, options):
-    """Killed after some save, in another process's shoes: bit for bit the same weights."""
-    images, regions = _three_regions(11)
-    settings = TINY | options
-
-    def kill(done, **losses):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    train_acgan(images, regions, path=tmp_path / "whole", progress=_silent, **settings)
-    with pytest.raises(KeyboardInterrupt):
-        train_acgan(images, regions, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
-    torch.manual_seed(99)
-    seen = []
-    train_acgan(images, regions, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
-    assert seen == [5, 6]
-    _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
-
-
-def test_finished_training_is_returned_with_both_networks(tmp_path):
-    images, regions = _three_regions(9)
-    first = train_acgan(images, regions, path=tmp_path, progress=_silent, **TINY)
-
-    def never(done, **losses):
-        raise AssertionError("trained again")
-
-    again = train_acgan(images, regions, path=tmp_path, progress=never, **TINY)
-    _equal(first.state_dict(), again.state_dict())
-    _equal(first.state_dict(), load_generator(tmp_path).state_dict())
-    real, region = load_discriminator(tmp_path)(torch.zeros(2, 9, 16, 16))
-    assert (real.shape, region.shape) == ((2,), (2, 3))
-    with pytest.raises(AssertionError, match="trained again"):
-        train_acgan(images, regions, path=tmp_path, progress=never, **(TINY | {"as_published": True}))
-    with pytest.raises(FileNotFoundError, match="no trained generator"):
-        load_generator(tmp_path / "nowhere")
-    Checkpoint(tmp_path, {}).save({}, {}, 5)
-    with pytest.raises(ValueError, match="stopped at step 5"):
-        load_discriminator(tmp_path)
 
 
 def test_class_terms_by_hand():
@@ -131,11 +69,11 @@ def test_losses_are_those_of_the_specification(tmp_path, as_published):
     """One step against the formulas, written out with the same draws."""
     images, regions = _three_regions(9)
     options = {"alpha": 0.5, "class_weights": [1, 2, 3], "as_published": as_published, "batch": 9}
-    adversaries = _adversaries(tmp_path, images, regions, **options)
+    trainer = _trainer(tmp_path, images, regions, **options)
     seen = []
-    for network in (adversaries.generator, adversaries.discriminator):
+    for network in (trainer.generator, trainer.discriminator):
         network.register_forward_hook(lambda module, args, output: seen.append((args, output)))
-    losses = adversaries.step(0)
+    losses = trainer.step(0)
     (asked, _), fake = seen[0]
     (both,), (logits, guesses) = seen[1]
     order = np.lexsort(both[:9].flatten(1).numpy().T)
@@ -167,58 +105,56 @@ def test_every_image_is_seen_once_a_pass_and_regions_are_asked_as_often_as_they_
     images, _ = _three_regions(10)
     images[:, 0, 0, 0] = np.arange(10)
     regions = np.array([0] * 7 + [1] * 2 + [2])
-    adversaries = _adversaries(tmp_path, images, regions)
-    batches = [adversaries._batch(update) for update in range(5)]  # 20 rows: two passes, one batch astride
+    trainer = _trainer(tmp_path, images, regions)
+    batches = [trainer.batch(update) for update in range(5)]  # 20 rows: two passes, one batch astride
     seen = torch.cat([((x[:, 0, 0, 0] + 1) * 127.5).round().long() for x, _ in batches])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
     assert torch.cat([y for _, y in batches]).tolist() == regions[seen].tolist()
-    asked = torch.cat([adversaries._ask()[0] for _ in range(500)])
+    asked = torch.cat([trainer.random_inputs()[0] for _ in range(500)])
     shares = np.bincount(asked, minlength=3) / len(asked)
     np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=5 * np.sqrt(0.25 / 2000))
 
 
 def test_discriminator_turns_and_rates(tmp_path):
     images, regions = _three_regions(9)
-    adversaries = _adversaries(tmp_path, images, regions, d_steps=3, time_scale=4.0)
-    adversaries.step(0)
-    steps = {name: int(o.state_dict()["state"][0]["step"]) for name, o in adversaries.optimisers.items()}
+    trainer = _trainer(tmp_path, images, regions, d_steps=3, time_scale=4.0)
+    trainer.step(0)
+    steps = {name: int(o.state_dict()["state"][0]["step"]) for name, o in trainer.optimisers.items()}
     assert steps == {"generator": 1, "discriminator": 3}
-    rates = {name: o.param_groups[0]["lr"] for name, o in adversaries.optimisers.items()}
+    rates = {name: o.param_groups[0]["lr"] for name, o in trainer.optimisers.items()}
     assert rates == {"generator": 1e-3, "discriminator": 4e-3}
 
 
 def test_one_pass_over_real_and_fake_equals_two(tmp_path):
     images, regions = _three_regions(9)
-    adversaries = _adversaries(tmp_path, images, regions)
+    trainer = _trainer(tmp_path, images, regions)
     a, b = torch.rand(2, 3, 9, 16, 16) * 2 - 1
-    joined = adversaries._judge(a, b)
-    for got, expected in zip(joined, (adversaries.discriminator(a), adversaries.discriminator(b)), strict=True):
+    joined = trainer.logits(a, b)
+    for got, expected in zip(joined, (trainer.discriminator(a), trainer.discriminator(b)), strict=True):
         for head, plain in zip(got, expected, strict=True):
             torch.testing.assert_close(head, plain, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_generation_is_seeded_and_independent_of_batch_and_number(batch_norm):
-    generator = Generator(16, width=4, batch_norm=batch_norm)
+def test_interpolation_holds_the_noise_and_does_not_depend_on_its_length(batch_norm):
+    network = Generator(16, width=4, batch_norm=batch_norm)
     with torch.no_grad():
-        generator.layers[-2].weight.mul_(1e3)
-    regions = np.arange(11) % 3
-    drawn = generate_units(generator, regions, seed=0)
-    np.testing.assert_array_equal(drawn, generate_units(generator, regions, seed=0, batch=4))
-    np.testing.assert_array_equal(drawn[:5], generate_units(generator, regions[:5], seed=0))
-    assert (drawn != generate_units(generator, regions, seed=1)).any()
-    assert generate_units(generator, np.zeros(0, int), seed=0).shape == (0, 9, 16, 16)
-    path = interpolate(generator, np.eye(3), seed=0, noises=2)
+        network.layers[-2].weight.mul_(1e3)
+    generator = ACGAN(network, {})
+    path = generator.interpolate(np.eye(3), seed=0, noises=2)
     assert path.shape == (2, 3, 9, 16, 16)
-    np.testing.assert_array_equal(path[:1], interpolate(generator, np.eye(3), seed=0))
-    np.testing.assert_array_equal(path[0, 1:], interpolate(generator, np.eye(3)[1:], seed=0)[0])
-    for regions in ([0, 3], [0.5, 1.0], [[0, 1]]):
-        with pytest.raises(ValueError, match=r"integers in 0\.\.2"):
-            generate_units(generator, regions, seed=0)
+    np.testing.assert_array_equal(path[:1], generator.interpolate(np.eye(3), seed=0))
+    np.testing.assert_array_equal(path[0, 1:], generator.interpolate(np.eye(3)[1:], seed=0)[0])
     for mixes in ([1, 0, 0], [[1, 0]], [[np.nan, 0, 0]]):
         with pytest.raises(ValueError, match=r"finite numbers \(m, 3\)"):
-            interpolate(generator, mixes, seed=0)
+            generator.interpolate(mixes, seed=0)
+
+
+def test_images_of_one_slice_are_drawn_without_that_axis(tmp_path):
+    images, regions = _three_regions(9)
+    generator = train_acgan(images[:, 0], regions, path=tmp_path, progress=_silent, **TINY)
+    assert generator.sample(2, labels=[0, 2], seed=1).shape == (2, 16, 16)
 
 
 def test_augmentation_moves_a_plane_as_geometry_says():
@@ -253,11 +189,10 @@ def test_augmentation_at_rest_is_the_identity():
     [
         (lambda x, y: (np.where(x > 0, np.nan, 0.0), y), {}, "NaN or infinite pixels"),
         (lambda x, y: (x / np.float32(255), y), {}, "float32: give uint8"),
-        (lambda x, y: (x[:, 0], y), {}, "give \\(n, slices, s, s\\)"),
-        (lambda x, y: (x[:, :, :12], y), {}, "give \\(n, slices, s, s\\)"),
+        (lambda x, y: (x[:, :, :12], y), {}, "12 x 16: give squares"),
         (lambda x, y: (x[..., :12, :12], y), {}, "12 is not one of 16, 32"),
-        (lambda x, y: (x, y // 2), {}, r"regions \[0, 1\]: each of 0..2 must occur"),
-        (lambda x, y: (x, y + 1), {}, r"regions \[1, 2, 3\]: each of 0..2 must occur"),
+        (lambda x, y: (x, y // 2), {}, r"classes \[0, 1\]: each of 0..2 must occur"),
+        (lambda x, y: (x, y + 1), {}, r"classes \[1, 2, 3\]: each of 0..2 must occur"),
         (lambda x, y: (x, y[:5]), {}, "give 9 integers"),
         (lambda x, y: (x, y), {"class_weights": [1, 0, 1]}, "must be 3 positive finite numbers"),
         (lambda x, y: (x, y), {"d_steps": 0}, "d_steps is 0"),

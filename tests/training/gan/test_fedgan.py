@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from lib.generators import load
 from lib.training.gan import fedgan as federated
 from lib.training.gan.fedgan import (
     Radiographs,
     aggregate,
     begin,
     drawn_clients,
-    load_generator,
     local_update,
     partition,
     resolved,
-    train_federated,
+    train_fedgan,
 )
-from lib.training.gan.progan import generate_radiographs
 from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"rounds": 3, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4, "latent": 16, "seed": 3}
@@ -33,6 +32,14 @@ def _radiographs(n, seed=0, labels=1):
     table = rng.integers(0, 2, (n, labels))
     means = np.where(table[:, 0], 190, 60)[:, None, None]
     return np.clip(means + rng.normal(0, 12, (n, 16, 16)), 0, 255).astype(np.uint8), table
+
+
+def _train(clients, path, **options):
+    """The GAN of clients, each its images and labels."""
+    ends = np.cumsum([len(images) for images, _ in clients])
+    images, labels = (np.concatenate(parts) for parts in zip(*clients, strict=True))
+    rows = np.split(np.arange(len(images)), ends[:-1])
+    return train_fedgan(images, labels, clients=rows, path=path, progress=_silent, **options)
 
 
 def _weights(folder):
@@ -88,7 +95,7 @@ def test_partition_is_a_uniform_composition():
 
 def test_one_client_federated_is_central_training(tmp_path):
     """Every weight and buffer, bit for bit, as the same number of plain local updates without any server."""
-    train_federated([_radiographs(11)], path=tmp_path, progress=_silent, **TINY)
+    train_fedgan(*_radiographs(11), path=tmp_path, progress=_silent, **TINY)
     settings = resolved(shape=(16, 1), clients=1, **TINY)
     networks, radiographs = begin(settings, CPU), Radiographs(*_radiographs(11), name="hospital", device=CPU)
     for visit in range(TINY["rounds"]):
@@ -102,8 +109,8 @@ def test_one_client_federated_is_central_training(tmp_path):
 def test_a_round_is_the_mean_of_the_visits(tmp_path):
     clients = [_radiographs(n, seed=n) for n in (5, 9, 3)]
     options = TINY | {"rounds": 1, "clients_per_round": 2}
-    train_federated(clients, path=tmp_path / "weighted", progress=_silent, **options)
-    train_federated(clients, path=tmp_path / "plain", progress=_silent, weighted=False, **options)
+    _train(clients, tmp_path / "weighted", **options)
+    _train(clients, tmp_path / "plain", weighted=False, **options)
     settings = resolved(shape=(16, 1), clients=3, **options)
     drawn = drawn_clients(settings, 0)
     assert len(drawn) == 2
@@ -164,65 +171,44 @@ def test_a_client_with_fewer_radiographs_than_a_batch_draws_with_replacement(as_
     assert rows.flatten().bincount().tolist() == [2] * 10
     clients = [_radiographs(1), _radiographs(3)]
     options = TINY | {"clients_per_round": 2, "batch": 8, "as_published": as_published}
-    train_federated(clients, path=tmp_path, progress=_silent, **options)
+    _train(clients, tmp_path, **options)
     assert all(value.isfinite().all() for value in _weights(tmp_path).values())
-
-
-@pytest.mark.parametrize("as_published", [False, True])
-def test_resumed_equals_uninterrupted(as_published, tmp_path):
-    clients = [_radiographs(n, seed=n) for n in (5, 9, 3)]
-    options = TINY | {"clients_per_round": 2, "keep": [1], "as_published": as_published}
-
-    def kill(done, **losses):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    whole = train_federated(clients, path=tmp_path / "whole", progress=_silent, **options)
-    with pytest.raises(KeyboardInterrupt):
-        train_federated(clients, path=tmp_path / "killed", progress=kill, save_seconds=0, **options)
-    assert Checkpoint(tmp_path / "killed", None).load()[2] == 2
-    torch.manual_seed(99)
-    seen = []
-    train_federated(clients, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **options)
-    assert seen == [3]
-    _equal(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
-    _equal(whole.state_dict(), load_generator(tmp_path / "killed").state_dict())
 
 
 def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
     clients = [_radiographs(5), _radiographs(9)]
-    train_federated(clients, path=tmp_path / "long", progress=_silent, keep=[2], **TINY)
-    short = train_federated(clients, path=tmp_path / "short", progress=_silent, **(TINY | {"rounds": 2}))
-    _equal(load_generator(tmp_path / "long", after=2).state_dict(), short.state_dict())
-    with pytest.raises(ValueError, match=r"of the rounds \[2\], not of 1"):
-        load_generator(tmp_path / "long", after=1)
+    _train(clients, tmp_path / "long", keep=[2], **TINY)
+    short = _train(clients, tmp_path / "short", **(TINY | {"rounds": 2}))
+    _equal(load(tmp_path / "long", after=2).generator.state_dict(), short.generator.state_dict())
+    with pytest.raises(ValueError, match=r"of rounds \[2\] were kept, not of 1"):
+        load(tmp_path / "long", after=1)
 
 
 def test_learns_the_brightness_of_each_class(tmp_path):
     images, labels = _radiographs(160)
-    clients = [(images[rows], labels[rows]) for rows in partition(160, 4, rng=np.random.default_rng(0))]
+    clients = partition(160, 4, rng=np.random.default_rng(0))
     options = TINY | {"rounds": 10, "steps": 8, "batch": 16, "width": 8, "latent": 4, "norm": "none"}
     options["learning_rate"] = 4e-3
-    generator = train_federated(clients, path=tmp_path, clients_per_round=2, progress=_silent, **options)
-    drawn = generate_radiographs(generator, np.repeat([[0], [1]], 64, axis=0), seed=1)
+    options |= {"clients": clients, "clients_per_round": 2}
+    generator = train_fedgan(images, labels, path=tmp_path, progress=_silent, **options)
+    drawn = generator.sample(128, labels=np.repeat([0, 1], 64), seed=1)
     assert drawn.shape == (128, 16, 16)
     assert drawn[64:].mean() - drawn[:64].mean() > 60
 
 
 @pytest.mark.parametrize(
-    ("clients", "message"),
+    ("images", "labels", "clients", "message"),
     [
-        ([], "not none"),
-        ([_radiographs(4), (np.zeros((0, 16, 16), np.uint8), np.zeros(0))], "client 1 has no radiograph: leave it out"),
-        ([_radiographs(4), _radiographs(4, labels=2)], "16 px with 1 labels, 16 px with 2 labels"),
-        ([_radiographs(4), (np.zeros((3, 16, 8), np.uint8), np.zeros(3))], r"client 1 images are .* square grey"),
-        ([_radiographs(4), (np.full((3, 16, 16), np.nan), np.zeros(3))], "client 1 images hold NaN"),
-        ([_radiographs(4), (_radiographs(4)[0], np.full(4, 2))], "client 1 labels .* 4 rows of 0 and 1"),
-        ([_radiographs(4), (_radiographs(4)[0], np.zeros(3))], r"client 1 labels of shape \(3,\) must be 4"),
-        ([(np.zeros((3, 20, 20), np.uint8), np.zeros(3))], "20 is not one of 16, 32"),
+        (*_radiographs(4), [], "at least one client"),
+        (*_radiographs(4), [[0, 1], []], "client 1 has no image: leave it out"),
+        (_radiographs(4)[0][:, :, :8], np.zeros(4), None, "client 0 images are 16 x 8: give squares"),
+        (np.full((3, 16, 16), np.nan), np.zeros(3), None, "client 0 images hold NaN"),
+        (_radiographs(4)[0], np.arange(4) // 2 * 2, [[0, 1], [2, 3]], "client 1 labels .* 2 rows of 0 and 1"),
+        (_radiographs(4)[0], np.zeros(3), None, "4 images and 3 labels"),
+        (np.zeros((3, 20, 20), np.uint8), np.zeros(3), None, "20 is not one of 16, 32"),
     ],
 )
-def test_clients_that_do_not_fit_are_refused(clients, message, tmp_path):
+def test_clients_that_do_not_fit_are_refused(images, labels, clients, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        train_federated(clients, path=tmp_path, progress=_silent, **TINY)
+        train_fedgan(images, labels, clients=clients, path=tmp_path, progress=_silent, **TINY)
     assert not list(tmp_path.iterdir())

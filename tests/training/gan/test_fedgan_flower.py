@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib.cohorts.cohort import Cohort
-from lib.training.gan.fedgan import begin, resolved, train_federated
+from lib.training.gan.fedgan import begin, resolved, train_fedgan
 from lib.training.gan.fedgan_flower import _agreed, _arrays, _state, labels_of, main
 from lib.training.loop.checkpoint import Checkpoint
 from tests.paths import ROOT
@@ -57,13 +57,12 @@ def test_processes_give_the_weights_of_the_simulation(tmp_path):
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0, 0], said
-    clients = []
-    for cohort in cohorts:
-        train = cohort.subset("train").resized(16)
-        clients.append((train.images, labels_of(train, ["mass", "No Finding"])))
-    train_federated(
-        clients, path=tmp_path / "simulated", progress=lambda done, **_: None, device=torch.device("cpu"),
-        **options,
+    parts = [cohort.subset("train").resized(16) for cohort in cohorts]
+    images, labels = zip(*((part.images[:], labels_of(part, ["mass", "No Finding"])) for part in parts), strict=True)
+    clients = np.split(np.arange(sum(map(len, parts))), [len(parts[0])])
+    train_fedgan(
+        np.concatenate(images), np.concatenate(labels), clients=clients, path=tmp_path / "simulated",
+        progress=lambda done, **_: None, device=torch.device("cpu"), **options,
     )  # fmt: skip
     deployed, simulated = (Checkpoint(tmp_path / name, None).load()[0] for name in ("flower", "simulated"))
     assert deployed.keys() == simulated.keys()

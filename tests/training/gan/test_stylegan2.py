@@ -1,4 +1,4 @@
-"""StyleGAN2 training: regularisers in closed form, the average, augmentation, classes obeyed, exact resumption."""
+"""StyleGAN2 training: regularisers in closed form, the average, augmentation, classes obeyed."""
 
 import math
 
@@ -7,10 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.core import seeding
 from lib.training.augment.ada import augmented
 from lib.training.gan.losses import path_lengths, squared_gradients
-from lib.training.gan.stylegan2 import Adversaries, class_means, generate, load_stylegan, train_stylegan2
+from lib.training.gan.stylegan2 import StyleGAN2Trainer, class_means, train_stylegan2
 from lib.training.loop.checkpoint import Checkpoint
 
 TINY = {"steps": 6, "batch": 4, "latent": 8, "maps": (8, 64), "seed": 3}
@@ -27,16 +26,13 @@ def _two_classes(n=64, size=8, means=(70, 180)):
     return (grey + rng.normal(0, 10, (n, 1, 1)) + rng.integers(0, 5, (n, size, size))).astype(np.uint8), labels
 
 
-def _weights(folder):
-    return Checkpoint(folder, None).load()[0]
-
-
-def _adversaries(tmp_path, **options):
+def _trainer(tmp_path, **options):
     images, labels = _two_classes()
     train_stylegan2(images, labels, path=tmp_path / "resolved", progress=_silent, **(TINY | {"steps": 1} | options))
     saved = Checkpoint(tmp_path / "resolved", None)
     saved.load()
-    return Adversaries(torch.from_numpy(images)[:, None], torch.from_numpy(labels), saved.settings, torch.device("cpu"))
+    data = torch.from_numpy(images)[:, None], torch.from_numpy(labels)
+    return StyleGAN2Trainer(*data, saved.settings, torch.device("cpu"))
 
 
 def test_classes_are_obeyed(tmp_path):
@@ -45,50 +41,16 @@ def test_classes_are_obeyed(tmp_path):
         images, labels, path=tmp_path, seed=0, steps=250, batch=8, latent=16, maps=(16, 128), ada_target=None,
         path_weight=0, gamma=0.1, progress=_silent,
     )  # fmt: skip
-    drawn = generate(generator, np.repeat([0, 1], 40), seed=1)
+    drawn = generator.sample(80, labels=np.repeat([0, 1], 40), seed=1)
     assert drawn.shape == (80, 8, 8)
     means = drawn.reshape(2, 40, -1).mean(axis=2)
     np.testing.assert_allclose(means.mean(axis=1), [70, 180], atol=25)
     assert means[0].max() < 125 < means[1].min()
-    assert np.array_equal(drawn[:7], generate(generator, np.zeros(7, int), seed=1, batch=3))
-    centres, spread = class_means(generator)
-    collapsed = generate(generator, [0, 0, 1], seed=1, truncation=0.0)
+    centres, spread = class_means(generator.generator)
+    collapsed = generator.sample(3, labels=[0, 0, 1], seed=1, truncation=0.0)
     assert np.array_equal(collapsed[0], collapsed[1])
     assert centres.shape == (2, 16)
     assert spread > 0
-    with pytest.raises(ValueError, match=r"integers in 0\.\.1"):
-        generate(generator, [2], seed=1)
-
-
-@pytest.mark.parametrize("options", [{"augment_p": 0.3, "ada_kimg": 0.1}, {"path_weight": 0, "r1_every": 2}])
-def test_resumed_equals_uninterrupted(tmp_path, options):
-    """Killed between two looks of the augmentation's control, in another process's shoes: bit for bit the same."""
-    images, labels = _two_classes(11)
-    settings = TINY | options
-
-    def kill(done, **losses):
-        if done == 3:
-            raise KeyboardInterrupt
-
-    whole = train_stylegan2(images, labels, path=tmp_path / "whole", progress=_silent, **settings)
-    with pytest.raises(KeyboardInterrupt):
-        train_stylegan2(images, labels, path=tmp_path / "killed", progress=kill, save_seconds=0, **settings)
-    torch.manual_seed(99)
-    seen = []
-    train_stylegan2(images, labels, path=tmp_path / "killed", progress=lambda done, **_: seen.append(done), **settings)
-    assert seen == [4, 5, 6]
-    first, second = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-
-    def never(done, **losses):
-        raise AssertionError("trained again")
-
-    again = train_stylegan2(images, labels, path=tmp_path / "whole", progress=never, **settings)
-    for loaded in (again, load_stylegan(tmp_path / "whole")):
-        assert np.array_equal(generate(loaded, [0, 1], seed=0), generate(whole, [0, 1], seed=0))
-        assert not any(p.requires_grad for p in loaded.parameters())
 
 
 def test_gradient_penalty_of_a_linear_critic_is_the_square_of_its_weights():
@@ -114,52 +76,52 @@ def test_path_length_of_a_linear_generator():
 
 
 def test_losses_are_those_of_the_specification(tmp_path):
-    adversaries = _adversaries(tmp_path, mixing=0.0)
-    critic, before = adversaries.discriminator, {}
+    trainer = _trainer(tmp_path, mixing=0.0)
+    critic, before = trainer.discriminator, {}
     critic.register_forward_hook(lambda module, args, output: before.update(args=args, logits=output.detach()))
-    loss = adversaries.generate()
+    loss = trainer.generator_step()
     assert float(loss) == pytest.approx(float(torch.log1p(torch.exp(-before["logits"])).mean()), rel=1e-5)
     assert all(p.grad is None and p.requires_grad for p in critic.parameters())
-    real, labels = adversaries.batch(0)
-    loss = adversaries.discriminate(real, labels)
+    real, labels = trainer.batch(0)
+    loss = trainer.discriminator_step(real, labels)
     on_real, on_fake = before["logits"].split(4)
     assert torch.equal(before["args"][0][:4], real)
     expected = torch.log1p(torch.exp(-on_real)).mean() + torch.log1p(torch.exp(on_fake)).mean()
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     expected = squared_gradients(lambda x: critic(x, labels), real).detach().mean() * 2e-4 * 64 / 4 / 2 * 16
-    assert float(adversaries.flatten(real, labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(trainer.r1_step(real, labels)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_lazy_updates_and_rates(tmp_path):
-    adversaries = _adversaries(tmp_path)
+    trainer = _trainer(tmp_path)
     for step in range(17):
-        adversaries.step(step)
-    steps = {name: int(o.state_dict()["state"][0]["step"]) for name, o in adversaries.optimisers.items()}
+        trainer.step(step)
+    steps = {name: int(o.state_dict()["state"][0]["step"]) for name, o in trainer.optimisers.items()}
     assert steps == {"generator": 17 + 5, "discriminator": 17 + 2}
-    group = adversaries.optimisers["generator"].param_groups[0]
+    group = trainer.optimisers["generator"].param_groups[0]
     assert group["lr"] == pytest.approx(2.5e-3 * 4 / 5)
     assert group["betas"] == pytest.approx((0.0, 0.99**0.8))
 
 
 def test_average_has_the_half_life_asked_for(tmp_path):
-    adversaries = _adversaries(tmp_path, ema_kimg=0.02)
-    start = adversaries.average.constant.clone()
-    adversaries.generator.constant.data.fill_(9.0)
+    trainer = _trainer(tmp_path, ema_kimg=0.02)
+    start = trainer.networks["average"].constant.clone()
+    trainer.generator.constant.data.fill_(9.0)
     for _ in range(5):  # five steps of four images: 20, once the ramp is over
-        adversaries._follow(10_000)
-    torch.testing.assert_close(adversaries.average.constant, (start + 9) / 2)
+        trainer.update_ema(trainer.ema_share(10_000))
+    torch.testing.assert_close(trainer.networks["average"].constant, (start + 9) / 2)
 
 
 def test_augmentation_follows_how_often_the_discriminator_is_right(tmp_path):
-    adversaries = _adversaries(tmp_path, augment_p=0.2, ada_kimg=1.0)
+    trainer = _trainer(tmp_path, augment_p=0.2, ada_kimg=1.0)
     moves = []
     for sign in (1.0, -1.0):
-        adversaries.running["signs"].fill_(4 * sign)
-        before = float(adversaries.running["p"])
-        adversaries._adapt(2)
-        assert float(adversaries.running["p"]) == before
-        adversaries._adapt(3)
-        moves.append(float(adversaries.running["p"]) - before)
+        trainer.values["running.signs"].fill_(4 * sign)
+        before = float(trainer.values["running.p"])
+        trainer.update_ada(2)
+        assert float(trainer.values["running.p"]) == before
+        trainer.update_ada(3)
+        moves.append(float(trainer.values["running.p"]) - before)
     np.testing.assert_allclose(moves, [0.016, -0.016], atol=1e-6)
 
 
@@ -198,7 +160,7 @@ def test_every_image_is_seen_once_a_pass(tmp_path):
     saved = Checkpoint(tmp_path, None)
     saved.load()
     data = torch.from_numpy(images)[:, None], torch.from_numpy(labels)
-    batches = [Adversaries(*data, saved.settings, torch.device("cpu")).batch(step) for step in range(5)]
+    batches = [StyleGAN2Trainer(*data, saved.settings, torch.device("cpu")).batch(step) for step in range(5)]
     seen = torch.cat([((x[:, 0, 0, 0] + 1) * 127.5).round().long() for x, _ in batches])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert torch.cat([y for _, y in batches]).tolist() == labels[seen].tolist()
@@ -220,4 +182,4 @@ def test_bad_input(tmp_path, change, message):
 def test_one_class_trains_unconditionally(tmp_path):
     images, _ = _two_classes(8)
     generator = train_stylegan2(images, np.zeros(8, int), path=tmp_path, progress=_silent, **(TINY | {"steps": 2}))
-    assert generate(generator, [0, 0], seed=seeding.seed_of(0, "any") % 100).shape == (2, 8, 8)
+    assert generator.sample(2, seed=0).shape == (2, 8, 8)

@@ -1,0 +1,353 @@
+"""What holds for every trainer: exact resuming, a training for each setting, refused files, samples of any batch.
+
+A method is one line of `TRAINED` here; a generator is also one of `GENERATORS`.
+"""
+
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib import generators
+from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
+from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Weights, anonymise, load_pp_vaegan, train_pp_vaegan
+from lib.anonymise.vaegan.pprl_vgan import swap, train_pprl_vgan
+from lib.core import seeding
+from lib.models.classifiers.identity import ConvClassifier
+from lib.models.gan.vaegan import VAE
+from lib.training.classifier.siamese import embed, load_embedding, train_siamese
+from lib.training.gan import registry
+from lib.training.gan.cyclegan import load_translators, train_cyclegan, translate
+from lib.training.gan.dcgan import DCGAN, train_dcgan
+from lib.training.loop.checkpoint import Checkpoint
+
+CPU = torch.device("cpu")
+PEOPLE = 3
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 256, (11, 16, 16), dtype=np.uint8)
+VOLUMES = rng.integers(0, 256, (11, 3, 16, 16), dtype=np.uint8)
+MASKS = np.zeros(IMAGES.shape, np.uint8)
+MASKS[:, 5:13, 5:13] = 1
+CLASSES, REGIONS, WHO = np.arange(11) % 2, np.arange(11) % 3, np.arange(11) % PEOPLE
+FINDINGS = np.stack([CLASSES, REGIONS == 0], axis=1)
+VAE_SHAPE = {"kernel": 4, "width": 8, "latent": 4}
+STYLE = {"latent": 8, "maps": (8, 64)}
+
+
+@lru_cache
+def classifiers() -> dict[str, nn.Module]:
+    """Of the finding and of the person; with dropout and batch statistics."""
+    with seeding.initialising(0):
+        return {"finding": ConvClassifier(16, 2, width=4), "identity": ConvClassifier(16, PEOPLE, width=4)}
+
+
+def generator(name: str, images, labels=None, **settings) -> Callable:
+    """How that generator is trained, as a function of the path and what differs from `settings`."""
+
+    def trained(path, **options):
+        return generators.train(name, images, labels, path=path, device=CPU, **(settings | options))
+
+    return trained
+
+
+def cyclegan(path, **options):
+    return train_cyclegan(255 - IMAGES[:6], IMAGES, path=path, device=CPU, **options)
+
+
+def pp_vaegan(path, **options):
+    given = classifiers() if options["privacy"] != "none" else {"finding": classifiers()["finding"]}
+    return train_pp_vaegan(IMAGES, MASKS, WHO, path=path, device=CPU, **(given | VAE_SHAPE | options))
+
+
+def pprl_vgan(path, **options):
+    return train_pprl_vgan(IMAGES, WHO, CLASSES, path=path, device=CPU, **(VAE_SHAPE | options))
+
+
+def counterfactual(path, **options):
+    with seeding.initialising(0):
+        model = VAE(16, **VAE_SHAPE)
+    finding = classifiers()["finding"]
+    return train_counterfactual(model, IMAGES, MASKS, finding=finding, path=path, device=CPU, **options)
+
+
+def siamese(path, **options):
+    return train_siamese(IMAGES, WHO, path=path, device=CPU, width=4, dimensions=8, **options)
+
+
+class Case(NamedTuple):
+    train: Callable
+    settings: dict
+    killed: int = 2  # after this step
+
+
+VALIDATION = {"validation": (IMAGES[:4], MASKS[:4]), "validate_every": 1}
+# As published wherever that is another path through the code; every trainer at least once.
+TRAINED = {
+    "dcgan": Case(generator("dcgan", IMAGES, CLASSES, width=4, ema=0.9), {"steps": 4, "batch": 4}),
+    "dcgan, as published": Case(
+        generator("dcgan", IMAGES, CLASSES, width=4, norm="batch", as_published=True, augment=False),
+        {"steps": 4, "batch": 4},
+    ),
+    "acgan": Case(generator("acgan", VOLUMES, REGIONS, width=4, augment=True), {"steps": 3, "batch": 4}),
+    "acgan, as published": Case(
+        generator("acgan", VOLUMES, REGIONS, width=4, as_published=True, d_steps=2, generator_batch_norm=True,
+                  discriminator_batch_norm=True), {"steps": 3, "batch": 4},
+    ),
+    "progan": Case(
+        generator("progan", IMAGES[:, ::2, ::2], FINDINGS, latent=6, maps=(6, 24), level_kimg=0.008, fade_kimg=0.012),
+        {"total_kimg": 0.048, "batch": 4}, killed=6,  # while the level of 8 px fades in
+    ),
+    "stylegan2": Case(
+        generator("stylegan2", IMAGES, CLASSES, augment_p=0.3, ada_kimg=0.1, **STYLE), {"steps": 4, "batch": 4}
+    ),
+    "stylegan2, no path length": Case(
+        generator("stylegan2", VOLUMES, CLASSES, path_weight=0, r1_every=2, **STYLE), {"steps": 3, "batch": 4}
+    ),
+    "autodecoder": Case(generator("autodecoder", IMAGES, **STYLE), {"steps": 3, "batch": 4}),
+    "fedgan": Case(
+        generator("fedgan", IMAGES, FINDINGS, clients=[np.arange(3), np.arange(3, 11)], keep=[1], steps=1,
+                  critic_steps=1, width=4, latent=8, clients_per_round=2), {"rounds": 3, "batch": 4},
+    ),
+    "dpgan": Case(
+        generator("dpgan", IMAGES, noise_multiplier=1.0, sample_rate=0.5, expected_batch=5.0, generator_width=4,
+                  discriminator_width=4, latent=8, generator_batch=8), {"steps": 3},
+    ),
+    "cyclegan": Case(cyclegan, {"steps": 4, "batch": 2, "width": 4, "blocks": 1, "critic_width": 4, "critic_depth": 1,
+                                "pool": 3, "load_size": 18}),
+    "pp_vaegan": Case(pp_vaegan, {"steps": 3, "batch": 4, "privacy": "posterior"}),
+    "pp_vaegan, as published": Case(
+        pp_vaegan, {"steps": 3, "batch": 4, "privacy": "distance", "as_published": DEFECTS} | VALIDATION
+    ),
+    "pp_vaegan, no critic": Case(
+        pp_vaegan, {"steps": 3, "batch": 4, "privacy": "none", "weights": Weights(realism=0)} | VALIDATION
+    ),
+    "pprl_vgan": Case(pprl_vgan, {"steps": 3, "batch": 4}),
+    "counterfactual": Case(counterfactual, {"steps": 3, "batch": 4}),
+    "counterfactual, from random": Case(
+        counterfactual, {"steps": 3, "batch": 4, "start": "random", "summed": True}
+    ),
+    "siamese": Case(siamese, {"steps": 3, "batch": 4}),
+}  # fmt: skip
+LABELS = {"dcgan": CLASSES, "acgan": REGIONS, "progan": FINDINGS, "stylegan2": CLASSES, "fedgan": FINDINGS}
+GENERATORS = generators.names()
+# How images are drawn from what was trained, `batch` at a time.
+DRAWN = {
+    "cyclegan": lambda trained, batch: translate(trained[0], IMAGES, batch=batch, device=CPU),
+    "pp_vaegan": lambda trained, batch: anonymise(trained, IMAGES, MASKS, seed=5, batch=batch, device=CPU),
+    "pprl_vgan": lambda trained, batch: swap(trained, IMAGES, (WHO + 1) % PEOPLE, seed=5, batch=batch, device=CPU),
+    "siamese": lambda trained, batch: 100 * embed(trained, IMAGES, batch=batch, device=CPU),
+} | {
+    name: lambda trained, batch, name=name: trained.sample(11, labels=LABELS.get(name), seed=5, batch=batch)
+    for name in GENERATORS
+}
+LOADED = {name: lambda path: generators.load(path, device=CPU) for name in GENERATORS} | {
+    "cyclegan": lambda path: load_translators(path, device=CPU),
+    "pp_vaegan": lambda path: load_pp_vaegan(path, device=CPU),
+    "counterfactual": lambda path: load_counterfactual(path, device=CPU),
+    "siamese": lambda path: load_embedding(path, device=CPU),
+}
+
+
+def silent(done, **losses):
+    pass
+
+
+def never(done, **losses):
+    raise AssertionError("trained again")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of each method's uninterrupted training, and what it gave, trained once."""
+
+    @lru_cache
+    def trained(name):
+        path = tmp_path_factory.mktemp("whole") / "training"
+        case = TRAINED[name]
+        return path, case.train(path, seed=3, progress=silent, **case.settings)
+
+    return trained
+
+
+def tensors(path):
+    return Checkpoint(path, None).load()[0]
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def test_every_registered_generator_is_held_to_the_contract():
+    assert set(GENERATORS) <= TRAINED.keys()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_resumed_equals_uninterrupted(name, whole, tmp_path):
+    """Killed after a step and resumed in another process's shoes: every tensor, bit for bit."""
+    case = TRAINED[name]
+
+    def kill(done, **losses):
+        if done == case.killed:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        case.train(tmp_path, seed=3, progress=kill, save_seconds=0, **case.settings)
+    assert Checkpoint(tmp_path, None).load()[2] == case.killed
+    torch.manual_seed(99)
+    seen = []
+    case.train(tmp_path, seed=3, progress=lambda done, **_: seen.append(done), **case.settings)
+    assert seen == [*range(case.killed + 1, seen[-1] + 1)]
+    assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.json", "final.safetensors"]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_finished_training_is_fetched_and_other_settings_train_again(name, whole):
+    case, (path, _) = TRAINED[name], whole(name)
+    case.train(path, seed=3, progress=never, **case.settings)
+    before = tensors(path)
+    for change in ({"seed": 4}, {"learning_rate": 0.5} if name != "dpgan" else {"clip": 0.5}):
+        with pytest.raises(AssertionError, match="trained again"):
+            case.train(path, progress=never, **({"seed": 3} | case.settings | change))
+    assert_equal(before, tensors(path))  # nothing is lost before the first new save
+
+
+def test_other_images_or_labels_train_again(whole, caplog):
+    path, _ = whole("dcgan")
+    for data in ((255 - IMAGES, CLASSES), (IMAGES, 1 - CLASSES)):
+        with pytest.raises(AssertionError, match="trained again"):
+            train_dcgan(*data, path=path, seed=3, progress=never, width=4, ema=0.9, **TRAINED["dcgan"].settings)
+    assert "training again, because data was" in caplog.text
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_what_is_loaded_is_what_was_trained(name, whole):
+    path, trained = whole(name)
+    loaded = LOADED[name](path)
+    pairs = zip(trained, loaded, strict=True) if isinstance(trained, tuple) else [(trained, loaded)]
+    for first, second in pairs:
+        first, second = (getattr(part, "generator", part) for part in (first, second))
+        assert_equal(first.state_dict(), second.state_dict())
+        assert not second.training
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_foreign_missing_or_unfinished_training_is_refused(name, whole, tmp_path):
+    foreign = whole("siamese" if name != "siamese" else "dcgan")[0]
+    with pytest.raises(ValueError, match="The training in .* is"):
+        LOADED[name](foreign)
+    with pytest.raises(FileNotFoundError, match="run the notebook that trains it first"):
+        LOADED[name](tmp_path / "nowhere")
+    Checkpoint(tmp_path, {"model": name}).save({}, {}, 5)
+    with pytest.raises(ValueError, match="stopped at step 5: run it again"):
+        LOADED[name](tmp_path)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_damaged_checkpoint_is_refused(name, whole, tmp_path):
+    case = TRAINED[name]
+    path = shutil.copytree(whole(name)[0], tmp_path / "damaged")
+    weights = path / "final.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="final.safetensors is missing, truncated or altered: delete the folder"):
+        case.train(path, seed=3, progress=never, **case.settings)
+    if name in LOADED:
+        with pytest.raises(ValueError, match="truncated or altered"):
+            LOADED[name](path)
+
+
+def test_divergence_is_refused_and_not_saved(tmp_path):
+    options = TRAINED["dcgan"].settings | {"width": 4, "learning_rate": 1e38}
+    with pytest.raises(ValueError, match="DCGAN diverged by step 4 .*: lower the learning rate"):
+        train_dcgan(IMAGES, CLASSES, path=tmp_path, seed=3, progress=silent, **options)
+    assert not (tmp_path / "checkpoint.json").exists()
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        train_dcgan(IMAGES, CLASSES, path=tmp_path, seed=3, progress=silent, **(options | {"steps": 0}))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_sample_does_not_depend_on_the_batch(name, whole):
+    trained = whole(name)[1]
+    at_once, in_parts = (DRAWN[name](trained, batch) for batch in (64, 3))
+    assert at_once.shape[0] == 11
+    assert name == "siamese" or at_once.dtype == np.uint8
+    assert np.abs(at_once.astype(float) - in_parts).max() <= 1  # sums of another batch may round otherwise
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_samples_are_seeded_images_of_the_training_shape(name, whole):
+    path, trained = whole(name)
+    labels = {"dcgan": CLASSES, "acgan": REGIONS, "progan": FINDINGS, "stylegan2": CLASSES, "fedgan": FINDINGS}.get(
+        name
+    )
+    made = trained.sample(11, labels=labels, seed=1)
+    shape = {"acgan": (3, 16, 16), "progan": (8, 8)}.get(name, (16, 16))
+    assert (made.shape, made.dtype) == ((11, *shape), np.uint8)
+    assert np.array_equal(made, generators.load(path, device=CPU).sample(11, labels=labels, seed=1))
+    assert not np.array_equal(made, trained.sample(11, labels=labels, seed=2))
+    if name not in ("dcgan", "dpgan"):  # whose noise is not drawn in whole blocks
+        few = trained.sample(5, labels=None if labels is None else labels[:5], seed=1)
+        assert np.abs(made[:5].astype(int) - few).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [(name, wrong) for name in ("dcgan", "acgan", "stylegan2", "dpgan")
+     for wrong in ([0, 3, 1], [-1, 0, 0], [0.5, 0, 0], [0, 0], [[0], [0], [0]])]
+    + [(name, wrong) for name in ("progan", "fedgan")
+       for wrong in ([[0, 2]] * 3, [[0, np.nan]] * 3, [0, 1, 0], [[0, 1, 0]] * 3, [[0, 1]] * 2)]
+    + [(name, None) for name in LABELS]
+    + [("autodecoder", [0, 0, 0])],
+)  # fmt: skip
+def test_labels_out_of_range_are_refused(name, wrong, whole):
+    trained = whole(name)[1]
+    with pytest.raises(ValueError, match="Labels to generate must be|without labels"):
+        trained.sample(3, labels=wrong, seed=1)
+    with pytest.raises(ValueError, match="at least 1|give 0 of"):
+        trained.sample(0, labels=None, seed=1)
+
+
+def test_an_autodecoder_draws_the_latents_it_is_given(whole):
+    trained = whole("autodecoder")[1]
+    own = trained.sample(11, latents=trained.latents)
+    assert np.array_equal(own[:4], trained.sample(4, latents=trained.latents[:4], seed=1))
+    with pytest.raises(ValueError, match="Give a seed"):
+        trained.sample(11)
+    with pytest.raises(ValueError, match="give 11 of 8 numbers"):
+        trained.sample(11, latents=trained.latents[:, :5])
+
+
+def test_unknown_and_repeated_names_raise(tmp_path):
+    with pytest.raises(ValueError, match="unknown generator 'gan': choose one of dcgan, acgan, progan, stylegan2"):
+        generators.train("gan", IMAGES, path=tmp_path, seed=0)
+    with pytest.raises(ValueError, match="'dcgan' is registered already"):
+        generators.register(DCGAN, train_dcgan)
+    assert generators.names() == ("dcgan", "acgan", "progan", "stylegan2", "autodecoder", "fedgan", "dpgan")
+
+
+def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    other = type("Other", (DCGAN,), {"name": "other"})
+    generators.register(other, lambda *data, **options: (data, options))
+    assert generators.train("other", 1, 2, path="p", seed=0, steps=3) == ((1, 2), {"path": "p", "seed": 0, "steps": 3})
+    found, _, step = Checkpoint(whole("dcgan")[0], None).load()
+    kept = Checkpoint(whole("dcgan")[0], None)
+    kept.load()
+    Checkpoint(tmp_path, kept.settings | {"model": "other"}).save(found, None, step, finished=True)
+    assert type(generators.load(tmp_path, device=CPU)) is other
+
+
+def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "STORE", tmp_path)
+    shutil.copytree(whole("dcgan")[0], tmp_path / "chest")
+    loaded = generators.load("chest", device=CPU)
+    assert_equal(loaded.generator.state_dict(), whole("dcgan")[1].generator.state_dict())
+    with pytest.raises(FileNotFoundError, match="no stored one of that name, but chest"):
+        generators.load("abdomen", device=CPU)
