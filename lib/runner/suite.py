@@ -184,7 +184,7 @@ class _Run:
 
             try:
                 if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in environment:
-                    environment["SUITE_FORK_SERVER"] = os.path.join(folder, "fork server")
+                    environment["SUITE_FORK_SERVER"] = os.path.join(folder, "fork_server")
                     fork_server = start(
                         "lib.runner.fork_server.server", environment["SUITE_FORK_SERVER"], str(os.getpid())
                     )
