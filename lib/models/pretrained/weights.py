@@ -1,4 +1,4 @@
-"""To be said."""
+"""Weights of others, read from a file without unpickling anything."""
 
 import safetensors.torch
 import torch
