@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib.comparison import methods as comparison
+from lib.comparison import methods
 from lib.comparison.attacks import ATTACKS
 from lib.comparison.measures import MEASURES
 from lib.experiment.paper import known_papers, load_paper
@@ -47,8 +47,9 @@ BANNED = {"torchvision", "pickle", "SimpleITK", "monai"}
 
 
 PAPERS = ("han2019", "sun2021", "montenegro2021", "pennisi2023", "osuala2024")
-_GENERATORS = load_paper(ROOT / "notebooks" / "comparison").settings["generators"]
-METHODS = {method.name for method in comparison.METHODS} | {title for column in _GENERATORS for title in column}
+COMPARISON = load_paper(ROOT / "notebooks" / "comparison").settings
+GENERATORS = {title: kind for column in COMPARISON["generators"] for title, kind in column.items()}  # of every scale
+METHODS = {*GENERATORS, *(method.name for method in methods.METHODS)}
 COMPARED = METHODS | {entry.name for registry in (ATTACKS, MEASURES) for entry in registry}
 
 # What a notebook may not call, by its full name or the beginning of it. The cell tagged `check` may: there another
@@ -418,12 +419,10 @@ def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
     if loaded.claims:
         assert loaded.deviations
     code = "".join(source(path) for path in (ROOT / "notebooks" / paper).glob("*.ipynb"))
-    if paper == "comparison":  # what its entries read
+    if paper == "comparison":  # its entries read settings as well
         code += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "lib" / "comparison").glob("*.py"))
-    read = settings_in(code)
-    for compared in loaded.settings.get("generators", ()):  # title -> name in lib.generators, and of its options
-        read |= set(compared.values())
-    assert set(loaded.settings) <= read, "a setting nobody reads"
+    options = set(GENERATORS.values()) if paper == "comparison" else set()  # those of a generator, by its name
+    assert set(loaded.settings) <= settings_in(code) | options, "a setting nobody reads"
 
 
 def test_no_patient_image_is_committed():

@@ -71,13 +71,17 @@ EXCEPTIONS = (  # files, what may stand there, and why
     ("lib/metrics/utility/diagnostic.py", r"published bars", "the bars of the published charts"),
     ("lib/runner/notebook.py", r"progress_bar", "papermill's word"),
     (ANY, r"[Aa] reader (here )?(sees|says|writes)|for a reader:", "who reads a table or a page"),
-    (ANY, r"csv\.(Dict)?[Rr]eader|makes? the readers? raise|\(readers, fetching\)", "what reads a file"),
+    (
+        ANY,
+        r"csv\.(Dict)?[Rr]eader|makes? the readers? raise|\(readers, fetching\)|readers of all the others",
+        "what reads a file",
+    ),
     ("lib/runner/fork_server/server.py", r"\breader\b", "the end of a pipe that is read"),
     ("notebooks/01_han2019_radiographs/*", r"tab_p7_readers|reader study|\breaders\b", "radiologists, as in the paper"),
     ("notebooks/comparison/01_train.ipynb", r"partial\(fit, evaluating, \"reader\"", "the name of a random stream"),
     ("lib/comparison/methods.py", r"_walks\(of, \"films\"", "the name of a random stream"),
 )
-STREAMS = {"seed_of", "torch_generator", "numpy_generator", "initialising", "default_rng"}
+STREAMS = {"seed_of", "torch_generator", "numpy_generator", "initialising", "normal_noise"}
 
 
 def words(text: str) -> list[str]:
