@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from lib.core.paths import root
 from lib.core.seeding import device
 from lib.metrics.fidelity.radiomics import FIRST_ORDER, radiomics
 from lib.models.pretrained.inception import WEIGHTS, load_inception
+from lib.training.loop.images import network_input
 
 EXTRACTORS = ("pixels", "radiomics", "radiomics_first_order", "inception")
 _BATCH = 64
@@ -29,8 +31,8 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
     """
     place = device()
     if isinstance(extractor, nn.Module):
-        model = extractor.to(place).eval()
-        return _in_batches(lambda batch: model.features(batch.float() / 127.5 - 1), _grey(images), place)
+        features = cast(Callable[[Tensor], Tensor], extractor.to(place).eval().features)
+        return _in_batches(lambda batch: features(network_input(batch)), _grey(images), place)
     if extractor not in EXTRACTORS:
         raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
     images = _uint8(images) if extractor == "pixels" else _grey(images)
@@ -38,7 +40,7 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
         return images.reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
         return _in_batches(load_inception(inception_weights()).to(place), images, place)
-    values = radiomics(images, cache=cache)
+    values = np.asarray(radiomics(images, cache=cache))
     return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
 
 

@@ -32,7 +32,7 @@ ALLOWED = {
     "models": {"core"},
     "plots": {"core", "statistics"},
     "metrics": {"core", "statistics"},
-    "features": {"core", "models", "metrics"},
+    "features": {"core", "models", "metrics", "training"},
     "training": GROUND,
     "anonymise": GROUND | {"training"},
     "generators": GROUND | {"training"},

@@ -1,1 +1,1 @@
-"""From latent points of real images to images that may be shared: walks between them, and averages of groups."""
+"""Methods that turn real images into images that may be shared: latent walks, averages of groups, VAE-GANs."""

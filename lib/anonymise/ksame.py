@@ -106,19 +106,26 @@ def average_with_nearest_people(images, people, *, gallery, k: int, labels=None)
 
 
 def k_salsa(
-    synthesis: Callable[[Tensor], Tensor], *, content: Callable[[Tensor], Tensor], style: Callable[[Tensor], Tensor],
-    latents: Tensor, group: np.ndarray, steps: int = 100, learning_rate: float = 0.1, content_weight: float = 1e2,
-    style_weight: float = 1e-6, grid: int = 4, memory_images: int = 64,
-) -> Tensor:  # fmt: skip
-    """Latents (m, ...), one a group: their images resemble those of the group's latents (n, ...) in content and style.
+    synthesis: Callable[[Tensor], Tensor],  # as in lib.anonymise.latent_walk.plan
+    *,
+    content: Callable[[Tensor], Tensor],  # images -> features (n, f), published MoCo-v2's ResNet-50
+    style: Callable[[Tensor], Tensor],  # images -> maps (n, c, h, w), published the second convolution of VGG-19
+    latents: Tensor,  # (n, ...)
+    group: np.ndarray,  # (n,) that of `Groups`, counted from 0
+    steps: int = 100,
+    learning_rate: float = 0.1,
+    content_weight: float = 1e2,
+    style_weight: float = 1e-6,
+    grid: int = 4,
+    memory_images: int = 64,  # about as many are held at a time
+) -> Tensor:
+    """Latents (m, ...), one a group: their images resemble those of the group's latents in content and style.
 
-    content: images -> features (n, f), published MoCo-v2's ResNet-50; style: images -> maps (n, c, h, w), published the
-    second convolution of VGG-19; synthesis as in `lib.anonymise.latent_walk.plan`. group (n,) is that of `Groups`,
-    counted from 0. From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine
-    over the last 25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram
-    matrices of the patches of a `grid` x `grid`, where each patch of a member is compared with the patch of the
-    synthetic image whose features have the largest cosine with its own (spec §4.4). What was not stated is ours: the
-    means, Grams that are not divided by their positions. About `memory_images` images are held at a time.
+    From the averages, Adam of a rate that rises over the first 5 % of the steps and falls as a cosine over the last
+    25 % minimises content_weight · mean(1 − cosine) + style_weight · the mean squared difference of Gram matrices of
+    the patches of a `grid` x `grid`, where each patch of a member is compared with the patch of the synthetic image
+    whose features have the largest cosine with its own (spec §4.4). What was not stated is ours: the means, Grams that
+    are not divided by their positions.
 
     ValueError for groups that are empty or do not fit, maps smaller than the grid, or divergence.
     """
@@ -145,7 +152,7 @@ def k_salsa(
 
 
 class _Resemblance:
-    """How far images are from groups of images: what of the groups stays the same is computed once."""
+    """How far images are from groups of images; what does not change of the groups is computed once."""
 
     weights = (1.0, 1.0)
 

@@ -24,14 +24,22 @@ class Conditions(NamedTuple):
 
 
 def walk_conditions(
-    generator: nn.Module, *, identity: nn.Module, diagnosis: nn.Module, first: Tensor, last: Tensor, labels, path,
-    seed: int, points: int, **options,
-) -> Conditions:  # fmt: skip
-    """Walk from `first` (p, ...) to `last` by all three, or fetch the walks from folder `path`.
+    generator: nn.Module,
+    *,
+    identity: nn.Module,
+    diagnosis: nn.Module,
+    first: Tensor,  # (p, ...)
+    last: Tensor,  # (p, ...)
+    labels,  # (p,) the class of each walk
+    path,  # the folder that keeps the walks
+    seed: int,
+    points: int,
+    **options,  # of lib.anonymise.latent_walk.plan.plan
+) -> Conditions:
+    """Walk from `first` to `last` in all three ways, or fetch the walks from folder `path`.
 
-    `options` are those of `lib.anonymise.latent_walk.plan.plan`. What decides the result is kept beside it, the
-    networks by the digest of their weights; other settings walk anew. ValueError for a generator without W, or what
-    `plan` refuses.
+    What decides the result is kept beside it, the networks by the digest of their weights; other settings walk anew.
+    ValueError for a generator without W, or what `plan` refuses.
     """
     labels = np.asarray(labels)
     settings = {"points": points, "seed": seed, "labels": labels.tolist()} | options

@@ -1,8 +1,8 @@
 """Walks between two points of a generator's latent space: straight, or bent away from recognisable patients.
 
 PLAN (Pennisi et al. 2023, spec §4.2) moves the points of a straight walk by gradients, so that a
-classifier of identities grows unsure whose image each point shows, a classifier of diagnoses still sees the class of
-the walk, and the steps stay short. The two ends stay where they are: whoever takes them must screen or drop them.
+classifier of identities becomes unsure whose image each point shows, a classifier of diagnoses still sees the class of
+the walk, and the steps stay short. The two ends stay where they are: whoever releases images must screen or drop them.
 A walk that no classifier recognises is neither k-anonymous nor differentially private.
 
 Latents are (p, d) in W, or (p, layers, d) in W+; walks (p, T, d) or (p, T, layers, d). The generator enters as
@@ -41,7 +41,7 @@ class Walk(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What two classifiers say of every image of a walk; all (p, T)."""
+    """The predictions of two classifiers for every image of a walk; all (p, T)."""
 
     divergence: Tensor  # of the identity prediction from the uniform, nats
     entropy: Tensor  # of the identity prediction, nats; log of the number of identities at most
@@ -138,25 +138,31 @@ def group_weights(images: int, *, as_published: bool = False) -> Tensor:
 
 
 def plan(
-    synthesis: Callable[[Tensor], Tensor], *, identity: nn.Module, diagnosis: nn.Module, first: Tensor, last: Tensor,
-    labels, points: int = 50, steps: int = 500, learning_rate: float = 0.1, lambda_identity: float = 0.1,
-    lambda_class: float = 1.0, direction: str = "from_uniform", as_published: bool = False, memory_images: int = 64,
-    precision: str = "float32",
-) -> Walk:  # fmt: skip
-    """Privacy-preserving walks from `first` (p, ...) to `last` (p, ...), all pairs at once.
+    synthesis: Callable[[Tensor], Tensor],
+    *,
+    identity: nn.Module,  # images -> logits
+    diagnosis: nn.Module,  # images -> logits
+    first: Tensor,  # (p, ...)
+    last: Tensor,  # (p, ...)
+    labels,  # (p,) the class of each walk, or (p, 2) that of either end, which must agree
+    points: int = 50,  # published, as are the next four
+    steps: int = 500,  # in the released code; 100 in the paper, not confirmed
+    learning_rate: float = 0.1,
+    lambda_identity: float = 0.1,
+    lambda_class: float = 1.0,
+    direction: str = "from_uniform",  # see `uniform_divergence`
+    as_published: bool = False,  # see below
+    memory_images: int = 64,  # generated and differentiated at a time: bounds the memory, does not change the result
+    precision: str = "float32",  # see lib.core.seeding.autocast
+) -> Walk:
+    """Privacy-preserving walks from `first` to `last`, all pairs at once; none depends on the other pairs.
 
-    labels: (p,) the class of each walk, or (p, 2) that of either end, which must agree. identity, diagnosis: images
-    -> logits; they and `synthesis`, a module or the method of one, are `frozen` meanwhile. Minimised by Adam is
+    The networks and `synthesis`, a module or the method of one, are `frozen` meanwhile. Minimised by Adam is
     L_dist + lambda_identity · L_id + lambda_class · L_class, with L_dist = `step_energy` and L_id, L_class the sums
-    over inner images of `uniform_divergence` in `direction` and of the cross-entropy, each image weighing 1/4.
-    Published: 50 points, rate 0.1, lambdas 0.1 and 1, 500 steps in the released code (100 in the paper, not
-    confirmed). The rate is absolute: Adam's first step moves every coordinate by it, so compare it with the standard
-    deviation of W.
-
-    as_published: `group_weights` of the released code, its 1e-6 in L_dist, and a clamp to [-1, 1] without gradient in
-    saturated pixels; otherwise gradients pass the clamp. memory_images: images generated and differentiated at a time,
-    which bounds the memory and does not change the result. precision: see `lib.core.seeding.autocast`. A walk does not
-    depend on the other pairs.
+    over inner images of `uniform_divergence` and of the cross-entropy, each image weighing 1/4. The rate is absolute:
+    Adam's first step moves every coordinate by it, so compare it with the standard deviation of W. as_published:
+    `group_weights` of the released code, its 1e-6 in L_dist, and a clamp to [-1, 1] without gradient in saturated
+    pixels; otherwise gradients pass the clamp.
 
     ValueError for bad ends (`linear`), labels that differ between ends or are no class of `diagnosis`, an unknown
     direction, networks that do not fit, or divergence.
@@ -183,7 +189,7 @@ def plan(
                 some = flat[rows].clone().requires_grad_()
                 with torch.enable_grad():
                     with seeding.autocast(flat.device, precision):
-                        terms = auxiliary.terms(some, classes[rows], hard=as_published)[:2]
+                        terms = auxiliary.losses(some, classes[rows], hard=as_published)[:2]
                     loss = weights[rows] @ (lambda_identity * terms[0] + lambda_class * terms[1])
                 gradient[rows] = torch.autograd.grad(loss, some)[0]
                 parts.append(torch.stack(terms).detach())
@@ -201,9 +207,9 @@ def evaluate(
     walks: Tensor, labels, *, synthesis: Callable[[Tensor], Tensor], identity: nn.Module, diagnosis: nn.Module,
     direction: str = "from_uniform", memory_images: int = 64,
 ) -> Evaluation:  # fmt: skip
-    """What `identity` and `diagnosis` say of the images of walks (p, T, ...), `labels` as in `plan`.
+    """The predictions of `identity` and `diagnosis` for the images of walks (p, T, ...), `labels` as in `plan`.
 
-    The networks that drove a walk flatter it: evaluate by others, trained from another seed.
+    The networks that steered a walk overrate it: evaluate by others, trained from another seed.
     """
     labels = _walk_labels(labels, len(walks)).to(walks.device)
     classes = labels.repeat_interleave(walks.shape[1])
@@ -213,7 +219,7 @@ def evaluate(
         for start in range(0, len(classes), memory_images):
             rows = slice(start, start + memory_images)
             latents = walks.flatten(0, 1)[rows]
-            divergence, cross_entropy, who, what = auxiliary.terms(latents, classes[rows], hard=True)
+            divergence, cross_entropy, who, what = auxiliary.losses(latents, classes[rows], hard=True)
             entropy = math.log(who.shape[1]) - uniform_divergence(who, "to_uniform")
             found.append((divergence, entropy, cross_entropy, what.argmax(dim=1) == classes[rows]))
     return Evaluation(*(torch.cat(part).view(walks.shape[:2]) for part in zip(*found, strict=True)))
@@ -234,7 +240,7 @@ class _AuxiliaryLosses(NamedTuple):
     direction: str
     largest: int  # label
 
-    def terms(self, latents: Tensor, classes: Tensor, *, hard: bool) -> tuple[Tensor, ...]:
+    def losses(self, latents: Tensor, classes: Tensor, *, hard: bool) -> tuple[Tensor, ...]:
         """Divergence and cross-entropy (n,) of the images of latents (n, ...), and both logits, float32 or better."""
         images = self.synthesis(latents)
         if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != len(latents):

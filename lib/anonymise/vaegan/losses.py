@@ -1,8 +1,8 @@
-"""What anonymisation a case is trained for: realism, privacy, evidence, and the opposite finding of a counterfactual.
+"""The losses of an anonymisation: realism, privacy, evidence, and the opposite finding of a counterfactual.
 
-Montenegro et al. 2021, spec §5.1, x being an original (n, 1, s, s), x̂ what was drawn of it, M its mask in {0, 1}, p(·)
-a classifier's posterior. All losses are means, over images, pairs or pixels, unless it says otherwise; a weight of the
-released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (spec §7, D14).
+Montenegro et al. 2021, spec §5.1, x being an original (n, 1, s, s), x̂ the image drawn from it, M its mask in {0, 1},
+p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless stated otherwise; a weight of
+the released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (spec §7, D14).
 """
 
 import torch
@@ -48,7 +48,7 @@ def masked_mse(original: Tensor, drawn: Tensor, masks: Tensor, *, summed: bool =
 
 
 def background_mse(first: Tensor, second: Tensor, masks: Tensor, *, summed: bool = False) -> Tensor:
-    """`masked_mse` outside the masks: what a counterfactual may not change."""
+    """`masked_mse` outside the masks, where a counterfactual may not change anything."""
     return masked_mse(first, second, 1 - masks, summed=summed)
 
 

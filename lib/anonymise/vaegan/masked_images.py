@@ -1,4 +1,4 @@
-"""Cases to anonymise: grey images and the masks of the region where their evidence lies."""
+"""Images to anonymise: grey ones, with masks of the region where their evidence lies."""
 
 import numpy as np
 from torch import Tensor

@@ -34,7 +34,7 @@ DEFECTS = ("masks", "inert", "variance", "sums", "critic", "classifiers")
 
 
 class Weights(NamedTuple):
-    """What each loss counts in the sum that encoder and decoder minimise; published ones in spec §5.2."""
+    """The weight of each loss in the sum that encoder and decoder minimise; the published ones are in spec §5.2."""
 
     realism: float = 0.4
     divergence: float = 0.002
@@ -45,7 +45,7 @@ class Weights(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """What a training went through."""
+    """The losses of every step of a training."""
 
     names: tuple[str, ...]  # "critic", "realism", "divergence", "evidence" and those of `guidance.LOSSES`
     values: np.ndarray  # (steps, names) float32, unweighted

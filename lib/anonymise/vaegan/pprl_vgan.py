@@ -1,7 +1,7 @@
 """Swapping identities, an older method: an image is anonymised as that of another, real person of the training set.
 
-PPRL-VGAN (Chen, Konrad and Ishwar 2018) as Montenegro et al. 2021 build on it, spec §4.6: a VAE whose
-decoder is told whom to draw, and a discriminator with three heads, real or not, who, and which finding. Per update, of
+PPRL-VGAN (Chen, Konrad and Ishwar 2018) as Montenegro et al. 2021 build on it, spec §4.6: a VAE whose decoder is given
+the person to draw, and a discriminator with three heads, real or not, who, and which finding. Per update, of
 cross-entropies in nats, y being the true identity and finding, c the identity asked for at random::
 
     L_D = ¼ BCE(real | x) + ½ CE(y_id | x) + ¼ CE(y_finding | x) + BCE(not real | x̂)
@@ -79,10 +79,10 @@ def train_pprl_vgan(
 def swap(
     model: VAE, images, targets, *, seed: int, batch: int = 256, device: torch.device | None = None
 ) -> np.ndarray:  # fmt: skip
-    """Images (n, s, s) anonymised as those of the people `targets` (n,): uint8 (n, s, s), [-1, 1] mapped to 0..255
-    and clipped.
+    """Images (n, s, s) anonymised as those of the people `targets` (n,): uint8 (n, s, s).
 
-    Image i depends on seed, i, itself and its target. ValueError for images that do not fit or an unknown target.
+    [-1, 1] is mapped to 0..255 and clipped. Image i depends on seed, i, itself and its target. ValueError for images
+    that do not fit or an unknown target.
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, targets, device=device, name="given")

@@ -1,4 +1,4 @@
-"""Model selection: which epoch's weights a training hands over.
+"""Model selection: which epoch's weights a training returns.
 
 The best on the validation images, among equals the lower validation loss, then the earlier epoch; no early stopping.
 For two classes by the average precision of class 1 (Osuala et al. 2024, spec §5), for any number by
@@ -21,7 +21,7 @@ SELECTIONS = ("auprc", "last", "balanced_accuracy")
 
 @dataclass
 class History:
-    """What a training went through: one entry an epoch, and the epoch whose weights were kept, counted from 1.
+    """The course of a training: one entry an epoch, and the epoch whose weights were kept, counted from 1.
 
     Of the two scores the one that the selection looked at is filled (see `Selection.measure`).
     """

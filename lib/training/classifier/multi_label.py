@@ -27,27 +27,33 @@ _VALIDATED = 64  # validation images at a time
 
 
 def train_findings(
-    model: nn.Module, *, images, findings, validation: tuple | None, epochs: int | None = 100,
-    steps: int | None = None, batch: int = 16, learning_rate: float = 0.01, weight_decay: float = 1e-4,
-    optimiser: str = "sgd", patience: int | None = 3, mirror: bool = True, seed: int, checkpoint=None,
-    device: torch.device | None = None, precision: str = "float32", progress: Callable | None = None,
-) -> History:  # fmt: skip
+    model: nn.Module,  # images -> (n, k) logits
+    *,
+    images,  # (n, h, w) or (n, c, h, w), as `lib.training.loop.dataset.DeviceDataset` takes them
+    findings,  # (n, k) numbers in [0, 1], 1 where the radiograph shows the finding
+    validation: tuple | None,  # (images, findings); None keeps the last weights, and needs `patience` None
+    epochs: int | None = 100,  # every radiograph is seen once an epoch
+    steps: int | None = None,  # instead of epochs (then None): so many updates
+    batch: int = 16,  # the last one of an epoch may be smaller
+    learning_rate: float = 0.01,
+    weight_decay: float = 1e-4,
+    optimiser: str = "sgd",  # with momentum 0.9, or "adam"
+    patience: int | None = 3,  # see below
+    mirror: bool = True,  # half the radiographs of each epoch, left-right
+    seed: int,
+    checkpoint=None,  # a folder; None keeps nothing
+    device: torch.device | None = None,
+    precision: str = "float32",  # see lib.core.seeding.autocast; validation is always float32
+    progress: Callable | None = None,  # called as progress(epochs done, loss=, validation_loss=)
+) -> History:
     """Train `model` in place; it ends with the weights of the epoch of least validation loss. Defaults: as published.
 
-    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); findings: (n, k)
-    numbers in [0, 1], 1 where the radiograph shows the finding; validation: (images, findings), or None, which needs
-    `patience` None and keeps the last weights. model: images -> (n, k) logits. Every radiograph is seen once an epoch;
-    the last batch may be smaller. Either epochs, or steps (then epochs=None): so many updates, however many epochs that
-    takes. patience: after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10
+    With patience, after each epoch whose validation loss exceeds the least so far the learning rate is divided by 10
     and the optimiser made anew, so that its momentum is forgotten; after so many epochs without a new least loss the
-    training ends. None: neither. optimiser: "sgd", with momentum 0.9, or "adam". mirror: half the radiographs of each
-    epoch are mirrored left-right. precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint:
-    folder, or None; a training finished there with the same settings, data and initial weights is returned, an
-    unfinished one continued. progress: called as progress(epochs done, loss=, validation_loss=).
-
-    The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for input that does not fit,
-    a finding that no training radiograph shows or all show, or divergence.
+    training ends. A training finished in `checkpoint` with the same settings, data and initial weights is returned, an
+    unfinished one continued. The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same
+    number of threads, an interrupted and resumed training equals an uninterrupted one bit for bit. ValueError for input
+    that does not fit, a finding that no training radiograph shows or all show, or divergence.
     """
     if optimiser not in OPTIMISERS:
         raise ValueError(f"unknown optimiser {optimiser!r}: choose one of {', '.join(OPTIMISERS)}")
@@ -133,7 +139,7 @@ def epochs_since_best(losses: list[float]) -> int:
 
 
 class _Radiographs(DeviceDataset):
-    """Examples whose labels are (n, k) float32 findings, mirrored left-right only."""
+    """A dataset whose labels are (n, k) float32 findings, mirrored left-right only."""
 
     def __init__(self, images, findings, *, device, mirror: bool = False, name: str = "training"):
         super().__init__(images, None, device=device, name=name, augment="flips" if mirror else "none")

@@ -26,25 +26,32 @@ OPTIMISERS = ("adamw", "sgd")
 
 
 def train_classifier(
-    model: nn.Module, *, images, labels, validation: tuple, epochs: int, batch: int, learning_rate: float, seed: int,
-    weight_decay: float = 0.0, label_smoothing: float = 0.0, augment: str = "flips", select: str = "auprc",
-    optimiser: str = "adamw", batch_statistics: bool = False, checkpoint=None, device: torch.device | None = None,
-    precision: str = "float32", progress: Callable | None = None,
-) -> History:  # fmt: skip
+    model: nn.Module,  # images -> (n, classes) logits
+    *,
+    images,  # (n, h, w) or (n, c, h, w), as `lib.training.loop.dataset.DeviceDataset` takes them
+    labels,  # (n,) integers from 0
+    validation: tuple,  # (images, labels)
+    epochs: int,  # every image is seen once an epoch
+    batch: int,  # the last one of an epoch may be smaller
+    learning_rate: float,
+    seed: int,
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
+    augment: str = "flips",  # or "none"
+    select: str = "auprc",  # see lib.training.classifier.model_selection
+    optimiser: str = "adamw",  # or "sgd", with momentum 0.9
+    batch_statistics: bool = False,  # in the validation: see `lib.training.loop.inference.predict_logits`
+    checkpoint=None,  # a folder; None keeps nothing
+    device: torch.device | None = None,
+    precision: str = "float32",  # see lib.core.seeding.autocast; validation is always float32
+    progress: Callable | None = None,  # called as progress(epochs done, loss=, auprc= or balanced_accuracy=)
+) -> History:
     """Train the parameters of `model` that require gradients, in place; it ends with the selected epoch's weights.
 
-    images: (n, h, w) or (n, c, h, w) uint8 or float32 (see `lib.training.loop.dataset.Examples`); labels: (n,) integers
-    from 0; validation: (images, labels). model: images -> (n, classes) logits. Every image is seen once an epoch; the
-    last batch may be smaller. augment: "flips" or "none". select: "auprc" (two classes), "balanced_accuracy" or "last"
-    (see `lib.training.classifier.model_selection`), batch_statistics: how batch normalisation evaluates validation
-    images (see `lib.training.loop.inference.predict_logits`). optimiser: "adamw" or "sgd", with momentum 0.9.
-    precision: see `lib.core.seeding.autocast`; validation is always float32. checkpoint: folder, or None; a training
-    finished there with the same settings, data and initial weights is returned, an unfinished one continued. progress:
-    called as progress(epochs done, loss=, auprc= or balanced_accuracy=).
-
-    The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads, an
-    interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable, the
-    features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
+    A training finished in `checkpoint` with the same settings, data and initial weights is returned, an unfinished one
+    continued. The randomness of each epoch depends on (seed, epoch) alone: on the CPU, with the same number of threads,
+    an interrupted and resumed training equals an uninterrupted one bit for bit. Where only `model.head` is trainable,
+    the features of the frozen rest are computed once (`frozen_features`). Several ranks share each batch out
     (lib.training.loop.data_parallel), and each evaluates all validation images. ValueError for input that does not fit,
     a class without training images, a validation set of one class, or divergence.
     """

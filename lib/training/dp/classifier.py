@@ -54,27 +54,40 @@ class PrivateHistory(History):
 
 
 def train_private(
-    model: nn.Module, *, images, labels, validation: tuple, epsilon: float, delta: float, epochs: int, batch: int,
-    learning_rate: float, seed: int, max_grad_norm: float = 1.0, weight_decay: float = 0.0,
-    label_smoothing: float = 0.0, augment: str = "flips", select: str = "auprc", accountant: str = "rdp",
-    public: tuple | None = None, public_weight: float | None = None, chunk: int | None = None,
-    engine: str = "layers", checkpoint=None, device: torch.device | None = None, progress: Callable | None = None,
-) -> PrivateHistory:  # fmt: skip
-    """Train the parameters of `model` that require gradients under (epsilon, delta), in place.
+    model: nn.Module,  # model, images, labels, validation: as for `train_classifier`
+    *,
+    images,
+    labels,
+    validation: tuple,
+    epsilon: float,  # infinite: clipping without noise, all epochs eligible
+    delta: float,
+    epochs: int,  # each of ceil(n/batch) steps
+    batch: int,  # the expected one
+    learning_rate: float,
+    seed: int,
+    max_grad_norm: float = 1.0,
+    weight_decay: float = 0.0,
+    label_smoothing: float = 0.0,
+    augment: str = "flips",  # augment, select: as for `train_classifier`
+    select: str = "auprc",
+    accountant: str = "rdp",  # as published, or "prv"
+    public: tuple | None = None,  # (images, labels) outside the guarantee, for instance synthetic ones
+    public_weight: float | None = None,  # w below; None: the share of public ones among all images
+    chunk: int | None = None,  # at most so many per-sample gradients in memory at once
+    engine: str = "layers",  # see lib.training.dp.per_sample_gradients
+    checkpoint=None,  # checkpoint, progress: as for `train_classifier`
+    device: torch.device | None = None,
+    progress: Callable | None = None,
+) -> PrivateHistory:
+    """Train the parameters of `model` that require gradients under (epsilon, delta), in place, in float32.
 
     The model ends with the weights of the selected epoch: the best by `select` on `validation` among those whose ε
     lies in `WINDOW` of the target (as published). The noise multiplier is the smallest whose ε after all epochs is
-    within 1 % below `epsilon`, by `accountant` ("rdp" as published, or "prv"). `epsilon` infinite: clipping without
-    noise, all epochs eligible. An epoch is ceil(n/batch) steps.
-
-    public: (images, labels) outside the guarantee, for instance synthetic ones. At each step a plain batch of them,
-    `batch` at most, adds its un-noised mean gradient: (1 - w) g_private + w g_public, w = `public_weight`, by default
-    their share of all images, so that each image weighs the same, as in a mixed set. Neither q nor σ changes.
-
-    Images, labels, validation, model, `augment`, `select`, `checkpoint`, `progress` and exact resuming as in
-    `lib.training.classifier.single_label.train_classifier`, but float32 throughout. chunk: at most so many per-sample
-    gradients in memory at once. engine: see `lib.training.dp.per_sample_gradients`. ValueError for input that does not
-    fit, values outside their range, a layer without per-sample gradients, an empty ε-window, or divergence.
+    within 1 % below `epsilon`, by `accountant`. At each step a plain batch of public images, `batch` at most, adds its
+    un-noised mean gradient: (1 - w) g_private + w g_public, so that by default each image weighs the same, as in a
+    mixed set; neither q nor σ changes. A training resumes exactly, as one of
+    `lib.training.classifier.single_label.train_classifier`. ValueError for input that does not fit, values outside
+    their range, a layer without per-sample gradients, an empty ε-window, or divergence.
     """
     device = device or seeding.device()
     if not 0 < max_grad_norm < math.inf:

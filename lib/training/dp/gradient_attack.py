@@ -1,7 +1,7 @@
-"""Which images were trained on? The strongest adversary of DP-SGD: one who sees each noisy gradient.
+"""Membership inference by the strongest adversary of DP-SGD, one who sees each noisy gradient.
 
-That is the adversary whom the accountant's ε holds against, so an audit by her can come nearest to it; who sees only
-the last weights, or only generated images, sees a function of what she sees.
+That is the adversary whom the accountant's ε holds against, so that an audit with it comes nearest to that ε. An
+adversary who sees only the last weights, or only generated images, sees a function of the same gradients.
 """
 
 from functools import partial
@@ -28,9 +28,9 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
 
         (4 I + Σ_t q² (s² I + c K)⁻¹ K)⁻¹ Σ_t q (s² I + c K)⁻¹ G (z − (q/2) Gᵀ 1).
 
-    Images always trained on must not be among the training set, or they are taken for noise. `discriminator` gives the
-    two logits (generated, real) of `lib.training.dp.gan`; its weights are left as they are. path: folder
-    to keep the scores in; those found there, of the same trace and images, are returned.
+    The training set must not hold further images that were always trained on: they would be taken for noise.
+    `discriminator` gives the two logits (generated, real) of `lib.training.dp.gan`; its weights are left as they are.
+    path: folder to keep the scores in; those found there, of the same trace and images, are returned.
     """
     examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
     released = sha256(trace.noisy.cpu().numpy().tobytes()).hexdigest()
@@ -70,8 +70,7 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
 def discriminator_scores(discriminator: nn.Module, images) -> np.ndarray:
     """How real the discriminator finds each of `images` (m, s, s) uint8, by its two logits: (m,) float64.
 
-    The attack on whoever publishes the last discriminator (Hayes et al. 2019): it may have learnt its radiographs by
-    heart.
+    The attack on a published discriminator (Hayes et al. 2019), which may have memorised its training images.
     """
     examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
     logits = discriminator(examples.inputs(slice(None)))

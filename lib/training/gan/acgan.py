@@ -120,8 +120,10 @@ def class_loss(logits: Tensor, regions: Tensor, weights: Tensor, *, as_published
 
 
 class ACGANTrainer(Trainer):
-    """Generator, discriminator and their optimisers, with the images (n, slices, s, s) uint8 and regions (n,) beside
-    them."""
+    """Generator, discriminator and their optimisers.
+
+    images (n, slices, s, s) uint8, regions (n,) int64; settings as `train_acgan` resolves them.
+    """
 
     stream = "acgan"
 

@@ -138,8 +138,10 @@ class ImagePool:
 
 
 class CycleGANTrainer(Trainer):
-    """Both translators, both critics, their optimisers and pools, with the images (n, c, s, s) uint8 of both domains
-    beside them."""
+    """Both translators, both critics, their optimisers and pools.
+
+    source and target (n, c, s, s) uint8; settings as `train_cyclegan` resolves them.
+    """
 
     stream = "cyclegan"
 

@@ -94,7 +94,10 @@ def train_dcgan(
 
 
 class DCGANTrainer(Trainer):
-    """Generator, discriminator and their optimisers, with the images (n, 1, s, s) uint8 and labels (n,) beside them."""
+    """Generator, its average if there is one, discriminator and their optimisers.
+
+    images (n, 1, s, s) uint8, labels (n,) int64; settings as `train_dcgan` resolves them.
+    """
 
     stream = "gan"
     shares_batches = True

@@ -1,9 +1,8 @@
-"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own radiographs and hand over weights
-only.
+"""Federated training of a GAN (lib.models.gan.fedgan): clients train on their own images and share only weights.
 
 Han et al. 2019, spec §4.4 and §6. A round: some clients are drawn, each copies the global generator G
 and critic D, trains both on its radiographs, and returns them; the server averages. With y the labels of a radiograph
-x, C those that D guesses, and x̂ uniform between a radiograph and a generated one::
+x, C those that D predicts, and x̂ uniform between a radiograph and a generated one::
 
     L_D = D(G(z, y)) − D(x) + 10 (‖∇D(x̂)‖ − 1)² + BCE(C(x), y)
     L_G = −D(G(z, y')) + BCE(C(G(z, y')), y'),         y' of radiographs drawn at random
@@ -13,7 +12,7 @@ the first label alone, 10 critic updates a step, SGD of rate 1e-4 and momentum .
 alike. D19, an abort when a client with fewer radiographs than a batch is drawn, is repaired in both: it draws with
 replacement.
 
-Weights are not anonymous: nothing here hides a client's update from the server, nor bounds what it tells.
+Weights are not anonymous: nothing here hides a client's update from the server, nor bounds what it reveals.
 """
 
 import hashlib

@@ -4,7 +4,7 @@
     python -m lib.training.gan.fedgan_flower client --number 0 --cohort A.h5 --address 127.0.0.1:8080     (one for each
     client)
 
-gives the weights of `train_fedgan` on the same radiographs, settings and seed. A client tells its number, the number
+gives the weights of `train_fedgan` on the same radiographs, settings and seed. A client sends its number, the number
 of its radiographs, their size and number of labels, and after a visit its weights and last losses; radiographs and
 labels stay in its process. It runs `visit` of its own installation: no code comes from the server. For that, and
 because a visit starts no process, this is Flower's gRPC transport, start_server and start_client, which Flower calls
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _agreed(broadcast: list[dict], clients: int, **options) -> tuple[dict, list[int]]:
-    """The settings, and the number of radiographs of each client, from what all clients told."""
+    """The settings, and the number of radiographs of each client, from what all clients reported."""
     numbers = sorted(client["number"] for client in broadcast)
     if numbers != list(range(clients)):
         raise ValueError(f"The clients call themselves {numbers}: each of 0 to {clients - 1} must come once.")

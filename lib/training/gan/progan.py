@@ -132,8 +132,7 @@ def growth(shown: int, *, image_size: int, level_images: int, fade_images: int) 
 
 
 class Stage(NamedTuple):
-    """From update `step` on, when `shown` real radiographs have been seen, networks and radiographs are of `size`
-    pixels."""
+    """From update `step` on, when `shown` real images have been seen, networks and images are of `size` pixels."""
 
     step: int
     shown: int
@@ -159,8 +158,10 @@ def schedule(settings: dict) -> list[Stage]:
 
 
 class ProGANTrainer(Trainer):
-    """Generator, its average, discriminator and their optimisers, with the images (n, 1, s, s) uint8 and labels (n, k)
-    float32 beside them."""
+    """Generator, its average, discriminator and their optimisers.
+
+    images (n, 1, s, s) uint8, labels (n, k) float32; settings as `train_progan` resolves them.
+    """
 
     stream = "progan"
 

@@ -120,11 +120,11 @@ def class_means(generator: Generator, *, samples: int = 4096) -> tuple[Tensor, f
 
 
 class StyleGAN2Trainer(Trainer):
-    """Generator, its average, discriminator and their optimisers, with the images (n, c, s, s) uint8 and labels (n,)
-    beside them.
+    """Generator, its average, discriminator and their optimisers.
 
-    Of `values`, "running.p" is the probability of the augmentation, "running.signs" the sum of mean signs of D(real)
-    since it was last moved, "running.path" the mean path length.
+    images (n, c, s, s) uint8, labels (n,) int64; settings as `train_stylegan2` resolves them. Of `values`, "running.p"
+    is the probability of the augmentation, "running.signs" the sum of mean signs of D(real) since it was last moved,
+    "running.path" the mean path length.
     """
 
     stream = "stylegan"

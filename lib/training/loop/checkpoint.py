@@ -89,10 +89,10 @@ class Checkpoint:
     def save(
         self, tensors: dict[str, torch.Tensor], state: dict | None, step: int, *, finished: bool = False
     ) -> None:  # fmt: skip
-        """Replace the checkpoint, if this rank is the writer. `state`: None, or nested dicts and lists of tensors,
-        numbers and strings.
+        """Replace the checkpoint, if this rank is the writer.
 
-        OSError naming the file when the disk is full; the previous checkpoint is then still whole.
+        state: None, or nested dicts and lists of tensors, numbers and strings. OSError naming the file when the disk is
+        full; the previous checkpoint is then still whole.
         """
         if self.settings is None:
             raise ValueError(f"The checkpoint {self.path} was opened without settings, only to be read.")
