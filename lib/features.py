@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
     """
     place = device()
     if isinstance(extractor, nn.Module):
-        model = extractor.to(place).eval()
+        model: Any = extractor.to(place).eval()  # with a method `features`, which nn.Module does not know
         return _in_batches(lambda batch: model.features(batch.float() / 127.5 - 1), _grey(images), place)
     if extractor not in EXTRACTORS:
         raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
@@ -38,7 +39,7 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
         return images.reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
         return _in_batches(load_inception(inception_weights()).to(place), images, place)
-    values = radiomics(images, cache=cache)
+    values = np.asarray(radiomics(images, cache=cache))
     return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
 
 
