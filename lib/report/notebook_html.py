@@ -43,7 +43,7 @@ def write_copies(records: Records, template: Template) -> None:
 
 
 def _by(template: Template) -> str:
-    return str(int(os.stat(template.filename).st_mtime))
+    return str(int(os.stat(template.filename).st_mtime)) if template.filename else ""
 
 
 def _body(executed) -> Markup:

@@ -10,6 +10,7 @@ import subprocess
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -33,7 +34,13 @@ def write_page(tag: str) -> Path:
     scale, cohort, seed = parts_of(tag)
     papers = [record.content for record in records]
     revisions = _newest_first([made for record in records for made in record.made])
-    facts = {"tag": tag, "scale": scale, "cohort": cohort, "seed": seed, "date": moment(datetime.now().isoformat())}
+    facts: dict[str, Any] = {
+        "tag": tag,
+        "scale": scale,
+        "cohort": cohort,
+        "seed": seed,
+        "date": moment(datetime.now().isoformat()),
+    }
     facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
     html = _environment().get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
     page = root() / "figures" / tag / "index.html"
@@ -48,8 +55,8 @@ def _with_copies(records: Records) -> Records:
 
 
 def _environment() -> Environment:
-    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
+    loader = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _total(papers: list[dict]) -> dict:
@@ -73,7 +80,7 @@ def _newest_first(made: list[tuple[str, float]]) -> list[str]:
 
     A revision with a + was made from files changed after that commit, hence is newer than the commit itself.
     """
-    order = {}
+    order: dict[str, float] = {}
     for revision, time in made:
         order[revision] = max(time, order.get(revision, 0.0))
     commits = [revision.removesuffix("+") for revision in order]

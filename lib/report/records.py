@@ -6,6 +6,7 @@ import os
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from lib.core.paths import COHORTS, SCALES, root
@@ -38,8 +39,11 @@ def read_run(tag: str) -> list["Records"]:
 
 
 def parts_of(tag: str) -> tuple[str, str, str]:
-    """Scale, cohort and seed of a run's tag."""
-    return _TAG.fullmatch(tag).groups(default="0")
+    """Scale, cohort and seed of a run's tag. ValueError for another text."""
+    if not (found := _TAG.fullmatch(tag)):
+        raise ValueError(f"{tag!r} is no tag of a run, SCALE-COHORT or SCALE-COHORT-seedN")
+    scale, cohort, seed = found.groups(default="0")
+    return scale, cohort, seed
 
 
 class Records:
@@ -54,13 +58,14 @@ class Records:
         self.name, self.page = name, root() / "figures" / tag
         self.runs, self.executed = (root() / "data" / "runs" / tag / part for part in (name, f"executed/{name}"))
         self.scale, self.cohort, _ = parts_of(tag)
-        self.problems, self.made = [], []
+        self.problems: list[str] = []
+        self.made: list[tuple[str, float]] = []
         self.paper: Paper | None = None
         self.content = self._read_all()
 
     def _read_all(self) -> dict:
-        content = {"name": self.name, "title": self.name, "cite": "", "source": "", "problems": self.problems}
-        content |= {"items": [], "claims": [], "deviations": [], "notebooks": [], "closing": False}
+        content: dict[str, Any] = {"name": self.name, "title": self.name, "cite": "", "source": "", "closing": False}
+        content |= {"items": [], "claims": [], "deviations": [], "notebooks": [], "problems": self.problems}
         try:
             paper = self.paper = load_paper(root() / "notebooks" / self.name)
         except _DAMAGE as error:
@@ -75,6 +80,8 @@ class Records:
             content["notebooks"] = list(notebooks.values())
             content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in here.items()]
             content["claims"] = [self._claim(name, c, notebooks[c.notebook]) for name, c in paper.claims.items()]
+            for entry in (*content["items"], *content["claims"]):
+                entry["deviations"] = _ranges(paper.deviations_on(entry["name"]))
             content["deviations"] = paper.deviations
             self._undeclared(self.page / self.name, paper.items)
             self._undeclared(self.runs / "claims", paper.claims)
@@ -101,7 +108,7 @@ class Records:
         products = self.page / self.name
         card = {"name": name, "shows": item.shows, "published": _published(item.published), "source": item.source}
         card |= {"notebook": notebook, "kind": "missing", "wide": False, "revision": "", "stale": "", "n": ""}
-        card |= {"deviations": _ranges(self.paper.deviations_on(name)), "given": item.published}
+        card |= {"given": item.published}
 
         def read(record: dict) -> dict:
             if record["kind"] == "figure":
@@ -123,7 +130,7 @@ class Records:
         row = {"name": name, "says": claim.says, "quantity": claim.value, "threshold": as_text(claim.threshold)}
         row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
         row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
-        row |= {"value": None, "low": None, "high": None, "deviations": _ranges(self.paper.deviations_on(name))}
+        row |= {"value": None, "low": None, "high": None}
 
         def read(record: dict) -> dict:
             _ = VERDICTS[record["verdict"]]
@@ -212,7 +219,7 @@ def _published(value) -> dict | None:
 
 def _ranges(numbers: list[int]) -> str:
     """1, 2, 3, 5 as "1–3, 5"."""
-    runs = []
+    runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number

@@ -58,7 +58,7 @@ def _whole(kind: str, smallest: int):
 
 def _seeds(text: str) -> tuple[int, ...]:
     """3, 0-4, or 0,2,5-7."""
-    seeds = []
+    seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or dash and not last.isdecimal() or dash and int(last) < int(first):

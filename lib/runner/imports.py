@@ -117,11 +117,13 @@ def _text(node: ast.Constant | ast.JoinedStr, module: str) -> str:
     """A string as it is written, with `__name__` filled in and * for any other value of an f-string."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else ""
-    values = (part.value for part in node.values)
-    return "".join(
-        str(value) if not isinstance(value, ast.AST) else module if ast.unparse(value) == "__name__" else "*"
-        for value in values
-    )
+    parts = []
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            parts.append(module if ast.unparse(part.value) == "__name__" else "*")
+        elif isinstance(part, ast.Constant):
+            parts.append(str(part.value))
+    return "".join(parts)
 
 
 def _is_never_true_on_import(test: ast.expr) -> bool:

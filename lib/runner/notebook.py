@@ -105,10 +105,10 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
     else:
         os.replace(partial, notebook.executed("failed"))
         where = "" if cell is None else f", cell [{cell}]"
-        says = f"{notebook}{where}: {error}"
+        sentence = f"{notebook}{where}: {error}"
         kept = os.path.relpath(notebook.executed("failed"), root())
-        _write(notebook.record("failed"), facts | {"error": says, "executed": kept, "finished_at": _now()})
-        print(f"{says}\nIts executed copy up to there: {kept}", file=sys.stderr)
+        _write(notebook.record("failed"), facts | {"error": sentence, "executed": kept, "finished_at": _now()})
+        print(f"{sentence}\nIts executed copy up to there: {kept}", file=sys.stderr)
     notebook.record("running").unlink(missing_ok=True)
     return 0 if error is None else 1
 

@@ -163,7 +163,7 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
 
     A paper that does not know the cohort has none.
     """
-    notebooks = []
+    notebooks: list[Notebook] = []
     for paper in papers:
         loaded = load_paper(root() / "notebooks" / paper)
         if cohort not in loaded.cohorts:

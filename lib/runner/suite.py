@@ -107,7 +107,8 @@ class _Run:
         self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
         self.left = [notebook for notebook in notebooks if not notebook.is_current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
-        self.started, self.ended = set(), {}
+        self.started: set[Notebook] = set()
+        self.ended: dict[Notebook, str] = {}  # and how
         self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
 
     def announce(self) -> None:
@@ -178,9 +179,15 @@ class _Run:
 
             def start(*command: str) -> subprocess.Popen:
                 # A session of its own: Ctrl-C reaches us alone, and we end everything.
-                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-                command = [sys.executable, "-m", *command]
-                return subprocess.Popen(command, cwd=CODE, env=environment, start_new_session=True, **streams)
+                return subprocess.Popen(
+                    [sys.executable, "-m", *command],
+                    cwd=CODE,
+                    env=environment,
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
 
             try:
                 if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in environment:

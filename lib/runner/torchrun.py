@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from lib.core import distributed as ranks
 from lib.runner.cli import value_of
@@ -67,7 +68,7 @@ def _read(path: str, given: dict):
     content = json.loads(source.read_text(encoding="utf-8"))
     cells = [(cell["metadata"].get("tags", []), "".join(cell["source"]))
              for cell in content["cells"] if cell["cell_type"] == "code"]  # fmt: skip
-    names = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__"}
     exec(next(text for tags, text in cells if "parameters" in tags), names)  # noqa: S102
     names |= given
     run = Run(paper, names["scale"], names["cohort"], names["seed"])

@@ -1,6 +1,7 @@
 """Intervals on everything: resampling by patient, subsampling for Fréchet distances, and spread over seeds."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,9 +18,9 @@ _CELLS, _FEW = 2**16, 8
 class Interval:
     """An estimate with its interval; `value`, `low`, `high` are floats, or (k,) arrays of a k-column statistic."""
 
-    value: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
+    value: Any
+    low: Any
+    high: Any
     level: float
     units: int  # independent units behind it: patients, images or seeds
     # The resampled values (draws,) or (draws, k); NaN where undefined.
@@ -65,7 +66,7 @@ def bootstrap(
     _require_level(level)
     if groups is None and not hasattr(statistic, "n"):
         raise ValueError("the number of images is unknown: give groups=, one patient per image")
-    n = statistic.n if hasattr(statistic, "n") else len(groups)
+    n = statistic.n if hasattr(statistic, "n") else len(np.asarray(groups))
     code = samples.codes(groups, n)
     value = np.asarray(statistic(np.ones((1, n), dtype=np.int64)))[0]
     blocks = []
@@ -149,7 +150,7 @@ def patient_weights(groups: ArrayLike, *, draws: int, size: int | None = None, r
     Every row draws `size` patients, None: as many as there are; an image weighs as often as its patient was drawn.
     Asking for draws in several calls continues the same stream. Raises ValueError if all images are of one patient.
     """
-    code = samples.codes(groups, len(groups))
+    code = samples.codes(groups, len(np.asarray(groups)))
     patients = int(code.max()) + 1
     if patients < 2:
         raise ValueError("all images are of one patient: an interval over patients needs at least two")

@@ -1,6 +1,7 @@
 """Permutation tests in which a patient is permuted as a whole."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +18,7 @@ def permutation_pvalue(
     nonmember: ArrayLike,
     member_groups: ArrayLike | None = None,
     nonmember_groups: ArrayLike | None = None,
-    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray] = roc.auroc,
+    statistic: Callable[[np.ndarray, np.ndarray], Any] = roc.auroc,
     permutations: int = 1000,
     rng: np.random.Generator,
 ) -> float:

@@ -74,7 +74,10 @@ def tie_groups(values: np.ndarray, *, falling: bool = False) -> tuple[np.ndarray
     sorted position the first and last position that holds an equal value.
     """
     if values.ndim == 2 and values.strides[1] == 0:  # one column, seen k times
-        return tuple(np.broadcast_to(part[:, None], values.shape) for part in tie_groups(values[:, 0], falling=falling))
+        order, first, last = (
+            np.broadcast_to(part[:, None], values.shape) for part in tie_groups(values[:, 0], falling=falling)
+        )
+        return order, first, last
     values = -values if falling else values
     order = np.argsort(values, axis=0, kind="stable")
     ordered = np.take_along_axis(values, order, axis=0)

@@ -14,7 +14,8 @@ from lib.experiment.run import Run
 GOOD = {
     "pvalue": 0.4, "level": 0.05, "exact": {"train": 0, "heldout": 0}, "flagged_pairs": 0, "smallest_seen": 0.02,
     "population_pvalue": 0.5, "counts": {"train": 1104, "heldout": 402, "synthetic": 3000},
-    "there": {"train": 1104, "heldout": 402, "synthetic": 3000}, "positive_control_flagged": True, "negative_control_flagged": False,
+    "there": {"train": 1104, "heldout": 402, "synthetic": 3000},
+    "positive_control_flagged": True, "negative_control_flagged": False,
     "alarms": (8, 200),
 }  # fmt: skip
 

@@ -97,8 +97,8 @@ def label_pairs(
     chosen = []
     for column, carries in enumerate(labels.T):
         rows = np.flatnonzero(carries)
-        within = np.bincount(patients[rows]) if len(rows) else np.zeros(1, dtype=np.int64)
-        within = int((within * (within - 1) // 2).sum())
+        of_each = np.bincount(patients[rows]) if len(rows) else np.zeros(1, dtype=np.int64)
+        within = int((of_each * (of_each - 1) // 2).sum())
         every = len(rows) * (len(rows) - 1) // 2
         if every == within:
             raise ValueError(f"label {column} has no pair of images of two patients: leave it out or add images")

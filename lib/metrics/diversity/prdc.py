@@ -33,7 +33,7 @@ def dispersion(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.T
     ValueError on NaN, rows of different lengths, a set of one image, or real images that are all equal.
     """
     sides = {"real": samples.rows(real, "real"), "synthetic": samples.rows(synthetic, "synthetic")}
-    samples.same_width(*sides.values(), tuple(sides))
+    samples.same_width(sides["real"], sides["synthetic"], ("real", "synthetic"))
     middle = {}
     for name, rows in sides.items():
         if len(rows) < 2:
@@ -65,7 +65,8 @@ def support(
     Raises ValueError on NaN, rows of different lengths, or a set with no more than k images.
     """
     found = inside(real=real, synthetic=synthetic, k=k, memory=memory)
-    return Support(*(float(each.mean()) for each in found), k)
+    precision, recall, density, coverage = (float(each.mean()) for each in found)
+    return Support(precision, recall, density, coverage, k)
 
 
 @torch.no_grad()
@@ -74,7 +75,7 @@ def inside(
 ) -> Inside:
     """What `support` takes the means of; arguments and errors as there."""
     sides = {"real": samples.rows(real, "real"), "synthetic": samples.rows(synthetic, "synthetic")}
-    samples.same_width(*sides.values(), tuple(sides))
+    samples.same_width(sides["real"], sides["synthetic"], ("real", "synthetic"))
     for name, rows in sides.items():
         if not 1 <= k < len(rows):
             raise ValueError(f"k is {k} and {name} has {len(rows)} images: give more images, or a k from 1 below that")
@@ -93,5 +94,5 @@ def inside(
         covered.append(within.any(dim=1))
         recalled.append((apart <= radius["synthetic"].to(apart.device)).any(dim=1))
     held = torch.stack(balls).sum(dim=0).cpu().numpy()
-    recalled, covered = (torch.cat(parts).cpu().numpy() for parts in (recalled, covered))
-    return Inside(held > 0, recalled, held / k, covered)
+    recall, coverage = (torch.cat(parts).cpu().numpy() for parts in (recalled, covered))
+    return Inside(held > 0, recall, held / k, coverage)

@@ -77,13 +77,13 @@ def frechet_of_subsets(
     real, synthetic = real - centre, synthetic - centre
     few = min(len(real), len(synthetic)) < real.shape[1]
     products = real @ synthetic.T if few else None
-    each = 8 * (products.numel() if few else 2 * real.numel() + 2 * synthetic.numel())
+    each = 8 * (2 * real.numel() + 2 * synthetic.numel() if products is None else products.numel())
     step = max(1, memory // each)
     values = []
     for keep_1, keep_2 in zip(*(keep.split(step) for keep in keeps), strict=True):
         mean_1, trace_1 = _subset_moments(real, keep_1)
         mean_2, trace_2 = _subset_moments(synthetic, keep_2)
-        if few:
+        if products is not None:
             # (xᵢ − m₁)·(yⱼ − m₂) from the products of all rows; of a draw that keeps fewer, the last ones are 0.
             (rows, held_1), (columns, held_2) = _kept_first(keep_1), _kept_first(keep_2)
             cross = products[rows[:, :, None], columns[:, None, :]]

@@ -50,8 +50,9 @@ def bootstrap_frechet(
     if draws < 2:
         raise ValueError(f"draws is {draws}: a standard error needs at least two")
     value = fidelity.frechet_distance(real=real, synthetic=synthetic)
-    keep_real, factor_real, units_real = _subsets(real_groups, len(real), deleted, draws, rng)
-    keep_synthetic, factor_synthetic, units_synthetic = _subsets(synthetic_groups, len(synthetic), deleted, draws, rng)
+    n, m = np.shape(real)[0], np.shape(synthetic)[0]
+    keep_real, factor_real, units_real = _subsets(real_groups, n, deleted, draws, rng)
+    keep_synthetic, factor_synthetic, units_synthetic = _subsets(synthetic_groups, m, deleted, draws, rng)
     drawn = fidelity.frechet_of_subsets(
         real=real, synthetic=synthetic, real_keep=keep_real, synthetic_keep=keep_synthetic
     )

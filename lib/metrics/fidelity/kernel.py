@@ -20,7 +20,9 @@ def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | to
     bounded by `block` rows of similarities. Raises ValueError as `frechet_distance`.
     """
     real, synthetic = of_like_scales(real, synthetic)
-    return float(_discrepancy(real, synthetic, *(x.new_ones(1, len(x)) for x in (real, synthetic)), block))
+    return float(
+        _discrepancy(real, synthetic, real.new_ones(1, len(real)), synthetic.new_ones(1, len(synthetic)), block)
+    )
 
 
 class KernelDistance(NamedTuple):
@@ -54,7 +56,7 @@ def kernel_distance_of_subsets(
     for values in (real, synthetic):
         rank = rng.random((subsets, len(values))).argsort(axis=1).argsort(axis=1)
         masks.append(torch.as_tensor(rank < size, dtype=values.dtype, device=values.device))
-    found = _discrepancy(real, synthetic, *masks, block)
+    found = _discrepancy(real, synthetic, masks[0], masks[1], block)
     return KernelDistance(float(found.mean()), float(found.std(correction=0)), size, subsets)
 
 
@@ -62,7 +64,7 @@ def kernel_of_subsets(*, real, synthetic, real_keep: np.ndarray, synthetic_keep:
     """`kernel_distance` of many subsets, (draws,) float64; arguments as in `frechet_of_subsets`."""
     real, synthetic = of_like_scales(real, synthetic)
     masks = [torch.as_tensor(keep, device=real.device).to(real.dtype) for keep in (real_keep, synthetic_keep)]
-    return _discrepancy(real, synthetic, *masks, 1024).cpu().numpy()
+    return _discrepancy(real, synthetic, masks[0], masks[1], 1024).cpu().numpy()
 
 
 def _discrepancy(real, synthetic, real_mask, synthetic_mask, block: int) -> torch.Tensor:

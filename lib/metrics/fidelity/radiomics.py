@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ _SCALE = 7.45670747756958
 
 
 def radiomics(
-    images: ArrayLike | torch.Tensor,
+    images: Any,
     *,
     bin_width: float = 25.0,
     batch: int | None = None,
@@ -262,7 +263,7 @@ def _block(images, start: int, stop: int) -> torch.Tensor:
 def _digest(images, blocks: list[tuple[int, int]], setting: str) -> str:
     digest = hashlib.sha256(setting.encode())
     for block in blocks:
-        digest.update(_block(images, *block).cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(_block(images, *block).cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

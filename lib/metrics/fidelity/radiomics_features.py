@@ -145,7 +145,7 @@ def sizes(
     "LowGrayLevel". `pixels` is the number of pixels of an image.
     """
     small, large, uniform, thing, after = words
-    row, count = cells.row, cells.count.double()
+    row, count = cells.row, cells.times.double()
     i, j = cells.level.double() + 1, cells.size.double()
     i2, j2 = i.square(), j.square()
     total = _summed(row, count, rows)
@@ -209,8 +209,8 @@ def neighbour_differences(histogram: torch.Tensor, difference: torch.Tensor) -> 
 
 def _ranked(values: torch.Tensor, reached: torch.Tensor, rank: int) -> torch.Tensor:
     """Value of the pixel of this rank, counted from 0, (B,); `reached` is the number of pixels up to each value."""
-    rank = torch.full_like(reached[:, :1], rank)
-    return values.gather(1, torch.searchsorted(reached, rank, right=True))[:, 0]
+    asked = torch.full_like(reached[:, :1], rank)
+    return values.gather(1, torch.searchsorted(reached, asked, right=True))[:, 0]
 
 
 def _percentile(values: torch.Tensor, reached: torch.Tensor, pixels: int, percent: int) -> torch.Tensor:

@@ -21,12 +21,13 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 class Cells(NamedTuple):
-    """Cells of level-by-size matrices, one entry a cell: `row` tells the matrix, `level` counts from 0."""
+    """Cells of level-by-size matrices, one entry a cell: `row` tells the matrix, `level` counts from 0,
+    `times` is what the cell holds."""
 
     row: torch.Tensor
     level: torch.Tensor
     size: torch.Tensor
-    count: torch.Tensor
+    times: torch.Tensor
 
 
 def shifts(height: int, width: int) -> tuple[tuple[int, int], ...]:
@@ -43,10 +44,10 @@ def cooccurrence(levels: torch.Tensor, n: int) -> torch.Tensor:
     """Symmetric co-occurrence counts (B, A, n, n) int64 of the A steps of `shifts`."""
     first = _numbered(levels, n) * n
     second = levels.int()
-    counts = [
+    by_step = [
         _count(_ends(first, step)[0] + _ends(second, step)[1], len(levels), n, n) for step in shifts(*levels.shape[1:])
     ]
-    counts = torch.stack(counts, dim=1)
+    counts = torch.stack(by_step, dim=1)
     return counts + counts.transpose(2, 3)
 
 

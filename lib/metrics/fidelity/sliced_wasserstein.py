@@ -84,7 +84,7 @@ def _blur(images: torch.Tensor) -> torch.Tensor:
 
 def _patches(images: torch.Tensor, levels: int, patches: int, rng, name: str) -> list[torch.Tensor]:
     """Per level the normalised patches (N · patches, 49) float32."""
-    taken = [[] for _ in range(levels)]
+    taken: list[list[torch.Tensor]] = [[] for _ in range(levels)]
     for part in images.split(_BLOCK):
         for level, band in enumerate(laplacian_pyramid(part.float(), levels)):
             windows = band.unfold(1, PATCH, 1).unfold(2, PATCH, 1)

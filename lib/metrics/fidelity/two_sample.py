@@ -57,4 +57,4 @@ def artefact_test(
         cv=StratifiedGroupKFold(folds, shuffle=True, random_state=int(rng.integers(2**31))),
         method="predict_proba",
     )[:, 1]
-    return ArtefactTest(roc.auroc(labels, scores), labels, scores, everyone)
+    return ArtefactTest(float(roc.auroc(labels, scores)), labels, scores, everyone)

@@ -89,7 +89,8 @@ def _candidates(asked, part, frame: Frame, own, k: int, known) -> tuple[torch.Te
         minima, limit = _limits(product, segment, None if own is None else own[some], k, known[some])
         row, column = _pairs(product, minima <= limit[:, None], limit)
         found.append((some[row], column))
-    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+    rows, columns = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return rows, columns
 
 
 def _limits(product: Product, segment: int, own, k: int, known) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,6 +8,7 @@ proves nothing: the attacker may be weak. What no attacker could exceed with the
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -88,11 +89,11 @@ def one_run_audit(
     if len(guesses) == 0 or not whole or any(r % 2 or not 2 <= r <= len(scores) for r in guesses):
         raise ValueError(f"guesses are {list(guesses)}: give integers, even numbers from 2 to {len(scores)}")
     inside = included[np.argsort(scores, kind="stable")]
-    options = {"canaries": len(scores), "delta": delta, "level": 1 - (1 - level) / len(guesses)}
+    bound = partial(epsilon_bound, canaries=len(scores), delta=delta, level=1 - (1 - level) / len(guesses))
     found = []
     for r in guesses:
         right = int((~inside[: r // 2]).sum() + inside[len(inside) - r // 2 :].sum())
-        found.append((epsilon_bound(guesses=r, right=right, **options), r, right))
+        found.append((bound(guesses=r, right=right), r, right))
     epsilon, count, right = max(found)
-    ceiling = max(epsilon_bound(guesses=r, right=r, **options) for r in guesses)
+    ceiling = max(bound(guesses=r, right=r) for r in guesses)
     return OneRunAudit(epsilon, level, count, right, ceiling, len(scores))

@@ -7,6 +7,7 @@ injected copies and to find nothing in images that copy nobody: `controls`.
 """
 
 from collections.abc import Hashable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Attack(NamedTuple):
 
 def attack_row(attack: Attack) -> dict[str, float | None]:
     """The columns of a table of attacks, as `Run.table` typesets them."""
-    row = {}
+    row: dict[str, float | None] = {}
     for name, interval in (("AUROC", attack.auroc), (f"TPR at {attack.fpr:.0%} FPR", attack.tpr)):
         row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return row | {f"precision at {attack.top}": attack.precision, "p": attack.pvalue}
@@ -59,26 +60,35 @@ def membership_attack(
     resampled as one. `permutations` above 0 adds the p-value of the AUROC, for which sides must share no patient.
     Raises ValueError on NaN, an empty side, or more `top` than images.
     """
-    sides = {"member": samples.scores(member, "member"), "nonmember": samples.scores(nonmember, "nonmember")}
-    patients = {"member_groups": member_groups, "nonmember_groups": nonmember_groups}
-    scores = np.concatenate(list(sides.values()))
-    count = len(sides["member"])
+    member, nonmember = samples.scores(member, "member"), samples.scores(nonmember, "nonmember")
+    scores = np.concatenate([member, nonmember])
+    count = len(member)
     if not 1 <= top <= len(scores):
-        raise ValueError(f"highly ranked is {top} of {len(scores)} images: ask for 1 to all of them")
+        raise ValueError(f"top is {top} of {len(scores)} images: ask for 1 to all of them")
     labels = np.arange(len(scores)) < count
     groups = samples.joint_codes(member_groups, nonmember_groups, count, len(scores) - count)
-    options = {"groups": groups, "draws": draws, "rng": rng, "level": level}
+    resampled = partial(bootstrap, groups=groups, draws=draws, rng=rng, level=level)
     inside, outside = WeightedRatio(scores * labels, labels), WeightedRatio(scores * ~labels, ~labels)
-    return Attack(
-        auroc=bootstrap(WeightedAuroc(labels, scores), **options),
-        tpr=bootstrap(WeightedTprAtFpr(labels, scores, fpr=fpr), **options),
+    attack = Attack(
+        auroc=resampled(WeightedAuroc(labels, scores)),
+        tpr=resampled(WeightedTprAtFpr(labels, scores, fpr=fpr)),
         fpr=fpr,
         precision=roc.precision_at(labels, scores, k=top),
         top=top,
         base_rate=count / len(scores),
-        gap=bootstrap(lambda weights: inside(weights) - outside(weights), **options),
-        pvalue=permutation_pvalue(**sides, **patients, permutations=permutations, rng=rng) if permutations else None,
+        gap=resampled(lambda weights: inside(weights) - outside(weights)),
     )
+    if not permutations:
+        return attack
+    pvalue = permutation_pvalue(
+        member=member,
+        nonmember=nonmember,
+        member_groups=member_groups,
+        nonmember_groups=nonmember_groups,
+        permutations=permutations,
+        rng=rng,
+    )
+    return attack._replace(pvalue=pvalue)
 
 
 def mean_auroc(

@@ -25,7 +25,7 @@ def between(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray
 
     Exact: products of integers are, in float64. ValueError for another dtype, or a constant image.
     """
-    pair = [np.asarray(of).reshape(len(of), -1) for of in (first, second)]
+    pair = [of.reshape(len(of), -1) for of in map(np.asarray, (first, second))]
     if any(of.dtype != np.uint8 for of in pair):
         raise ValueError(f"the images are {[of.dtype.name for of in pair]}: give uint8")
     a, b = (of.astype(float) for of in pair)
@@ -133,7 +133,9 @@ def rejections(
     if not (3 * side <= total and 2 <= side and all(0 <= m <= side for m in copies)):
         raise ValueError(f"three sides of {side} and copies {list(copies)} do not fit {total} patients")
     apart, alike, copied, copied_alike = given
-    found = {key: [] for key in [(measure, test) for measure in MEASURES for test in TESTS][:-1]}
+    found: dict[tuple[str, str], list[np.ndarray]] = {
+        key: [] for key in [(measure, test) for measure in MEASURES for test in TESTS][:-1]
+    }
     step = max(1, _BLOCK // (2 * side**2))
     for start in range(0, repeats, step):
         permuted = rng.permuted(np.tile(np.arange(total), (min(step, repeats - start), 1)), axis=1)
@@ -143,7 +145,7 @@ def rejections(
         spacing = among.min(axis=-1)
         null = copying_scores(apart[train[:, :, None], real[:, None, side:]], spacing)
         block, similar = (of[real[:, :, None], carrier[:, None, :]] for of in (apart, alike))
-        rejected = {key: [] for key in found}
+        rejected: dict[tuple[str, str], list[np.ndarray]] = {key: [] for key in found}
         for m in copies:
             columns = real[:, :, None], train[:, None, :m]
             block[:, :, :m], similar[:, :, :m] = copied[columns], copied_alike[columns]

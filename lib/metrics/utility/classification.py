@@ -49,11 +49,11 @@ def classification_report(
     if scores.ndim != 1:
         raise ValueError(f"scores have shape {scores.shape}: give the probability of class 1, (n,)")
     return {
-        "auroc": auroc(labels, scores),
-        f"auprc_{names[1]}": auprc(labels, scores),
-        f"auprc_{names[0]}": auprc(1 - labels, -scores),
-        "accuracy": accuracy(labels, scores, threshold=threshold),
-        "f1": f1(labels, scores, threshold=threshold),
+        "auroc": float(auroc(labels, scores)),
+        f"auprc_{names[1]}": float(auprc(labels, scores)),
+        f"auprc_{names[0]}": float(auprc(1 - labels, -scores)),
+        "accuracy": float(accuracy(labels, scores, threshold=threshold)),
+        "f1": float(f1(labels, scores, threshold=threshold)),
     }
 
 

@@ -34,7 +34,7 @@ class ConvClassifier(nn.Module):
         dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, _DENSE), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, *dense, nn.Dropout(0.25))
         self.head = nn.Linear(_DENSE, classes)
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images))
@@ -58,7 +58,7 @@ class Embedding(nn.Module):
             inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, dimensions)
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images).mean(dim=(2, 3)))
@@ -82,7 +82,8 @@ def initialise(module: nn.Module) -> None:
     """Keras's default of a convolution or dense layer: uniform weights after Glorot and Bengio 2010, no bias."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def _norm(channels: int, momentum: float) -> nn.BatchNorm2d:

@@ -151,6 +151,8 @@ class WindowAttention(nn.Module):
     windows takes part in attention as zeros do, as in torchvision.
     """
 
+    position_index: Tensor
+
     def __init__(self, width: int, heads: int, window: int, shift: int):
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift

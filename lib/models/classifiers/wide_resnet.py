@@ -27,6 +27,11 @@ class WideResNet50(nn.Module):
     ValueError for images of another shape.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, classes: int = 2, *, width: int = 64, imagenet: bool = False):
         super().__init__()
         self.imagenet = imagenet
@@ -43,7 +48,7 @@ class WideResNet50(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, images: Tensor) -> Tensor:
         """(n, 1 or 3, h, w) -> (n, 32 * width): what the last layer receives."""

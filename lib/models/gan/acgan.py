@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
 class _FromPoint(nn.ConvTranspose2d):
     """A transposed convolution of a 1 x 1 map, which is one matrix product; the result has its channels last."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         weight = self.weight.permute(0, 2, 3, 1)
         return (x.flatten(1) @ weight.flatten(1)).unflatten(1, weight.shape[1:]).permute(0, 3, 1, 2)
 

@@ -70,7 +70,7 @@ class Discriminator(nn.Module):
 class _FromPoint(nn.ConvTranspose2d):
     """A transposed convolution of a 1 x 1 map, which is one matrix product."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         return (x.flatten(1) @ self.weight.flatten(1)).unflatten(1, self.weight.shape[1:])
 
 

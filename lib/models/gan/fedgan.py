@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
 class _ToGrey(nn.ConvTranspose2d):
     """A transposed convolution to one channel as a matrix product, folded: on a CPU half the time."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         patches = self.weight.flatten(1).T @ x.flatten(2)
         return F.fold(patches, (2 * x.shape[2], 2 * x.shape[3]), 4, padding=1, stride=2)
 

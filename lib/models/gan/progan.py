@@ -162,6 +162,7 @@ class _Fused(_Conv):
     """Kernels of 4 x 4: the sum of the 3 x 3 one at four neighbouring places, times `share`."""
 
     share: float
+    places: Tensor
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__(inputs, outputs)

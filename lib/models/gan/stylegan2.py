@@ -169,6 +169,9 @@ class _Styled(nn.Module):
     The scale of the weights drops out: d ⊙ conv(s ⊙ x, w) is the same for any multiple of w, but for the epsilon.
     """
 
+    noise: Tensor
+    epsilon: Tensor
+
     def __init__(self, inputs: int, outputs: int, latent: int, size: int, up: bool = False, gain: float = _GAIN):
         super().__init__()
         self.up = up
@@ -188,7 +191,7 @@ class _Styled(nn.Module):
             self.epsilon, style.square(), power if self.up else power.T, beta=self.share, alpha=self.share
         )
         x = x * style[:, :, None, None]
-        if self.up:
+        if self.filter is not None:
             x = self.filter.same(conv_transpose2d(x, self.weight, stride=2), padding=1)
         else:
             x = conv2d(x, self.weight, padding=1)
@@ -226,7 +229,7 @@ class _Block(nn.Module):
         self.filter = Filter(inputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        skip = self.skip(self.filter.half(x))
+        skip = self.skip(self.filter.halved(x))
         x = self.filter.same(_leaky(self.first(x)), padding=2)
         return skip.add_(_leaky(self.second(x)))
 

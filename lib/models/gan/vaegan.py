@@ -116,8 +116,10 @@ class VAE(nn.Module):
 
     def forward(self, images: Tensor, condition: Tensor, noise: Tensor) -> Tensor:
         if self.encoder.masked:
-            return self.decoder(self.sample(*self.encoder(images, condition), noise))
-        return self.decoder(torch.cat([self.sample(*self.encoder(images), noise), condition], dim=1))
+            mean, log_variance = self.encoder(images, condition)
+            return self.decoder(self.sample(mean, log_variance, noise))
+        mean, log_variance = self.encoder(images)
+        return self.decoder(torch.cat([self.sample(mean, log_variance, noise), condition], dim=1))
 
 
 def sample(mean: Tensor, log_variance: Tensor, noise: Tensor, *, as_published: bool = False) -> Tensor:
@@ -133,14 +135,16 @@ class _Halving(nn.Conv2d):
     """A convolution whose gradient with respect to the image can be differentiated at the price of a plain one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
+        x = conv2d(*_cast(x, self.weight), stride=2, padding=int(self.padding[0]))
+        return x if self.bias is None else x + self.bias[:, None, None]
 
 
 class _Doubling(nn.ConvTranspose2d):
     """A transposed convolution in the form that is fast on a CPU too."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return conv_transpose2d(*_cast(x, self.weight), stride=2, padding=self.padding[0]) + self.bias[:, None, None]
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        x = conv_transpose2d(*_cast(x, self.weight), stride=2, padding=int(self.padding[0]))
+        return x if self.bias is None else x + self.bias[:, None, None]
 
 
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -178,4 +182,5 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -52,9 +52,11 @@ class Convolution(nn.Conv2d):
 class Filter(nn.Module):
     """The separable low-pass filter [1, 3, 3, 1] / 8 of each channel, which keeps a constant constant.
 
-    Of (n, channels, h, w), what lies outside being 0: `same` with padding p has (h + 2p - 3, w + 2p - 3) pixels, `half`
-    is every second pixel of it with padding 1.
+    Of (n, channels, h, w), what lies outside being 0: `same` with padding p has (h + 2p - 3, w + 2p - 3) pixels,
+    `halved` is every second pixel of it with padding 1.
     """
+
+    kernel: Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -64,7 +66,7 @@ class Filter(nn.Module):
     def same(self, x: Tensor, padding: int) -> Tensor:
         return _Filtered.apply(x, self.kernel, padding)
 
-    def half(self, x: Tensor) -> Tensor:
+    def halved(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernel, stride=2, padding=1, groups=len(self.kernel))
 
 
@@ -73,6 +75,8 @@ class Doubling(nn.Module):
 
     As the products with one matrix from both sides, which for the few channels of an image is the fastest.
     """
+
+    rows: Tensor
 
     def __init__(self, size: int):
         super().__init__()

@@ -59,8 +59,10 @@ _BLOCK_E = [
     ],
     [("branch_pool", 192, 1)],
 ]  # fmt: skip
-_STEM = (("1a_3x3", 32, 3, 2, 0), ("2a_3x3", 32, 3, 1, 0), ("2b_3x3", 64, 3, 1, 1), ("3b_1x1", 80, 1, 1, 0))
-_STEM += (("4a_3x3", 192, 3, 1, 0),)
+_STEM = (
+    ("1a_3x3", 32, 3, 2, 0), ("2a_3x3", 32, 3, 1, 0), ("2b_3x3", 64, 3, 1, 1), ("3b_1x1", 80, 1, 1, 0),
+    ("4a_3x3", 192, 3, 1, 0),
+)  # fmt: skip
 # name, input channels, branches, pool of the block
 _MIXED = (
     ("Mixed_5b", 192, _block_a(32), "average"),

@@ -24,8 +24,10 @@ ROTATIONS = 4
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # spec §6
 # Layer numbers and channels of torchvision's `features`, five taps each: after the rectifier of the last of a tuple.
 _ALEX = ((0, 64), (3, 192), (6, 384), (8, 256), (10, 256))
-_VGG = ((0, 64), (2, 64), (5, 128), (7, 128), (10, 256), (12, 256), (14, 256), (17, 512), (19, 512), (21, 512))
-_VGG += ((24, 512), (26, 512), (28, 512))
+_VGG = (
+    (0, 64), (2, 64), (5, 128), (7, 128), (10, 256), (12, 256), (14, 256),
+    (17, 512), (19, 512), (21, 512), (24, 512), (26, 512), (28, 512),
+)  # fmt: skip
 _TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}
 _CHANNELS = {"alex": (64, 192, 384, 256, 256), "vgg": (64, 128, 256, 512, 512)}
 
@@ -148,7 +150,8 @@ def _heads_file(trunk: str, folder: Path) -> Path:
 
 def _alexnet() -> nn.Sequential:
     kernels = {0: (11, 4, 2), 3: (5, 1, 2), 6: (3, 1, 1), 8: (3, 1, 1), 10: (3, 1, 1)}
-    layers, inputs = {}, 3
+    layers: dict[int, nn.Module] = {}
+    inputs = 3
     for at, outputs in _ALEX:
         layers[at], layers[at + 1], inputs = nn.Conv2d(inputs, outputs, *kernels[at]), nn.ReLU(), outputs
     layers |= {2: nn.MaxPool2d(3, 2), 5: nn.MaxPool2d(3, 2)}
@@ -156,7 +159,8 @@ def _alexnet() -> nn.Sequential:
 
 
 def _vgg() -> nn.Sequential:
-    layers, inputs = {}, 3
+    layers: dict[int, nn.Module] = {}
+    inputs = 3
     for at, outputs in _VGG:
         layers[at], layers[at + 1], inputs = nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU(), outputs
     layers |= {at: nn.MaxPool2d(2, 2) for at in (4, 9, 16, 23)}

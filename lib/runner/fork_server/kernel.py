@@ -22,7 +22,8 @@ class ForkedKernel:
     stdin = stdout = stderr = None
 
     def __init__(self, pid: int, order):
-        self.pid, self.order, self.returncode = pid, order, None
+        self.pid, self.order = pid, order
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
@@ -30,7 +31,9 @@ class ForkedKernel:
 
     def wait(self) -> int:
         """Wait for its end; the exit code."""
-        return self._reap(0)
+        self._reap(0)
+        assert self.returncode is not None  # waitpid without WNOHANG returns when the process has ended
+        return self.returncode
 
     def send_signal(self, number: int) -> None:
         """Send a signal unless it has ended."""

@@ -24,8 +24,8 @@ def walked(tmp_path_factory):
     radiographs = chest.draw(patients=PATIENTS, image_size=16, rng=np.random.default_rng(0), **options)
     images, classes, who = radiographs.images[:], radiographs.labels[:, 0].astype(int), np.arange(PATIENTS)
     known = train_autodecoder(
-        images, path=tmp_path_factory.mktemp("memorising generator"), seed=0, steps=800, batch=8, latent=12, maps=(16, 256),
-        learning_rate=2e-2,
+        images, path=tmp_path_factory.mktemp("memorising generator"), seed=0, steps=800, batch=8, latent=12,
+        maps=(16, 256), learning_rate=2e-2,
     )  # fmt: skip
     inputs, random = torch.from_numpy(images)[:, None] / 127.5 - 1, torch_generator(0, "x")
     copies = torch.cat([inputs] + [augmented(inputs, 0.2, random) for _ in range(3)])

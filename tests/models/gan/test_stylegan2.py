@@ -35,7 +35,7 @@ def test_filter_is_the_literal_one(last):
     f = Filter(3)
     for got, expected in (
         (f.same(given, 1), _upfirdn(x.numpy(), 1, 1, 1, 1)), (f.same(given, 2), _upfirdn(x.numpy(), 1, 2, 2, 1)),
-        (f.half(given), _upfirdn(x.numpy(), 1, 1, 1, 2)), (Doubling(8)(given), 4 * _upfirdn(x.numpy(), 2, 2, 1, 1)),
+        (f.halved(given), _upfirdn(x.numpy(), 1, 1, 1, 2)), (Doubling(8)(given), 4 * _upfirdn(x.numpy(), 2, 2, 1, 1)),
     ):  # fmt: skip
         np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
 

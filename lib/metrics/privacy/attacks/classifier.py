@@ -103,7 +103,7 @@ def _signals(values, labels, name: str) -> np.ndarray:
 def _split(groups: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """0 training, 1 selection, 2 attacked (n,), by patients of either side; who is on both goes with the members."""
     part, shared = np.empty(len(groups), dtype=np.int64), np.unique(groups[inside])
-    chosen = {}
+    chosen: dict[int, int] = {}
     for side in (shared, np.setdiff1d(groups, shared)):
         if len(side) < 10:
             raise ValueError(f"{len(side)} patients on a side are too few to train an attacker: give at least ten")

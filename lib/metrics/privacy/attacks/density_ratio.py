@@ -21,10 +21,11 @@ def density_ratio_attack(
     weighing as much; exp(−d² / h) with h `width` times the median squared distance of all rows. Raises ValueError on
     NaN, an empty set, rows of different lengths, or where most rows are equal.
     """
-    given = {"candidates": candidates, "synthetic": synthetic, "reference": reference}
+    sides = {"candidates": candidates, "synthetic": synthetic, "reference": reference}
+    given = {name: np.asarray(of) for name, of in sides.items()}
     if empty := [name for name, of in given.items() if len(of) == 0]:
         raise ValueError(f"{empty[0]} is empty: give one image at least")
-    rows = {name: samples.columns(np.asarray(of).reshape(len(of), -1), name) for name, of in given.items()}
+    rows = {name: samples.columns(of.reshape(len(of), -1), name) for name, of in given.items()}
     if len({of.shape[1] for of in rows.values()}) != 1:
         raise ValueError(f"rows hold {[of.shape[1] for of in rows.values()]} values: bring all three to one size")
     centre = rows["reference"].mean(axis=0)

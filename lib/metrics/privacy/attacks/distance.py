@@ -106,11 +106,11 @@ def density_attack(
     if (quantile is None) == (radius is None):
         raise ValueError("give either quantile= or radius=: one of them is the size of the neighbourhood")
     squares = _Squares(candidates, synthetic, memory)
-    rank = None if quantile is None else _rank(quantile, squares.pairs, as_published)
+    rank = 0 if quantile is None else _rank(quantile, squares.pairs, as_published)
     with distances.full_precision(candidates.device.type):
-        low, high = squares.bracket(rank) if rank else _around(radius, squares.frame.scale)
+        low, high = squares.bracket(rank) if radius is None else _around(radius, squares.frame.scale)
         counts, row, far = squares.settled(low, high)
-    if rank:
+    if radius is None:
         radius = float(far.kthvalue(rank - int(counts.sum())).values)
     inside = far < radius if as_published else far <= radius
     counts += torch.bincount(row[inside], minlength=len(counts))
@@ -126,7 +126,9 @@ class _Squares:
         self.pairs = len(candidates) * len(synthetic)
         # Small blocks: what is done to them then happens in cache.
         self._wide, self._tall = distances.tiling(candidates, synthetic, min(memory // 4, 2**26), torch.float64)
-        self._kept = [] if 8 * self.pairs <= memory // 2 else None
+        self._kept: list[tuple[int, int, torch.Tensor, torch.Tensor]] | None = (
+            [] if 8 * self.pairs <= memory // 2 else None
+        )
         # Comparing a pair costs as much as some hundred products; those kept cost nothing.
         self._few = 2**12 if self._kept is not None else min(self.pairs // 512, memory // 64)
 
@@ -151,7 +153,7 @@ class _Squares:
         """
         found, error = 0, 0.0
         for shift in (63 - _DIGIT, 63 - 2 * _DIGIT, 63 - 3 * _DIGIT):
-            counts, below = 0, 0
+            counts, below = torch.zeros(2**_DIGIT, dtype=torch.int64, device=self.candidates.device), 0
             for _, _, square, bound in self:
                 error = max(error, float(bound.max()))
                 digits = square.view(torch.int64).flatten() >> shift

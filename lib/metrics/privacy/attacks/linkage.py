@@ -32,11 +32,12 @@ def link(
     the identity; the posterior is that of normal laws around each suspect's mean. Raises ValueError on NaN, an empty
     side, rows of different lengths, fewer than two suspects, or where nobody has two images.
     """
+    known, released = np.asarray(known), np.asarray(released)
     for name, of in (("known", known), ("released", released)):
         if len(of) == 0:
             raise ValueError(f"{name} is empty: give one image at least")
-    known = samples.columns(np.asarray(known).reshape(len(known), -1), "known")
-    released = samples.columns(np.asarray(released).reshape(len(released), -1), "released")
+    known = samples.columns(known.reshape(len(known), -1), "known")
+    released = samples.columns(released.reshape(len(released), -1), "released")
     if known.shape[1] != released.shape[1]:
         raise ValueError(f"known has {known.shape[1]} values an image and released {released.shape[1]}: use one size")
     code = samples.codes(people, len(known), "people")

@@ -54,7 +54,7 @@ def memorisation_test(
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"unknown similarity {similarity!r}: choose one of {', '.join(SIMILARITIES)}")
-    count = len(synthetic)
+    count = np.shape(synthetic)[0]
     synthetic = samples.rows(_mirrored(synthetic) if flips else synthetic, "synthetic")
     real = {name: samples.rows(rows, name) for name, rows in (("train", train), ("heldout", heldout))}
     kept = np.arange(len(synthetic))

@@ -42,7 +42,7 @@ def _mirrored(x: np.ndarray, rng: np.random.Generator, first: int = 1) -> np.nda
 
 def _contrast(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     exponent, gain, place = (
-        rng.uniform(*limits, (len(x), 1, 1)) for limits in ((np.log(0.7), np.log(1.4)), _CONTRAST, (0, 1))
+        rng.uniform(low, high, (len(x), 1, 1)) for low, high in ((np.log(0.7), np.log(1.4)), _CONTRAST, (0, 1))
     )
     y = 255 * (x / 255) ** np.exp(exponent)
     low, high = y.min(axis=(1, 2), keepdims=True), y.max(axis=(1, 2), keepdims=True)

@@ -19,7 +19,7 @@ def authentic(*, train: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.T
     fewer than two training images.
     """
     sides = {"train": samples.rows(train, "train"), "synthetic": samples.rows(synthetic, "synthetic")}
-    samples.same_width(*sides.values(), tuple(sides))
+    samples.same_width(sides["train"], sides["synthetic"], ("train", "synthetic"))
     if len(sides["train"]) < 2:
         raise ValueError("one training image has no other to be near to: give two at least")
     found = nearest(sides["synthetic"], sides["train"])

@@ -113,13 +113,13 @@ def match(
     for start in range(0, len(queries), step):
         with full_precision(real.device.type):
             product = queries[start : start + step].flatten(1) @ mirrored.T
-        alike, mirror = product.view(len(product), 4, -1).max(dim=1)
-        alike, mirror = alike.cpu().numpy(), mirror.cpu().numpy()
+        alike, mirror = (best.cpu().numpy() for best in product.view(len(product), 4, -1).max(dim=1))
         apart = None if asked is None else asked[len(real) + start : len(real) + start + len(alike)]
         nearest, similarity, ratio = distance_ratios(alike, code, apart)
         reached = np.maximum(reached, alike.max(axis=0))
         found.append((nearest, similarity, mirror[np.arange(len(nearest)), nearest], ratio))
-    return Matches(*(np.concatenate(parts) for parts in zip(*found, strict=True)), reached)
+    nearest, similarity, mirror, ratio = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Matches(nearest, similarity, mirror, ratio, reached)
 
 
 def distance_ratios(alike: np.ndarray, code: np.ndarray, own: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -133,8 +133,8 @@ def distance_ratios(alike: np.ndarray, code: np.ndarray, own: np.ndarray | None)
     similarity = np.minimum(alike[np.arange(len(alike)), nearest], 1)
     others = np.where(code[nearest][:, None] == code, np.float32(-2), alike).max(axis=1)
     # Rounding leaves 1e-7 of an identical pair.
-    distances = [np.sqrt(np.where(1 - s < 1e-6, 0, 1 - s)) for s in (similarity, others)]
-    ratio = np.divide(*distances, out=np.ones(len(alike)), where=distances[1] > 0)
+    near, next_near = (np.sqrt(np.where(1 - s < 1e-6, 0, 1 - s)) for s in (similarity, others))
+    ratio = np.divide(near, next_near, out=np.ones(len(alike)), where=next_near > 0)
     return nearest, similarity.astype(float), ratio
 
 
@@ -219,14 +219,14 @@ def _count_test(matches, members, code, permutations: int, rng):
     order = np.argsort(matches.ratio, kind="stable")
     patient = code[matches.nearest[order]]
     grid = np.unique(np.minimum(_FIRST * 2 ** np.arange(math.ceil(math.log2(max(total / _FIRST, 1))) + 1), total))
-    starts, counts = np.concatenate([[0], grid[:-1]]), [members[patient]]
-    counts = [np.add.reduceat(members[patient][None].astype(np.int32), starts, axis=1)]
+    starts = np.concatenate([[0], grid[:-1]])
+    parts = [np.add.reduceat(members[patient][None].astype(np.int32), starts, axis=1)]
     step = max(1, _CELLS // max(total, len(members)))
     for start in range(0, permutations, step):
         permuted = np.tile(members, (min(step, permutations - start), 1))
         permuted = rng.permuted(permuted, axis=1, out=permuted)
-        counts.append(np.add.reduceat(permuted[:, patient], starts, axis=1, dtype=np.int32))
-    counts = np.concatenate(counts).cumsum(axis=1)
+        parts.append(np.add.reduceat(permuted[:, patient], starts, axis=1, dtype=np.int32))
+    counts = np.concatenate(parts).cumsum(axis=1)
     each = np.empty(counts.shape)
     for column, values in enumerate(counts.T):
         each[:, column] = len(counts) - np.searchsorted(np.sort(values), values, side="left")

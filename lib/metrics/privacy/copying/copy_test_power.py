@@ -1,6 +1,6 @@
 """What the copy test would have detected: injected copies for its power, null splits for its false alarms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -50,10 +50,10 @@ def injected_matches(
     at = rng.permutation(len(base.nearest))[:count]
     rounds = -(-count // len(copies.nearest))
     which = np.concatenate([rng.permutation(len(copies.nearest)) for _ in range(rounds)])[:count]
-    columns = [column.copy() for column in base[:4]]
-    for column, other in zip(columns, copies[:4], strict=True):
-        column[at] = other[which]
-    return Matches(*columns, base.reached), at, which
+    columns = {name: getattr(base, name).copy() for name in Matches._fields if name != "reached"}
+    for name, column in columns.items():
+        column[at] = getattr(copies, name)[which]
+    return base._replace(**columns), at, which
 
 
 def injection_power(
@@ -61,7 +61,7 @@ def injection_power(
     copies: Matches,
     source: ArrayLike,
     *,
-    shares: ArrayLike,
+    shares: Iterable[float],
     repeats: int,
     level: float,
     rng: np.random.Generator,
@@ -73,7 +73,8 @@ def injection_power(
     made of. `test`: what `copy_test` takes besides. A share of less than one image injects one;
     shares that inject as many as the one before take its result.
     """
-    source, found = np.asarray(source), []
+    source = np.asarray(source)
+    found: list[InjectionPower] = []
     for share in shares:
         count, _ = injected_as(share, len(base.nearest))
         if found and found[-1].copies == count:
@@ -85,8 +86,17 @@ def injection_power(
             flagged += copy_test(injected, rng=rng, **test).pvalue <= level
             first.append(np.isin(rank_by_ratio(injected, test["member"])[:count], at).sum() / count)
             right.append((injected.nearest[at] == source[which]).mean())
-        of = {"share": float(share), "copies": count, "images": len(base.nearest), "repeats": repeats}
-        found.append(InjectionPower(**of, flagged=flagged, first=np.array(first), right=np.array(right)))
+        found.append(
+            InjectionPower(
+                share=float(share),
+                copies=count,
+                images=len(base.nearest),
+                flagged=flagged,
+                repeats=repeats,
+                first=np.array(first),
+                right=np.array(right),
+            )
+        )
     return found
 
 
@@ -98,7 +108,8 @@ def pvalue_interval(test: CopyTest, permutations: int) -> tuple[float, float, fl
     if test.is_by_tail:
         return (test.pvalue,) * 3 + ("the tail test: a fit, without permutations or interval",)
     found = proportion(round(test.count_pvalue * (permutations + 1)), permutations + 1)
-    return *(min(1.0, bound * test.pvalue / found[0]) for bound in found), f"{permutations} permutations"
+    value, low, high = (min(1.0, bound * test.pvalue / found[0]) for bound in found)
+    return value, low, high, f"{permutations} permutations"
 
 
 def false_alarms(

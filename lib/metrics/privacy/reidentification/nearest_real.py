@@ -38,9 +38,7 @@ class Comparison(NamedTuple):
     pvalue: float  # one-sided sign test: the chance of `higher` or more if either were as likely
 
 
-def nearest_real(
-    *, walks: ArrayLike | torch.Tensor | Iterable, real: ArrayLike | torch.Tensor, squared: bool = False
-) -> NearestReal:
+def nearest_real(*, walks: Iterable, real: ArrayLike | torch.Tensor, squared: bool = False) -> NearestReal:
     """Distance of every image of walks to its nearest real image, exactly.
 
     `walks` (p, T, d) are features of T images a walk, or an iterable of (T, d), one walk at a time, where all do not
