@@ -1,5 +1,4 @@
-"""Histogram matching: the cheap way to give the radiographs of one hospital the grey levels of another (P9 of Han et
-al.)."""
+"""Histogram matching: the radiographs of one hospital with the grey levels of another (P9 of Han et al. 2019)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import os

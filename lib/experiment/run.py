@@ -305,8 +305,10 @@ def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
-    """`figure` at 300 dpi in at most 256 colours where nobody can see it (PSNR from 40 dB, no pixel off by over 24 of
-    255 levels), which halves the file; in full colour otherwise."""
+    """Write `figure` as a PNG of 300 dpi, in 256 colours where nobody can see it, which halves the file.
+
+    That is where the PSNR is 40 dB or more and no pixel is off by over 24 of 255 levels.
+    """
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # read back at once
     full = Image.open(drawn).convert("RGB")

@@ -88,8 +88,7 @@ def squeezed(image: Image.Image, size: int) -> Image.Image:
 
 
 def stretched(radiograph: np.ndarray) -> np.ndarray:
-    """A radiograph with its darkest pixel at 0 and its brightest at 255, uint8; a radiograph of one grey level becomes
-    0."""
+    """A radiograph with its darkest pixel at 0 and its brightest at 255, uint8; one of a single grey level is 0."""
     low, high = int(radiograph.min()), int(radiograph.max())
     return np.rint((radiograph.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(np.uint8)
 

@@ -276,8 +276,7 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Lines and leads, in (u, v), and the letter of a side, in parts of the radiograph: (n, 12, 3, 2), brightness (n,
-    12)."""
+    """Lines and leads in (u, v), the letter of a side in parts of the radiograph: (n, 12, 3, 2); brightness (n, 12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube

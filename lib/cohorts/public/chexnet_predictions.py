@@ -31,10 +31,9 @@ _SCORES = tuple(f"prob_{finding}" for finding in FINDINGS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels and scores of `radiograph` (n,) str: `patient` (n,) int64, `labels` (n, 14) 0/1, `scores` (n, 14) in [0,
-    1].
+    """Labels and scores of each radiograph, columns by FINDINGS.
 
-    Columns are by FINDINGS.
+    `radiograph` (n,) str, `patient` (n,) int64, `labels` (n, 14) 0 or 1, `scores` (n, 14) in [0, 1].
     """
 
     radiograph: np.ndarray

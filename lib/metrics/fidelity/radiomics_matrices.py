@@ -21,8 +21,10 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 class Cells(NamedTuple):
-    """Cells of level-by-size matrices, one entry a cell: `row` tells the matrix, `level` counts from 0,
-    `times` is what the cell holds."""
+    """Cells of level-by-size matrices, one entry a cell.
+
+    `row` is the matrix, `level` counts from 0, `times` is what the cell holds.
+    """
 
     row: torch.Tensor
     level: torch.Tensor
