@@ -11,15 +11,11 @@ pass, all anchors in one pass, a frozen critic, fused Adam. Both contiguous and 
 process; the threshold is ours <= 0.9 of the fastest plain one.
 """
 
-import argparse
 import copy
-import statistics
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lib.anonymise.vaegan.guidance import AuxiliaryLosses
 from lib.anonymise.vaegan.masked_images import checked_cases
@@ -27,16 +23,17 @@ from lib.anonymise.vaegan.pp_vaegan import PPVAEGANTrainer, Weights
 from lib.core import seeding
 from lib.models.classifiers.identity import ConvClassifier, Embedding, paired_distances
 from lib.models.gan.vaegan import VAE, Critic
+from side_by_side import arguments, as_torch_has_it, take_turns
 
-BAR = 0.9
+THRESHOLD = 0.9
 WEIGHTS = Weights(source=0.5)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    defaults = {"size": 32, "kernel": 4, "width": 32, "latent": 32, "people": 12, "batch": 32, "critic-steps": 5}
-    for name, default in (defaults | {"generator-steps": 2, "rounds": 7, "threads": 1}).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = arguments(
+        __doc__, size=32, kernel=4, width=32, latent=32, people=12, batch=32, critic_steps=5, generator_steps=2,
+        rounds=7, threads=1,
+    )  # fmt: skip
     parser.add_argument("--privacy", choices=("posterior", "distance"), default="distance")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -55,33 +52,10 @@ def main():
         for tuned in (False, True):
             name = f"plain {'tuned' if tuned else 'textbook'}, {str(layout).removeprefix('torch.')}"
             steps[name] = plain(args, device, images, masks, people, classifiers, layout, tuned)
-    seconds = {name: [] for name in steps}
-    for turn in range(args.rounds + 1):
-        for name in sorted(steps, reverse=turn % 2 == 1):
-            spent = timed(steps[name], device)
-            if turn:  # the first round warms up
-                seconds[name].append(spent)
-    unit = "s" if device.type == "cuda" else "CPU-s"
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        print(f"{name:40s} {median:8.4f} {unit}/step")
-    fastest = min((name for name in medians if name != "ours"), key=medians.get)
-    for name in ("plain textbook, contiguous_format", fastest):
-        ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds[name], strict=True))
-        verdict = f" (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}" if name == fastest else ""
-        print(f"ours / {name} = {ratio:.3f}{verdict}")
-
-
-def timed(step, device, repeats=3) -> float:
-    """Seconds on a GPU; CPU seconds of the process, which a busy machine distorts less, on a CPU."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    synchronise()
-    start = clock()
-    for _ in range(repeats):
-        step()
-    synchronise()
-    return (clock() - start) / repeats
+    timings = take_turns(steps, rounds=args.rounds, device=device, repeats=3)
+    timings.print(images=args.batch)
+    timings.hold("ours", "plain textbook, contiguous_format", at_most=1.0)
+    timings.hold("ours", timings.fastest("plain"), at_most=THRESHOLD)
 
 
 def ours(args, device, images, masks, people, classifiers):
@@ -119,7 +93,7 @@ def plain(args, device, images, masks, people, classifiers, layout, tuned):
     def noise():
         return torch.randn(n, args.latent, device=device)
 
-    def judge_critic():
+    def update_critic():
         real, mask = batch()
         vae.eval()
         with torch.no_grad():
@@ -171,20 +145,11 @@ def plain(args, device, images, masks, people, classifiers, layout, tuned):
 
     def step():
         for _ in range(args.critic_steps):
-            judge_critic()
+            update_critic()
         for _ in range(args.generator_steps):
             update_vae()
 
     return step
-
-
-def as_torch_has_it(network):
-    """The same network with torch's own convolutions instead of our equal, faster forms."""
-    for module in network.modules():
-        for kind in (nn.Conv2d, nn.ConvTranspose2d):
-            if isinstance(module, kind):
-                module.__class__ = kind
-    return network
 
 
 if __name__ == "__main__":

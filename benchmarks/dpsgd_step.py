@@ -4,14 +4,11 @@
 
 A step: per-sample gradients, clipping, noise, AdamW. Ours also draws the Poisson batch, flips and scales it; the others
 get ready-made float batches of the expected size, Opacus' or our per-sample gradients, Opacus' optimiser and fused
-AdamW, and no data loader. The variants take turns in one process. The fastest plain one is the reference; the threshold is
-ours <= 1.05 of it. The non-private step of the same network is there for scale, and does not count.
+AdamW, and no data loader. The variants take turns in one process. The fastest plain one is the reference; the threshold
+is ours <= 1.05 of it. The non-private step of the same network is there for scale, and does not count.
 """
 
-import argparse
 import copy
-import statistics
-import time
 import warnings
 
 import torch
@@ -27,15 +24,13 @@ from lib.models.classifiers.small_cnn import SmallCNN
 from lib.training.dp.classifier import Mechanism, PrivateHistory
 from lib.training.dp.per_sample_gradients import FlatParameters
 from lib.training.loop.dataset import DeviceDataset
+from side_by_side import arguments, take_turns
 
-BAR, SIGMA, CLIP, SMOOTHING = 1.05, 1.24, 1.0, 0.1
+THRESHOLD, SIGMA, CLIP, SMOOTHING = 1.05, 1.24, 1.0, 0.1
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    for name, default in (("size", 32), ("images", 1104), ("batch", 128), ("rounds", 15), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args()
+    args = arguments(__doc__, size=32, images=1104, batch=128, rounds=15, threads=2).parse_args()
     torch.set_num_threads(args.threads)
     warnings.filterwarnings("ignore", message="Full backward hook is firing")
     device = seeding.device()
@@ -51,34 +46,9 @@ def main():
     steps = {"ours": ours(model, args, rate, device)}
     for name, make in PLAIN.items():
         steps[name] = make(copy.deepcopy(peer).to(device), images, labels)
-
-    seconds = {name: [] for name in steps}
-    for turn in range(args.rounds + 2):
-        for name in sorted(steps, reverse=turn % 2 == 1):
-            spent = timed(steps[name], device)
-            if turn > 1:  # the first rounds warm up
-                seconds[name].append(spent)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    unit = "s" if device.type == "cuda" else "CPU-s"
-    for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        print(f"{name:28s} {1000 * median:8.2f} m{unit}/step   {expected / median:9.0f} images/{unit}")
-    reference = min(set(PLAIN) - {"not private"}, key=medians.get)
-    ratio = statistics.median(a / b for a, b in zip(seconds["ours"], seconds[reference], strict=True))
-    print(f"ours / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
-
-
-def timed(step, device) -> float:
-    """Seconds on a GPU; CPU seconds of the process, which a busy machine distorts least, on a CPU."""
-    if device.type != "cuda":
-        start = time.process_time()
-        step()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(10):
-        step()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / 10
+    timings = take_turns(steps, rounds=args.rounds, warm_up=2, device=device)
+    timings.print(images=expected)
+    timings.hold("ours", timings.fastest(but={"ours", "not private"}), at_most=THRESHOLD)
 
 
 def ours(model, args, rate, device):

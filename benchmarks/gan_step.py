@@ -8,25 +8,19 @@ it, bf16; all with fused Adam, instance norm and ready-made float batches, so th
 variants take turns in one process. The fastest plain one is the reference; the threshold is ours <= 1.05 of it.
 """
 
-import argparse
-import statistics
-import time
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from lib.core import seeding
 from lib.models.gan.dcgan import Discriminator, Generator
 from lib.training.gan.dcgan import DCGANTrainer
+from side_by_side import arguments, as_torch_has_it, take_turns
 
-BAR = 1.05
+THRESHOLD = 1.05
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    for name, default in (("size", 128), ("width", 64), ("batch", 8), ("rounds", 7), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = arguments(__doc__, size=128, width=64, batch=8, rounds=7, threads=2)
     parser.add_argument("--compile", action="store_true", help="torch.compile ours and the plain ones (CUDA only)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -41,34 +35,9 @@ def main():
                 name = f"plain {loop}, {precision}, {str(layout).removeprefix('torch.')}"
                 steps[name] = plain(args, device, precision, layout, tuned)
 
-    seconds = {name: [] for name in steps}
-    for turn in range(args.rounds + 1):
-        for name in sorted(steps, reverse=turn % 2 == 1):
-            spent = timed(steps[name], device)
-            if turn:  # the first round warms up
-                seconds[name].append(spent)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    unit = "s" if device.type == "cuda" else "CPU-s"
-    for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        print(f"{name:55s} {median:8.4f} {unit}/step   {args.batch / median:9.1f} images/{unit}")
-    mine = min((name for name in medians if name.startswith("ours")), key=medians.get)
-    reference = min((name for name in medians if name.startswith("plain")), key=medians.get)
-    ratio = statistics.median(a / b for a, b in zip(seconds[mine], seconds[reference], strict=True))
-    print(f"{mine} / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}")
-
-
-def timed(step, device) -> float:
-    """Seconds on a GPU; CPU seconds of the process, which a busy machine does not distort, on a CPU."""
-    if device.type != "cuda":
-        start = time.process_time()
-        step()
-        return time.process_time() - start
-    torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(10):
-        step()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - start) / 10
+    timings = take_turns(steps, rounds=args.rounds, device=device)
+    timings.print(images=args.batch)
+    timings.hold(timings.fastest("ours"), timings.fastest("plain"), at_most=THRESHOLD)
 
 
 def ours(args, device, precision):
@@ -123,15 +92,6 @@ def plain(args, device, precision, layout, tuned):
         adam_g.step()
 
     return step
-
-
-def as_torch_has_it(network):
-    """The same network with torch's own convolutions instead of our equal, faster forms."""
-    for module in network.modules():
-        for kind in (nn.Conv2d, nn.ConvTranspose2d):
-            if isinstance(module, kind):
-                module.__class__ = kind
-    return network
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
 
 Three cases, each in a process of its own, so that its peak memory is its own; within a case all take turns.
 
-square   10,000 x 10,000 x 4,096 float32 against faiss IndexFlatL2 and scikit-learn's brute force. Bars: not slower than
-         the one, >= 2 times faster than the other. Both are asked for the same: the nearest of each query.
-wide     1,000 x 10,000 x 36,864 float32 against the product alone. Bars: <= 1.5 times its time, <= 2 GB resident, data
-         included.
+square   10,000 x 10,000 x 4,096 float32 against faiss IndexFlatL2 and scikit-learn's brute force. Thresholds: not
+         slower than the one, >= 2 times faster than the other. Both are asked for the nearest of each query.
+wide     1,000 x 10,000 x 36,864 float32 against the product alone. Thresholds: <= 1.5 times its time, <= 2 GB
+         resident, data included.
 large    100,000 x 100,000 x 512 float32, with --large only: time and peak, against the product alone, estimated from
          a part of it.
 
@@ -20,16 +20,16 @@ import argparse
 import importlib
 import importlib.util
 import resource
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from lib.metrics.neighbours.search import nearest
+from side_by_side import take_turns, verdict
 
 FAISS, SKLEARN, PRODUCT, RESIDENT = 1.0, 2.0, 1.5, 2e9
 SIZES = {"square": (10_000, 10_000, 4096), "wide": (1000, 10_000, 36_864), "large": (100_000, 100_000, 512)}
@@ -73,50 +73,52 @@ def square(args, queries, references):
         else:
             print(f"  {name} is not installed: passed over")
     with threadpool_limits(args.threads):
-        seconds, found = taken(methods, args, queries, references)
+        timings = taken(methods, args, queries, references)
+    found = timings.found
     for name, (distances, indices) in found.items():
         same = np.mean(indices == found["ours"][1])
-        print(
-            f"  {name:8s} {statistics.median(seconds[name]):8.2f} s, copies at {distances[:COPIES].max():.1e}, ", end=""
-        )
+        print(f"  {name:8s} {timings.median(name):8.2f} s, copies at {distances[:COPIES].max():.1e}, ", end="")
         print(f"{100 * same:.2f} % of the neighbours are ours")
     for name, threshold in (("faiss", FAISS), ("sklearn", SKLEARN)):
-        if name in seconds:
-            ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds[name], strict=True))
-            print(
-                f"  {ratio:.2f} times the speed of {name} (threshold {threshold:g}): {verdict(args, ratio >= threshold)}"
-            )
+        if name in methods:
+            ratio = timings.ratio(name, "ours")
+            print(f"  {ratio:.2f} times the speed of {name} (threshold {threshold:g}): ", end="")
+            print(verdict_at_full_size(args, ratio >= threshold))
 
 
 def against_product(args, queries, references):
     part = slice(0, len(queries) if args.case == "wide" else len(queries) // 200)
     methods = {"ours": ours, "product": lambda q, r: (q[part] @ r.T).shape}
-    seconds, found = taken(methods, args, queries, references)
+    timings = taken(methods, args, queries, references)
+    found = timings.found
     share = len(queries[part]) / len(queries)
-    ratio = statistics.median(a * share / b for a, b in zip(seconds["ours"], seconds["product"], strict=True))
+    ratio = share * timings.ratio("ours", "product")
     peak = peak_memory()
-    print(f"  ours {statistics.median(seconds['ours']):.2f} s, {ratio:.2f} times the product alone", end="")
-    print(f" (threshold {PRODUCT}): {verdict(args, ratio <= PRODUCT)}" if args.case == "wide" else ", estimated")
+    print(f"  ours {timings.median('ours'):.2f} s, {ratio:.2f} times the product alone", end="")
+    print(
+        f" (threshold {PRODUCT}): {verdict_at_full_size(args, ratio <= PRODUCT)}"
+        if args.case == "wide"
+        else ", estimated"
+    )
     data = (queries.nbytes + references.nbytes) / 1e9
     print(f"  peak {peak / 1e9:.2f} GB resident, {data:.2f} of it data", end="")
-    print(f" (threshold {RESIDENT / 1e9:g}): {verdict(args, peak <= RESIDENT)}" if args.case == "wide" else "")
+    print(
+        f" (threshold {RESIDENT / 1e9:g}): {verdict_at_full_size(args, peak <= RESIDENT)}"
+        if args.case == "wide"
+        else ""
+    )
     print(f"  copies at {found['ours'][0][:COPIES].max():g}")
 
 
-def verdict(args, met: bool) -> str:
-    return "not evaluated at this size" if args.quick else "met" if met else "MISSED"
+def verdict_at_full_size(args, met: bool) -> str:
+    return "not evaluated at this size" if args.quick else verdict(met)
 
 
-def taken(methods, args, queries, references) -> tuple[dict, dict]:
-    """Seconds of every round, and what each method found."""
-    seconds, found = {name: [] for name in methods}, {}
-    queries, references = torch.from_numpy(queries), torch.from_numpy(references)
-    for turn in range(args.rounds):
-        for name in sorted(methods, reverse=turn % 2 == 1):
-            start = time.perf_counter()
-            found[name] = methods[name](queries, references)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds, found
+def taken(methods, args, queries, references):
+    """Timings of the methods on the same tensors; what each found is in `found`."""
+    given = torch.from_numpy(queries), torch.from_numpy(references)
+    calls = {name: partial(method, *given) for name, method in methods.items()}
+    return take_turns(calls, rounds=args.rounds, warm_up=0, device=torch.device("cpu"), wall=True)
 
 
 def ours(queries, references):

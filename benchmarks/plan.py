@@ -5,14 +5,10 @@
 The published loop, from the description in the specification: one pair at a time, one pass of the generator, the
 classifiers in chunks of four, one backward pass that also computes the gradients of every weight. Both walk the same
 ends with the same StyleGAN2 and classifiers and take turns in one process. The time is that of a step of one pair.
-Bars: >= 2 times faster, and latents that differ by less than 1e-6 of their distance from the straight walk, compared
-in float64: in float32 Adam's first steps turn the rounding of gradients near zero into whole steps.
+Thresholds: >= 2 times faster, and latents that differ by less than 1e-6 of their distance from the straight walk,
+compared in float64: in float32 Adam's first steps turn the rounding of gradients near zero into whole steps.
 `--network wide_resnet --size 256 --pairs 2` is the paper's scale, for a GPU.
 """
-
-import argparse
-import statistics
-import time
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +17,15 @@ from lib.anonymise.latent_walk import plan as walk
 from lib.core import seeding
 from lib.models.classifiers.small_cnn import SmallCNN
 from lib.models.classifiers.wide_resnet import WideResNet50
+from lib.models.gan.stylegan2 import Generator
+from side_by_side import arguments, take_turns, verdict
 
-BAR, SAME = 2, 1e-6
+FASTER, SAME = 2, 1e-6
 CLASSIFIERS = {"small_cnn": SmallCNN, "wide_resnet": WideResNet50}
 
 
 def main():
-    from lib.models.gan.stylegan2 import Generator
-
-    parser = argparse.ArgumentParser()
-    defaults = {"size": 32, "points": 50, "pairs": 8, "steps": 5, "rounds": 5, "threads": 2, "identities": 64}
-    for name, default in defaults.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = arguments(__doc__, size=32, points=50, pairs=8, steps=5, rounds=5, threads=2, identities=64)
     parser.add_argument("--network", choices=CLASSIFIERS, default="small_cnn")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -54,26 +47,19 @@ def main():
         ends = zip(first[:, None], last[:, None], strict=True)
         return torch.stack([published_walk(generator.synthesis, **networks, ends=pair, **options) for pair in ends])
 
-    seconds = {ours: [], theirs: []}
-    for turn in range(args.rounds + 1):
-        for way in (ours, theirs) if turn % 2 else (theirs, ours):
-            start = clock(device)
-            way()
-            if turn:  # the first round warms up
-                seconds[way].append((clock(device) - start) / args.pairs / args.steps)
+    timings = take_turns({"ours": ours, "published": theirs}, rounds=args.rounds, device=device, repeats=1)
     for network in (generator, identity, diagnosis):
         network.double()
     first, last = first[:2].double(), last[:2].double()
     published, straight = theirs(), walk.linear(first, last, points=args.points)
     difference = float((ours() - published).norm() / (published - straight).norm())
-    unit = "s" if device.type == "cuda" else "CPU-s"
-    for way, times in seconds.items():
-        print(f"{way.__name__:7s} {1000 * statistics.median(times):8.2f} m{unit} a step of one pair")
-    ratio = statistics.median(b / a for a, b in zip(seconds[ours], seconds[theirs], strict=True))
-    verdict = "met" if ratio >= BAR and difference <= SAME else "MISSED"
-    print(
-        f"{args.network}, {args.size} px: {ratio:.2f} times faster (threshold {BAR}), {difference:.0e} apart: {verdict}"
-    )
+    for name in timings.seconds:
+        each = 1000 * timings.median(name) / args.pairs / args.steps
+        print(f"{name:9s} {each:8.2f} m{timings.unit} a step of one pair")
+    ratio = timings.ratio("published", "ours")
+    met = ratio >= FASTER and difference <= SAME
+    print(f"{args.network}, {args.size} px: {ratio:.2f} times faster (threshold {FASTER}), ", end="")
+    print(f"{difference:.0e} apart: {verdict(met)}")
 
 
 def published_walk(synthesis, *, identity, diagnosis, ends, label: int, points: int, steps: int, chunk: int = 4):
@@ -98,14 +84,6 @@ def published_walk(synthesis, *, identity, diagnosis, ends, label: int, points: 
         total.backward()
         optimiser.step()
     return torch.cat([first, inner, last]).detach()
-
-
-def clock(device) -> float:
-    """Seconds on a GPU; CPU seconds of the process, which a busy machine distorts least, on a CPU."""
-    if device.type != "cuda":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

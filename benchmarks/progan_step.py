@@ -7,13 +7,9 @@ The plain step is the same arithmetic (spec §4.1 of Han et al. 2019) written do
 x 3 convolution, convolution and averaging, pixel norm by its formula, a pass each for real, generated and mixed
 radiographs, torch's own second derivatives. "tuned" evaluates real and generated radiographs in one pass and computes
 no gradient of D in the step of G. Both with fused Adam, contiguous and channels last, on ready-made float radiographs
-without a schedule. All take turns in one process; the fastest plain one is the reference; the threshold is ours <= 0.9 of it
-at the last level.
+without a schedule. All take turns in one process; the fastest plain one is the reference; the threshold is ours <= 0.9
+of it at the last level.
 """
-
-import argparse
-import statistics
-import time
 
 import torch
 import torch.nn.functional as F
@@ -21,15 +17,13 @@ import torch.nn.functional as F
 from lib.core import seeding
 from lib.models.gan.progan import Discriminator, Generator
 from lib.training.gan.progan import ProGANTrainer
+from side_by_side import arguments, take_turns
 
-BAR = 0.9
+THRESHOLD = 0.9
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    defaults = {"size": 32, "largest": 48, "base": 256, "latent": 32, "labels": 5, "batch": 16, "rounds": 7}
-    for name, default in (defaults | {"threads": 1}).items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = arguments(__doc__, size=32, largest=48, base=256, latent=32, labels=5, batch=16, rounds=7, threads=1)
     parser.add_argument("--levels", action="store_true", help="each level from 4 px up, not the last alone")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -47,33 +41,10 @@ def compare(args, size, device):
         for tuned in (False, True):
             name = f"plain {'tuned' if tuned else 'textbook'}, {str(layout).removeprefix('torch.')}"
             steps[name] = plain(args, size, device, layout, tuned)
-    seconds = {name: [] for name in steps}
-    for turn in range(args.rounds + 1):
-        for name in sorted(steps, reverse=turn % 2 == 1):
-            spent = timed(steps[name], device)
-            if turn:  # the first round warms up
-                seconds[name].append(spent)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    unit = "s" if device.type == "cuda" else "CPU-s"
+    timings = take_turns(steps, rounds=args.rounds, device=device, repeats=3)
     print(f"{size} px")
-    for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        print(f"{name:40s} {median:8.4f} {unit}/step   {args.batch / median:9.1f} images/{unit}")
-    mine = min((name for name in medians if name.startswith("ours")), key=medians.get)
-    reference = min((name for name in medians if name.startswith("plain")), key=medians.get)
-    ratio = statistics.median(a / b for a, b in zip(seconds[mine], seconds[reference], strict=True))
-    print(f"{mine} / {reference} = {ratio:.3f} (threshold {BAR}): {'met' if ratio <= BAR else 'MISSED'}\n")
-
-
-def timed(step, device, repeats=3) -> float:
-    """Seconds on a GPU; CPU seconds of the process, which a busy machine distorts less, on a CPU."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    synchronise = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    synchronise()
-    start = clock()
-    for _ in range(repeats):
-        step()
-    synchronise()
-    return (clock() - start) / repeats
+    timings.print(images=args.batch)
+    timings.hold(timings.fastest("ours"), timings.fastest("plain"), at_most=THRESHOLD)
 
 
 def ours(args, size, device, precision):

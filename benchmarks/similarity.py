@@ -3,28 +3,23 @@
     python benchmarks/similarity.py [--pairs 64 --size 256 --rounds 5 --threads 2]
 
 The peers (pip install --no-deps monai pytorch-msssim) get float32, as is usual; ours gets the same tensors and computes
-in float64. They take turns in one process. Printed are the medians of wall and CPU time, the ratio to the
-faster peer, the distance of each from a literal float64 version, which is pytorch-msssim with a float64 window and
-float64 images. Bars: >= 2.5 times the faster peer; ours equal to that version to 1e-6.
+in float64. They take turns in one process. Printed are the medians of the time on the wall, the distance of each from
+a literal float64 version, which is pytorch-msssim with a float64 window and float64 images, and the ratio to the
+faster peer. Thresholds: >= 2.5 times the faster peer; ours equal to that version to 1e-6.
 """
 
-import argparse
 import importlib.util
-import statistics
-import time
 
 import torch
 
 from lib.metrics.diversity.ms_ssim import SIGMA, WINDOW, ms_ssim
+from side_by_side import arguments, take_turns, verdict
 
-BAR, SAME = 2.5, 1e-6
+FASTER, SAME = 2.5, 1e-6
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    for name, default in (("pairs", 64), ("size", 256), ("rounds", 5), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    args = parser.parse_args()
+    args = arguments(__doc__, pairs=64, size=256, rounds=5, threads=2).parse_args()
     torch.set_num_threads(args.threads)
     first = smooth(args.pairs, args.size)
     second = (0.7 * first + 0.3 * first.roll(1, dims=0)).round()
@@ -34,23 +29,16 @@ def main():
     if importlib.util.find_spec("pytorch_msssim"):
         methods["pytorch-msssim"] = by_pytorch_msssim(first, second)
         exact = by_pytorch_msssim(first.double(), second.double(), win=window())()
-    spent, values = {name: [] for name in methods}, {}
-    for turn in range(args.rounds + 1):  # the first warms up
-        for name in sorted(methods, reverse=turn % 2 == 1):
-            cpu, wall = time.process_time(), time.perf_counter()
-            values[name] = methods[name]().flatten().double()
-            spent[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    for name, times in spent.items():
-        wall, cpu = (statistics.median(column) for column in zip(*times[1:], strict=True))
-        off = f"{(values[name] - exact).abs().max():.1e} off" if "pytorch-msssim" in methods else ""
-        print(f"{name:15s} {wall:7.3f} s {cpu:7.3f} CPU-s   {off}")
+    timings = take_turns(methods, rounds=args.rounds, device=torch.device("cpu"), wall=True)
+    timings.print()
     if len(methods) < 3:
         print("not evaluated: install MONAI and pytorch-msssim")
         return
-    ratios = [min(b, c) / a for (a, _), (b, _), (c, _) in zip(*(spent[name][1:] for name in methods), strict=True)]
-    ratio, apart = statistics.median(ratios), float((values["ours"] - exact).abs().max())
-    verdict = "met" if ratio >= BAR and apart <= SAME else "MISSED"
-    print(f"{ratio:.1f} times the faster peer (threshold {BAR}), {apart:.1e} apart (threshold {SAME}): {verdict}")
+    apart = {name: float((values.flatten().double() - exact).abs().max()) for name, values in timings.found.items()}
+    print(", ".join(f"{name} is {distance:.1e} off" for name, distance in apart.items()))
+    ratio = timings.ratio(timings.fastest(but={"ours"}), "ours")
+    met = ratio >= FASTER and apart["ours"] <= SAME
+    print(f"{ratio:.1f} times as fast as the faster peer (threshold {FASTER}), {verdict(met)}")
 
 
 def smooth(n: int, size: int) -> torch.Tensor:

@@ -10,10 +10,7 @@ stand the wall-clock seconds that the specification measured for them on another
 machine's own rate of large matrix products, which bounds what any direct convolution can do.
 """
 
-import argparse
 import contextlib
-import statistics
-import time
 from unittest import mock
 
 import torch
@@ -23,24 +20,24 @@ from torch.utils.flop_counter import flop_registry
 
 from lib.core import seeding
 from lib.models.gan import stylegan2
-from lib.models.layers import convolution as convolving
+from lib.models.layers import convolution
 from lib.training.gan.stylegan2 import StyleGAN2Trainer
+from side_by_side import arguments, take_turns, verdict
 
-BARS = {(64, 8): (1.55, 1.92, 1.98, 0.90), (256, 4): (4.99, 4.85, 4.67, 2.01)}
+THRESHOLDS = {(64, 8): (1.55, 1.92, 1.98, 0.90), (256, 4): (4.99, 4.85, 4.67, 2.01)}
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    for name, default in (("rounds", 2), ("threads", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = arguments(__doc__, rounds=2, threads=2)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = seeding.device()
     a, b = torch.randn(2, 4096, 4096, device=device)
-    rate = 2 * 4096**3 / min(timed(lambda: a @ b, device) for _ in range(3))
+    products = take_turns({"products": lambda: a @ b}, rounds=3, warm_up=0, device=device, wall=True)
+    rate = 2 * 4096**3 / min(products.seconds["products"])
     print(f"matrix products of 4,096 x 4,096: {rate / 1e9:.0f} GFLOP/s, {device.type}")
-    for (size, batch), thresholds in BARS.items():
+    for (size, batch), thresholds in THRESHOLDS.items():
         if size not in args.sizes:
             continue
         print(f"{size} px, batch {batch}")
@@ -48,17 +45,13 @@ def main():
         for (name, update), threshold in zip(ours.items(), thresholds, strict=True):
             with Products() as products:
                 update()
-            modes = {"ours": contextlib.nullcontext, "reference": reference_operations}
-            seconds = {mode: [] for mode in modes}
-            for _ in range(args.rounds + 1):
-                for mode, within in modes.items():
-                    with within():
-                        seconds[mode].append(timed(update, device))
-            ours_s, peer_s = (statistics.median(seconds[mode][1:]) for mode in modes)
+            methods = {"ours": update, "reference": by_reference_operations(update)}
+            timings = take_turns(methods, rounds=args.rounds, device=device, wall=True)
+            ours_s, peer_s = timings.median("ours"), timings.median("reference")
             images = (batch // 2 if name == "path length" else batch) / ours_s
             print(
                 f"  {name:12s} {ours_s:7.3f} s, reference {peer_s:7.3f} s: {peer_s / ours_s:.2f} times faster; "
-                f"{images:.1f} images/s; threshold {threshold:.2f} s: {'met' if ours_s < threshold else 'MISSED'}, and "
+                f"{images:.1f} images/s; threshold {threshold:.2f} s: {verdict(ours_s < threshold)}, and "
                 f"{products.flops / rate:.2f} s are its products at that rate",
                 flush=True,
             )
@@ -76,12 +69,23 @@ class Products(TorchDispatchMode):
         return out
 
 
+def by_reference_operations(update):
+    """`update` with one kernel for each image in a modulated convolution, and torch's own derivatives."""
+
+    def updated():
+        with reference_operations():
+            update()
+
+    return updated
+
+
 def reference_operations():
-    """Inside, a modulated convolution has one kernel for each image, and derivatives are torch's own."""
     patches = contextlib.ExitStack()
-    patches.enter_context(mock.patch.multiple(stylegan2, convolve=_of(F.conv2d), spread=_of(F.conv_transpose2d)))
+    patches.enter_context(
+        mock.patch.multiple(stylegan2, conv2d=_of(F.conv2d), conv_transpose2d=_of(F.conv_transpose2d))
+    )
     patches.enter_context(mock.patch.object(stylegan2._Styled, "forward", _one_kernel_an_image))
-    patches.enter_context(mock.patch.object(convolving.Filter, "same", _filtered))
+    patches.enter_context(mock.patch.object(convolution.Filter, "same", _filtered))
     return patches
 
 
@@ -127,19 +131,6 @@ def updates(size: int, batch: int, device: torch.device) -> dict:
         "G": trainer.generator_step, "D": lambda: trainer.discriminator_step(*real),
         "R1": lambda: trainer.r1_step(*real), "path length": trainer.path_length_step,
     }  # fmt: skip
-
-
-def timed(update, device: torch.device) -> float:
-    """Seconds by the wall clock; on a GPU of ten updates, divided by ten."""
-    repeats = 10 if device.type == "cuda" else 1
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        update()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / repeats
 
 
 if __name__ == "__main__":

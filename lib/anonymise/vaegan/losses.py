@@ -1,8 +1,9 @@
 """The losses of an anonymisation: realism, privacy, evidence, and the opposite finding of a counterfactual.
 
 Montenegro et al. 2021, spec §5.1, x being an original (n, 1, s, s), x̂ the image drawn from it, M its mask in {0, 1},
-p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless stated otherwise; a weight of
-the released code, which sums squared pixels over the batch, is converted by `weight_of_mean` (spec §7, D14).
+p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless stated otherwise; a weight w of
+the released code, which sums squared pixels over the batch, is w · images · pixels of a mask here: the published 0.002
+is 115 with batches of 64 and masks of 901 pixels (spec §7, D14).
 """
 
 import torch
@@ -65,11 +66,3 @@ def opposite_finding(posterior: Tensor) -> Tensor:
 def critic_loss(*, real: Tensor, drawn: Tensor, norms: Tensor, penalty: float = 10.0) -> Tensor:
     """mean D(x̂) − mean D(x) + penalty · mean (1 − ‖∇D‖)², of scores (n,) and norms of gradients (n,)."""
     return drawn.mean() - real.mean() + penalty * (1 - norms).square().mean()
-
-
-def weight_of_mean(weight: float, *, batch: int, pixels: float) -> float:
-    """The weight of a mean that equals `weight` of a sum over `batch` images with `pixels` in a mask.
-
-    The published 0.002, batches of 64 and masks of 901 pixels: 115.
-    """
-    return weight * batch * pixels

@@ -2,7 +2,7 @@
 
 Written so that Opacus sees every parameter: each one belongs to a module that is called as a module, with the
 images as the first dimension of its input; the relative-position bias is an nn.Embedding. The result equals
-torchvision's `swin_t`, whose published weights load through `load_torchvision`.
+torchvision's `swin_t`, whose published weights `swin_classifier` takes.
 Osuala et al. 2024, spec §4.2, for the three classifiers.
 """
 
@@ -263,15 +263,6 @@ def swin_classifier(variant: str, *, classes: int = 2, weights=None, **architect
             )
         _load(model, {k: v for k, v in state.items() if k not in stored} | (stored if fits else wanted))
     return model if variant == "whole" else model.freeze()
-
-
-def load_torchvision(model: Swin, state_dict: dict[str, Tensor]) -> Swin:
-    """Load a state dict of torchvision's `swin_t` (or its like of other sizes), head included.
-
-    Its `relative_position_index` buffers are derived and ignored. ValueError that names every missing, unexpected
-    or ill-shaped key.
-    """
-    return _load(model, _ours(state_dict))
 
 
 def _ours(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

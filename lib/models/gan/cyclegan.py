@@ -49,7 +49,7 @@ class PatchCritic(nn.Module):
     """(n, channels, h, w) in [-1, 1] -> (n, 1, h', w'), a score of each patch; 2,764,737 parameters as published.
 
     `depth` 4x4 convolutions of stride 2 and one of stride 1, from `width` channels doubled each time up to 8 `width`,
-    then one to a single channel. A score sees a square of `receptive_field(depth)` pixels: 70 for the published
+    then one to a single channel. A score sees a square of 9 · 2^depth − 2 pixels: 70 for the published
     depth of 3 (channels 3, width 64).
     """
 
@@ -65,11 +65,6 @@ class PatchCritic(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
-
-
-def receptive_field(depth: int) -> int:
-    """The side in pixels of what one score of a `PatchCritic` of this depth sees: 16, 34, 70, 142 for 1, 2, 3, 4."""
-    return 9 * 2**depth - 2
 
 
 def _normalised(width: int) -> list[nn.Module]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Collection, Iterator
 
 
 class Progress:
@@ -30,11 +29,3 @@ class Progress:
             line = f"{self.name}  {done}/{self.total}  {spent:.0f} s, {left:.0f} s left"
             line += "".join(f"  {name} {float(value):.3g}" for name, value in values.items())
             self._handle.update({"text/plain": line}, raw=True) if self._handle else print(line, flush=True)
-
-
-def progress(name: str, steps: Collection) -> Iterator:
-    """`for step in progress("bootstrap", range(n))`: the items, reported as they finish."""
-    report = Progress(name, len(steps))
-    for done, step in enumerate(steps, 1):
-        yield step
-        report(done)

@@ -15,7 +15,6 @@ from lib.models.classifiers.swin import (
     WindowAttention,
     _StochasticDepth,
     classifier_head,
-    load_torchvision,
     swin_classifier,
 )
 from lib.models.pretrained.weights import read_weights
@@ -69,13 +68,12 @@ def _count(module):
 
 def test_swin_t_has_the_published_parameters():
     with torch.device("meta"):
-        model = Swin()
-    assert _count(model) == 28_288_354
+        assert _count(Swin()) == 28_288_354
     shapes = _torchvision_shapes()
     assert len(shapes) == 185
     assert sum(np.prod(s) for k, s in shapes.items() if not k.endswith("_index")) == 28_288_354
     with torch.device("meta"):
-        load_torchvision(model, {key: torch.empty(shape) for key, shape in shapes.items()})
+        swin_classifier("whole", classes=1000, weights={key: torch.empty(shape) for key, shape in shapes.items()})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_published_trainable_parameters(variant, trainable):
 
 def test_torchvision_weights_land_where_they_belong():
     state = _torchvision_state(patch=2, window=4, width=8, depths=(2, 2), heads=(2, 4), classes=3)
-    model = load_torchvision(_tiny(), state)
+    model = swin_classifier("whole", classes=3, weights=state, **TINY)
     block = model.stages[3][1]
     pairs = [
         (model.stages[0].projection.weight, "features.0.0.weight"),
@@ -111,9 +109,9 @@ def test_unfitting_weights_are_named():
     state = _torchvision_state(patch=2, window=4, width=8, depths=(2, 2), heads=(2, 4), classes=3)
     del state["norm.bias"]
     state["features.9.stray"] = torch.zeros(1)
-    state["head.weight"] = torch.zeros(3, 5)
-    with pytest.raises(ValueError, match="missing: norm.bias; unexpected: stages.9.stray; of another shape: head.we"):
-        load_torchvision(_tiny(), state)
+    state["norm.weight"] = torch.zeros(5)
+    with pytest.raises(ValueError, match="missing: norm.bias; unexpected: stages.9.stray; of another shape: norm.we"):
+        swin_classifier("whole", classes=3, weights=state, **TINY)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Wide ResNet-50: published size, torchvision's names, a literal forward pass, and refusal of other weights."""
+"""Wide ResNet-50: published size, torchvision's names, a literal forward pass."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lib.core.seeding import initialising
-from lib.models.classifiers.wide_resnet import WEIGHTS, WideResNet50, load_imagenet
+from lib.models.classifiers.wide_resnet import WideResNet50
 
 
 @pytest.mark.parametrize(("classes", "count"), [(1000, 68_883_240), (2, 66_838_338), (5, 66_844_485)])
@@ -52,8 +52,7 @@ def small():
     return model.eval()
 
 
-@pytest.mark.parametrize("imagenet", [False, True])
-def test_forward_equals_a_literal_one(small, imagenet):
+def test_forward_equals_a_literal_one(small):
     images = torch.randn(2, 1, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     state = small.state_dict()
 
@@ -65,9 +64,6 @@ def test_forward_equals_a_literal_one(small, imagenet):
         return (y - mean) / (var + 1e-5).sqrt() * weight + bias
 
     x = images.repeat(1, 3, 1, 1)
-    if imagenet:
-        mean, sd = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], dtype=torch.float64).view(2, 3, 1, 1)
-        x = ((x + 1) / 2 - mean) / sd
     x = F.max_pool2d(convolved(x, "conv1", "bn1", 2, 3).relu(), 3, 2, 1)
     for stage, blocks in enumerate((3, 4, 6, 3), 1):
         for block in range(blocks):
@@ -78,9 +74,7 @@ def test_forward_equals_a_literal_one(small, imagenet):
             beside = convolved(x, f"{at}.downsample.0", f"{at}.downsample.1", stride) if block == 0 else x
             x = (y + beside).relu()
     expected = x.mean(dim=(2, 3)) @ state["fc.weight"].T + state["fc.bias"]
-    small.imagenet = imagenet
     torch.testing.assert_close(small(images), expected, rtol=1e-9, atol=1e-11)
-    small.imagenet = False
 
 
 def test_grey_and_coloured_images_and_no_others(small):
@@ -88,25 +82,3 @@ def test_grey_and_coloured_images_and_no_others(small):
     torch.testing.assert_close(small(grey), small(grey.expand(-1, 3, -1, -1)))
     with pytest.raises(ValueError, match="takes"):
         small(grey.expand(-1, 2, -1, -1))
-
-
-def test_imagenet_weights_load_and_others_do_not(tmp_path):
-    path = tmp_path / WEIGHTS
-    with initialising(1):
-        theirs, mine = WideResNet50(10, width=4, imagenet=True), WideResNet50(3, width=4, imagenet=True)
-    own_head = mine.fc.weight.clone()
-    state = {key: value for key, value in theirs.state_dict().items() if not key.endswith("num_batches_tracked")}
-    torch.save(state, path)
-    load_imagenet(mine, path)
-    assert torch.equal(mine.layer3[5].conv2.weight, theirs.layer3[5].conv2.weight)
-    assert torch.equal(mine.fc.weight, own_head)  # another number of classes
-    assert torch.equal(load_imagenet(WideResNet50(10, width=4, imagenet=True), path).fc.weight, theirs.fc.weight)
-    with pytest.raises(ValueError, match="imagenet=True"):
-        load_imagenet(WideResNet50(3, width=4), path)
-    with pytest.raises(ValueError, match="not this Wide ResNet's"):
-        load_imagenet(WideResNet50(3, width=8, imagenet=True), path)
-    path.write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match="damaged"):
-        load_imagenet(mine, path)
-    with pytest.raises(FileNotFoundError, match=f"download torchvision's .*{WEIGHTS} into data/weights"):
-        load_imagenet(mine, tmp_path / "none.pth")

@@ -6,7 +6,7 @@ import torch
 
 from lib.cohorts.harmonisation import match_histogram
 from lib.core.seeding import initialising
-from lib.models.gan.cyclegan import PatchCritic, Translator, receptive_field
+from lib.models.gan.cyclegan import PatchCritic, Translator
 
 
 def _count(module):
@@ -41,7 +41,6 @@ def test_shapes():
 
 @pytest.mark.parametrize(("depth", "side"), [(1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_its_receptive_field_and_no_more(depth, side):
-    assert receptive_field(depth) == side
     with initialising(0):
         critic = PatchCritic(1, 2, depth).double()
     critic.layers = torch.nn.Sequential(  # instance normalisation would look at the whole image
