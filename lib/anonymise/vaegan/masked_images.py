@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.dataset import DeviceDataset, grey_images
 
 
 class Masks(DeviceDataset):
@@ -16,9 +16,7 @@ class Masks(DeviceDataset):
 
 def checked_cases(images, masks, identities, *, device, name: str = "training") -> tuple[DeviceDataset, Masks]:
     """Grey images and their masks of 0 and 1 on `device`, or ValueError."""
-    examples = DeviceDataset(images, identities, device=device, name=name)
-    if examples.values.shape[1] != 1:
-        raise ValueError(f"The {name} images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
+    examples = grey_images(images, identities, device=device, name=name)
     masks = np.asarray(masks)
     if masks.shape != tuple(examples.values[:, 0].shape):
         raise ValueError(

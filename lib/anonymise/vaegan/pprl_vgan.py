@@ -20,7 +20,7 @@ from torch import Tensor
 from lib.anonymise.vaegan.losses import kl_to_standard_normal
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
-from lib.training.loop.dataset import DeviceDataset, check_batch
+from lib.training.loop.dataset import DeviceDataset, check_batch, grey_images
 from lib.training.loop.images import to_uint8
 from lib.training.loop.inference import without_gradients
 from lib.training.loop.trainer import Trainer, restored, run_training
@@ -53,10 +53,7 @@ def train_pprl_vgan(
     images, labels that do not fit or leave out a number, a batch above n, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    examples = DeviceDataset(images, identities, device=device)
-    found = DeviceDataset(images, findings, device=device)
-    if examples.values.shape[1] != 1:
-        raise ValueError(f"The images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
+    examples, found = (grey_images(images, labels, device=device) for labels in (identities, findings))
     for name, labels in (("Identities", examples.labels), ("Findings", found.labels)):
         if missing := torch.bincount(labels).eq(0).nonzero().flatten().tolist():
             raise ValueError(f"{name} {missing} have no training image: number those that have from 0.")

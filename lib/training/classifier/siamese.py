@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lib.core import seeding
 from lib.models.classifiers.identity import Embedding, paired_distances
-from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.dataset import DeviceDataset, grey_images
 from lib.training.loop.inference import predict_logits
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
@@ -52,9 +52,7 @@ def train_siamese(
     images, people without a second image, fewer than two people, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
-    examples = DeviceDataset(images, identities, device=device)
-    if examples.values.shape[1] != 1:
-        raise ValueError(f"The images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
+    examples = grey_images(images, identities, device=device)
     settings = {
         "model": "siamese", "width": width, "dimensions": dimensions, "momentum": momentum, "steps": steps,
         "batch": batch, "margin": margin, "learning_rate": learning_rate, "noise_variance": noise_variance,

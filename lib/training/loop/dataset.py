@@ -92,6 +92,14 @@ def uint8_squares(
     return examples
 
 
+def grey_images(images, labels, *, device, name: str = "training") -> DeviceDataset:
+    """A `DeviceDataset` of grey images (n, 1, h, w), or (n, h, w); ValueError for more channels."""
+    examples = DeviceDataset(images, labels, device=device, name=name)
+    if examples.values.shape[1] != 1:
+        raise ValueError(f"The {name} images have {examples.values.shape[1]} channels: give grey ones, (n, s, s).")
+    return examples
+
+
 def check_every_class(labels: Tensor, classes: int) -> None:
     """ValueError unless each of the classes 0 to `classes - 1`, and no other, is among the labels (n,)."""
     present = labels.unique().tolist()
