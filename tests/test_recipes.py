@@ -189,7 +189,7 @@ def pixel_spread(images: ArrayLike) -> float:
         "from lib.metrics.diversity.prdc import Inside, inside",
         "from lib.metrics.diversity.pixel_spread import pixel_spread",
         '_BOTH = "patients and origins"',
-        '''
+        """
 
 def _spread(of: Compared, name: str) -> Interval:
     value = pixel_spread(of.sets[name].images[:])
@@ -197,7 +197,7 @@ def _spread(of: Compared, name: str) -> Interval:
     return Interval(value, value, value, 0.95, len(of.sets[name]), draws)
 
 
-MEASURES.register(Measure(name="pixel spread", group="fidelity", better="nearer", evaluate=_spread))''',
+MEASURES.register(Measure(name="pixel spread", group="fidelity", better="nearer", evaluate=_spread))""",
     ),
 }
 
