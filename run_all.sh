@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./run_all.sh [smoke|demo|paper] [PAPER…] [--cohort phantom|public] [--seed N|0-4] [--jobs N] [--dry-run] [--executor E] [-- …]
 # ./run_all.sh test [PYTEST ARGUMENT…]
+# ./run_all.sh check          style and types: ruff, mypy
 # Sets up .venv unless the active environment (or $PYTHON) has what pyproject.toml asks for; then runs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -19,7 +20,7 @@ if [[ -z $python ]]; then
 fi
 
 extras=test
-if [[ ${1:-} != test ]]; then  # a typing error is answered before anything is installed
+if [[ ${1:-} != test && ${1:-} != check ]]; then  # a typing error is answered before anything is installed
     extras=""
     "$python" -m lib.runner.cli "$@" || exit $?
     case " $* " in *" -h "* | *" --help "*) exit ;; esac
@@ -49,5 +50,12 @@ if ! is_ready; then
     python=.venv/bin/python
 fi
 
-if [[ $extras == test ]]; then exec "$python" -m pytest "${@:2}"; fi
+case ${1:-} in
+    test) exec "$python" -m pytest "${@:2}" ;;
+    check)
+        "$python" -m ruff check .
+        "$python" -m ruff format --check .
+        exec "$python" -m mypy
+        ;;
+esac
 exec "$python" -m lib.runner.suite "$@"

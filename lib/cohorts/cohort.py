@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -79,6 +80,11 @@ class Cohort:
     Raises ValueError, in one sentence, for shapes that disagree, NaN, labels out of range, or a patient
     in two splits.
     """
+
+    region: Any
+    site: Any
+    lesion: Any
+    view: Any
 
     def __init__(
         self, images, patient, labels, split, *, region=None, site=None, lesion=None, view=None, masks=None,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lib.cohorts.cohort import SPLITS
 
@@ -13,12 +14,12 @@ def split_codes(patients: int, shares: Sequence[float], rng: np.random.Generator
 
     shares: of train, validation and test. Raises ValueError for other proportions, or fewer patients than splits.
     """
-    shares = np.asarray(shares, float)
-    if shares.shape != (3,) or not np.isfinite(shares).all() or shares.min() < 0 or not shares.any():
-        raise ValueError(f"splits is {tuple(shares)}; give three proportions, none below 0, not all 0")
-    if patients < (shares > 0).sum():
-        raise ValueError(f"patients is {patients}; {(shares > 0).sum()} splits need at least as many")
-    counts = np.maximum(np.rint(patients * shares / shares.sum()), shares > 0).astype(int)
+    share = np.asarray(shares, float)
+    if share.shape != (3,) or not np.isfinite(share).all() or share.min() < 0 or not share.any():
+        raise ValueError(f"splits is {tuple(share)}; give three proportions, none below 0, not all 0")
+    if patients < (share > 0).sum():
+        raise ValueError(f"patients is {patients}; {(share > 0).sum()} splits need at least as many")
+    counts = np.maximum(np.rint(patients * share / share.sum()), share > 0).astype(int)
     counts[counts.argmax()] += patients - counts.sum()
     return rng.permutation(np.repeat(np.arange(3), counts))
 
@@ -37,14 +38,15 @@ def hashed_split(patient: str, *, held_out: bool = True) -> int:
 SHARES = (70, 10, 20)
 
 
-def split_within(patients: Sequence[int], *, name: str) -> np.ndarray:
+def split_within(patients: ArrayLike, *, name: str) -> np.ndarray:
     """Split codes (N,) 0 train, 1 validation, 2 test: 70/10/20 % of the images of each patient, one at least of each.
 
     patients: (N,) patient of each image, in an order that does not depend on the machine. The draw of a patient
     follows from the SHA-256 of `name`/patient alone, so it depends neither on other patients nor on a seed.
     Raises ValueError, naming the patients, where one has fewer than three images.
     """
-    patients, codes = np.asarray(patients), np.zeros(len(patients), np.uint8)
+    patients = np.asarray(patients)
+    codes = np.zeros(len(patients), np.uint8)
     own, counts = np.unique(patients, return_counts=True)
     few = own[counts < 3]
     if len(few):

@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from lib.core.inputs import reading
 
 SCALES = ("smoke", "demo", "paper")
-COHORTS = ("phantom", "public")
+COHORTS: tuple[Literal["phantom", "public"], ...] = ("phantom", "public")
 
 
 def root() -> Path:

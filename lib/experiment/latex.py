@@ -43,7 +43,7 @@ def _command(character: str) -> str:
         return f"${_MATHS[character]}$"
     if character in _TEXT:
         return _TEXT[character]
-    letter, *accents = unicodedata.normalize("NFD", character)
+    letter, *accents = list(unicodedata.normalize("NFD", character))
     if letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
         return rf"\{_ACCENTS[accents[0]]}{{{letter}}}"
     name = unicodedata.name(character, f"U+{ord(character):04X}")

@@ -60,9 +60,13 @@ class Claim(_Strict):
 
     @model_validator(mode="after")
     def _threshold_is_readable(self):
-        if not _THRESHOLD.match(self.threshold):
-            raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
+        self._sign_and_limit()
         return self
+
+    def _sign_and_limit(self) -> tuple[str, float]:
+        if not (found := _THRESHOLD.match(self.threshold)):
+            raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
+        return found[1], float(found[2])
 
     def verdict(self, value: float, interval: tuple[float, float]) -> str:
         """What the value and its interval say of the claim.
@@ -71,14 +75,14 @@ class Claim(_Strict):
         the right side of no effect, but the threshold is missed. "contradicted": the interval lies on the wrong side.
         "inconclusive": the interval covers no effect.
         """
-        sign, limit = _THRESHOLD.match(self.threshold).groups()
+        sign, limit = self._sign_and_limit()
         low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
         no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
         if high < no_effect:
             return "contradicted"
         if low <= no_effect:
             return "inconclusive"
-        return "reproduced" if _MEETS[sign](value, float(limit)) else "direction only"
+        return "reproduced" if _MEETS[sign](value, limit) else "direction only"
 
 
 class Deviation(_Strict):
@@ -120,7 +124,7 @@ class Paper(_Strict):
 
     def sets(self, cohort: str, scale: str) -> tuple[str, ...]:
         """The names of the sets of images that stand for `cohort` at `scale`; none where the paper is closing."""
-        entry = self.cohorts[cohort]
+        entry = self.cohorts[cohort]  # type: ignore[index]  # KeyError for another name
         names = entry[scale] if isinstance(entry, dict) else entry
         return () if names is None else tuple(names) if isinstance(names, list) else (names,)
 

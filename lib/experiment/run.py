@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import IPython.display
 import matplotlib
@@ -144,7 +145,11 @@ class Run:
         .npz. Of several ranks only the writer writes; every rank waits until the file is there. ValueError for another
         ending, TypeError for another kind of content, OSError that names the file when the disk is full.
         """
-        kinds = ((pd.DataFrame, ".csv", _write_csv), (Cohort, ".h5", Cohort.save), (Mapping, ".npz", _write_npz))
+        kinds: list[tuple[type, str, Any]] = [
+            (pd.DataFrame, ".csv", _write_csv),
+            (Cohort, ".h5", Cohort.save),
+            (Mapping, ".npz", _write_npz),
+        ]
         found = [(ending, write) for kind, ending, write in kinds if isinstance(content, kind)]
         if not found:
             raise TypeError(
@@ -183,8 +188,8 @@ class Run:
         self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
         plt.close(figure)
         if IPython.get_ipython():
-            about = {"retina": True, "alt": self.paper.items[item].shows}
-            IPython.display.display(IPython.display.Image(filename=str(self._product(item, "png")), **about))
+            png, says = str(self._product(item, "png")), self.paper.items[item].shows
+            IPython.display.display(IPython.display.Image(filename=png, retina=True, alt=says))
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
@@ -301,7 +306,7 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     with atomic(path) as partial:
-        np.savez(partial, **arrays)
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
 
 
 def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:

@@ -25,6 +25,7 @@ def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") ->
         plt.close(figure)
 
     if "JPY_SESSION_NAME" not in os.environ:  # Jupyter's server sets it for a notebook that somebody looks at
-        return show(1)
+        show(1)
+        return None
     slider = IntSlider(1, 1, count, description=label, continuous_update=False)
     return interactive(show, place=slider)

@@ -1,6 +1,7 @@
 """Plots for manuscripts: arrays and an axes in, the axes out. One style, two widths, colour-blind safe."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.metrics import roc_curve
 
 from lib.plots.style import _STYLE, COLOURS, MARKERS
 
-plt.rcParams.update(_STYLE)
+plt.rcParams.update(_STYLE)  # type: ignore[arg-type]
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -42,14 +43,14 @@ def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, r
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
-        style = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
-        ax.errorbar(shift, mean, half, label=condition, **style)
+        look: dict[str, Any] = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
+        ax.errorbar(shift, mean, half, label=condition, **look)
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):
         mean, half = _mean_and_half_interval(np.atleast_2d(values))
-        style = ("--", ":", "-.")[place % 3]
-        ax.axhline(mean[0], linestyle=style, color="0.35", linewidth=0.9, label=label)
+        dashes = ("--", ":", "-.")[place % 3]
+        ax.axhline(mean[0], linestyle=dashes, color="0.35", linewidth=0.9, label=label)
         ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
     ax.set_xscale("log")
     ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
@@ -76,8 +77,10 @@ def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, 
     """Step histograms (densities) of several groups of values on common bins, each with its median."""
     edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), bins)
     for (label, values), colour in zip(groups.items(), colours, strict=False):
-        ax.hist(np.ravel(values), edges, density=True, histtype="step", color=colour, linewidth=1.1, label=label)
-        ax.axvline(np.median(values), color=colour, linewidth=0.7, linestyle=":")
+        ax.hist(
+            np.ravel(values), edges.tolist(), density=True, histtype="step", color=colour, linewidth=1.1, label=label
+        )
+        ax.axvline(float(np.median(np.asarray(values))), color=colour, linewidth=0.7, linestyle=":")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     return ax
@@ -92,7 +95,7 @@ def densities(ax: Axes, groups: Mapping[str, ArrayLike], *, bandwidth: float = 0
     edges = np.histogram_bin_edges(pooled, bins)
     x = np.linspace(edges[0], edges[-1], 400)
     for (label, values), colour in zip(groups.items(), COLOURS, strict=False):
-        ax.hist(np.ravel(values), edges, density=True, color=colour, alpha=0.25)
+        ax.hist(np.ravel(values), edges.tolist(), density=True, color=colour, alpha=0.25)
         curve = gaussian_kde(values, bandwidth)(x) if np.ptp(values) > 0 else np.full(len(x), np.nan)
         ax.plot(x, curve, color=colour, label=label)
     ax.set_yticks([])
@@ -199,9 +202,9 @@ def _radial_power(images: np.ndarray, ring: np.ndarray) -> np.ndarray:
 
 def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:
     """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`."""
-    labels, value, low, high = zip(*rows, strict=True)
+    labels, *numbers = zip(*rows, strict=True)
     y = np.arange(len(rows))[::-1]
-    value, low, high = (np.asarray(v, float) for v in (value, low, high))
+    value, low, high = (np.asarray(v, float) for v in numbers)
     ax.errorbar(
         value, y, xerr=np.stack([value - low, high - value]), fmt="o", color=COLOURS[0], capsize=2, elinewidth=0.9
     )
@@ -242,8 +245,8 @@ def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> 
                 small = count / widest < 0.03  # no room for both
                 text, middle = symbols[verdict] if small else f"{symbols[verdict]} {count}", bar.get_x() + count / 2
                 under = {"facecolor": face, "edgecolor": "none", "pad": 0.8} if hatch else None
-                where = {"ha": "center", "va": "center", "fontsize": 6.5, "bbox": under}
-                ax.text(middle, bar.get_y() + 0.31, text, color=ink, **where)
+                y = bar.get_y() + 0.31
+                ax.text(middle, y, text, color=ink, ha="center", va="center", fontsize=6.5, bbox=under)
         left += width
     ax.set_yticks(rows, counts.index)
     ax.set_ylim(max(len(counts), 1) - 0.5, -0.5)

@@ -29,10 +29,10 @@ def schematic(ax: Axes, boxes: Mapping[str, tuple], arrows: Sequence[tuple], pic
         ax.text(x, y, text, ha="center", va="center", fontsize=6.5, linespacing=1.3)
     for start, end, text, *bend in arrows:
         loss = text.startswith("L")
-        colour = REAL if loss else "0.25"
+        ink = REAL if loss else "0.25"
         arrow = FancyArrowPatch(
             boxes[start][:2], boxes[end][:2], patchA=patches[start], patchB=patches[end], arrowstyle="-|>",
-            mutation_scale=6, linewidth=0.8, linestyle=(0, (3, 2)) if loss else "-", color=colour,
+            mutation_scale=6, linewidth=0.8, linestyle=(0, (3, 2)) if loss else "-", color=ink,
             shrinkA=0.5, shrinkB=0.5, connectionstyle=f"arc3,rad={bend[0] if bend else 0}",
         )  # fmt: skip
         ax.add_patch(arrow)
@@ -41,7 +41,7 @@ def schematic(ax: Axes, boxes: Mapping[str, tuple], arrows: Sequence[tuple], pic
         # The middle of matplotlib's arc3, a quadratic curve whose control point lies `bend` to the side.
         middle = tail + along / 2 + (bend[0] if bend else 0) / 2 * np.array([along[1], -along[0]])
         ax.text(
-            *middle, text, ha="center", va="center", fontsize=6, color=colour,
+            middle[0], middle[1], text, ha="center", va="center", fontsize=6, color=ink,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
         )  # fmt: skip
     for x, y, side, image in pictures:

@@ -1,9 +1,10 @@
 """The look of every figure: widths, colours, markers and text sizes, and the canvas that applies them."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 WIDTHS = {"column": 85, "page": 178}  # mm
 
@@ -28,7 +29,7 @@ _STYLE = {
 }  # fmt: skip
 
 
-def canvas(*, width: str = "column", height: float, mosaic: Sequence | str = "a", **options) -> tuple[Figure, dict]:
+def canvas(*, width: str = "column", height: float, mosaic: Any = "a", **options) -> tuple[Figure, dict]:
     """A figure `width` wide ("column" 85 mm or "page" 178 mm) and `height` mm high, with a strip for the stamp.
 
     `mosaic` and `options` go to `subplot_mosaic`. Returns the figure and its axes by name.
@@ -36,7 +37,7 @@ def canvas(*, width: str = "column", height: float, mosaic: Sequence | str = "a"
     """
     if width not in WIDTHS:
         raise ValueError(f"unknown width {width!r}: choose one of {', '.join(WIDTHS)}")
-    figure = plt.figure(figsize=(WIDTHS[width] / 25.4, height / 25.4), layout="constrained")
     strip = 3 / height
-    figure.get_layout_engine().set(rect=(0, strip, 1, 1 - strip), w_pad=0.02, h_pad=0.02)
+    layout = ConstrainedLayoutEngine(rect=(0, strip, 1, 1 - strip), w_pad=0.02, h_pad=0.02)
+    figure = plt.figure(figsize=(WIDTHS[width] / 25.4, height / 25.4), layout=layout)
     return figure, figure.subplot_mosaic(mosaic, **options)

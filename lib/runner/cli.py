@@ -11,7 +11,8 @@ SCALES = ("smoke", "demo", "paper")  # those of lib.experiment.paper, which need
 COHORTS = ("phantom", "public")
 _ROOT = Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[2])
 _USAGE = """./run_all.sh [smoke|demo|paper] [PAPER…] [options]
-       ./run_all.sh test [PYTEST ARGUMENT…]"""
+       ./run_all.sh test [PYTEST ARGUMENT…]
+       ./run_all.sh check"""
 
 
 @dataclass(frozen=True)

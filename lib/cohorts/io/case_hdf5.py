@@ -60,8 +60,8 @@ def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
             raise ValueError(f"{path}: {name} differs from that of {cohort.name}; give the masks of these images")
     expected = (len(cohort), *cohort.images.shape[-2:])
     if masks.shape != expected:
-        expected = f"{cohort.name} has images of {expected[1:]}"
-        raise ValueError(f"{path}: masks have shape {masks.shape} where {expected}; make the masks again")
+        fitting = f"{cohort.name} has images of {expected[1:]}"
+        raise ValueError(f"{path}: masks have shape {masks.shape} where {fitting}; make the masks again")
     inside = masks == masks.max() if masks.max() in (1, 255) else np.zeros(masks.shape, bool)
     wrong = masks[~inside & (masks != 0)]  # NaN too
     if len(wrong):

@@ -150,7 +150,9 @@ def unpack(archive: Path, source: Source, folder: Path, names: Iterable[str], or
                     raise FetchError(f"{origin}: {name} is not a regular file; do not trust this archive")
                 if member.size > _LARGEST:
                     raise FetchError(f"{origin}: {name} has {member.size:,} bytes; do not trust this archive")
-                content = tar.extractfile(member).read()
+                held = tar.extractfile(member)
+                assert held is not None  # as of every regular file
+                content = held.read()
                 with atomic(folder / name) as partial:
                     partial.write_bytes(content)
                     _verify(source, name, partial, origin)
@@ -172,7 +174,7 @@ def _download(url: str, path: Path) -> None:
         try:
             return download(url, str(path), None)
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = error.response.status_code if error.response is not None else "nothing"
             if pause is None or status not in (429, 500, 502, 503, 504):
                 raise FetchError(f"{url}: the server answers {status}; {_BY_HAND}") from error
         except requests.RequestException as error:
@@ -184,6 +186,6 @@ def _download(url: str, path: Path) -> None:
 
 def _cause(error: BaseException) -> str:
     """The innermost cause, short: requests wraps a failed look-up four times."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__
+    while (behind := error.__cause__ or error.__context__) is not None:
+        error = behind
     return str(error).strip() or type(error).__name__

@@ -115,7 +115,8 @@ class Unread:
 
     def __init__(self, paths: Sequence[Path], size: int, read: Callable[[Path, int], np.ndarray]):
         self.paths, self.size, self.read = list(paths), size, read
-        self.shape, self.ndim, self.dtype = (len(self.paths), size, size), 3, np.dtype("uint8")
+        self.shape: tuple[int, ...] = (len(self.paths), size, size)
+        self.ndim, self.dtype = 3, np.dtype("uint8")
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:

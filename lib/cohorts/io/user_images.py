@@ -176,10 +176,10 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
         rules.append(f"the first {most:,} images of these files kept; the others were not looked at")
     if unnamed:
         rules.append(f"{counted(unnamed, 'image')} without a patient, each its own: intervals may be too narrow")
-    patients, sides = np.array(patients[:most]), np.array([min(shape) for shape in shapes[:most]])
+    kept, sides = np.array(patients[:most]), np.array([min(shape) for shape in shapes[:most]])
     return OpenedImages(
-        np.stack(images[:most]), patients, np.array(names[:most]), sides, not any(depths),
-        np.unique(patients if of is None else of), len(images) + len(files) - len(depths), tuple(rules),
+        np.stack(images[:most]), kept, np.array(names[:most]), sides, not any(depths),
+        np.unique(kept if of is None else of), len(images) + len(files) - len(depths), tuple(rules),
     )  # fmt: skip
 
 
@@ -211,7 +211,8 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
         ) from error
     if not rows or not {"file", "patient"} <= set(rows[0]):
         raise ValueError(f"{table}: no rows, or no columns file and patient; give a CSV with both")
-    of, found = {}, []
+    of: dict[str, set[str]] = {}
+    found: list[str] = []
     for row in rows:
         of.setdefault(row["file"], set()).add(row["patient"] or "")
     for file in files:

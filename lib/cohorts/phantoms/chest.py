@@ -208,7 +208,7 @@ def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float]
     p, n = owner[-1] + 1, len(owner)
     normal, uniform = rng.standard_normal, rng.uniform
     view = (uniform(size=n) < style["ap"]).astype(np.int64)
-    truth = {"view": view, "key": rng.integers(0, 2**63, n)}
+    truth: dict[str, np.ndarray] = {"view": view, "key": rng.integers(0, 2**63, n)}
     for name, (median, between, within, ap) in (_FACTORS | _SUMS).items():
         z = between * normal(p)[owner] + within * normal(n)
         truth[name] = median * np.exp(z) * ap**view if name in _FACTORS else median + z + ap * view

@@ -62,9 +62,9 @@ def draw(
         raise ValueError(f"image_size is {image_size!r}; choose one of {', '.join(map(str, SIZES))}")
     if regime not in REGIMES:
         raise ValueError(f"unknown regime {regime!r}: choose one of {', '.join(REGIMES)}")
-    for name, value in (("leak", leak), ("noise", noise)):
-        if not 0 <= value <= 0.5:
-            raise ValueError(f"{name} is {value}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
+    for name, share in (("leak", leak), ("noise", noise)):
+        if not 0 <= share <= 0.5:
+            raise ValueError(f"{name} is {share}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
     of_face, of_image, of_label, of_split, of_noise = map(np.random.default_rng, rng.integers(0, 2**63, 5))
     eye = np.repeat(np.arange(patients * eyes), images)
     groups = len(eye) if regime == "factorial" else patients * eyes
@@ -102,7 +102,8 @@ def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.n
 
     face = {name: median + vary(*spread) for name, (median, *spread) in _FACE.items()}
     face["wave"] = vary(2.6, 0.0, 2, _WAVES), vary(9.0, 0.3, 2, _WAVES), vary(0.35, 0.03, _WAVES)
-    face["texture"] = _texture(*(vary(9.0, 0.2, _ORDERS) for _ in range(2)), vary(1.6, 0.1, _ORDERS))
+    phase, ring = vary(9.0, 0.2, _ORDERS), vary(9.0, 0.2, _ORDERS)
+    face["texture"] = _texture(phase, ring, vary(1.6, 0.1, _ORDERS))
     for name, count, wide in (("lash", _LASHES, 0.017), ("low", _LOW_LASHES, 0.017), ("hair", _HAIRS, 0.014)):
         root = np.linspace(-1.1, 1.1, count) + vary(0.035, 0.008, count)
         length = np.exp(vary(0.22, 0.05, count))

@@ -6,6 +6,7 @@ of one breast. Units: widths of a crop, cycles per crop, and for brightness the 
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -39,7 +40,7 @@ def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scan
         raise ValueError(f"unknown scanner {scanner!r}: choose one of {', '.join(SCANNERS)}")
     truth = _anatomy(patients, scanner, rng)
     images, masks = _render(truth, image_size, scanner)
-    facts = {column: truth[column] for column in ("patient", "lesion", "view", "labels", "split")}
+    facts: dict[str, Any] = {column: truth[column] for column in ("patient", "lesion", "view", "labels", "split")}
     who = [f"patient{p}_lesion{n}_{VIEWS[v]}" for p, n, v, *_ in zip(*facts.values(), strict=True)]
     return Cohort(
         images,

@@ -128,7 +128,7 @@ def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
     level = np.tile(np.concatenate([s + np.arange(k) for s, k in zip(starts, units, strict=True)]), patients)
     owner = np.repeat(np.arange(patients), sum(units))
     n = len(owner)
-    truth = {"owner": owner, "region": region, "key": rng.integers(0, 2**63, n)}
+    truth: dict[str, np.ndarray] = {"owner": owner, "region": region, "key": rng.integers(0, 2**63, n)}
     for name, (*median, between, within) in (_FACTORS | _SUMS).items():
         z = between * normal(patients)[owner] + within * normal(n)
         truth[name] = np.array(median)[region] * np.exp(z) if name in _FACTORS else np.array(median)[region] + z

@@ -18,7 +18,7 @@ from lib.cohorts.io import label_tables as tables
 from lib.cohorts.splits import hashed_split
 
 COHORTS = ("aptos", "aptos_950")
-DIGESTS = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
 SIZE = 256
 LABELS = ("none", "mild", "moderate", "severe", "proliferative")
 BALANCED = 190  # of each grade in aptos_950
@@ -47,7 +47,8 @@ def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list
     for name, found in ((TABLE, (folder / TABLE).is_file()), (PHOTOGRAPHS, (folder / PHOTOGRAPHS).is_dir())):
         if not found:
             raise ValueError(f"{folder}: no {name} in it; {_LAYOUT}")
-    grades, paths = {}, sorted((folder / PHOTOGRAPHS).glob("*.png"))
+    grades: dict[str, int] = {}
+    paths = sorted((folder / PHOTOGRAPHS).glob("*.png"))
     for where, (name, grade) in tables.read_rows(folder / TABLE, ("id_code", "diagnosis"), expected=TABLE):
         if not _NAME.fullmatch(name) or grade not in ("0", "1", "2", "3", "4"):
             raise ValueError(f"{where}: {name!r}, grade {grade!r}: give an id_code and a grade from 0 to 4")

@@ -166,7 +166,7 @@ def _check_counts(tree: Path, folder: str, rows: list, expected: tuple[int, int]
 
 
 def _check_disjoint(paths: list[Path], patients: list[str], splits: list[int]) -> None:
-    first = {}
+    first: dict[str, tuple[Path, int]] = {}
     for path, patient, split in zip(paths, patients, splits, strict=True):
         other, there = first.setdefault(patient, (path, split))
         if there != split:

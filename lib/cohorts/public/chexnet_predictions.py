@@ -48,8 +48,8 @@ class Predictions:
         columns = ("radiograph", "patient", *FINDINGS, *_SCORES)
         rows = [values for _, values in tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
         radiograph, patient, *values = zip(*rows, strict=True)
-        values = np.array(values, float).T
-        return cls(np.array(radiograph), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
+        table = np.array(values, float).T
+        return cls(np.array(radiograph), np.array(patient, np.int64), table[:, :14].astype(np.int64), table[:, 14:])
 
     @property
     def digest(self) -> str:

@@ -18,7 +18,7 @@ from lib.cohorts.io import image_files as png
 from lib.cohorts.io import label_tables as tables
 
 COHORTS = ("chexpert",)
-DIGESTS = {}  # not known here: the release is given out on request
+DIGESTS: dict[str, str] = {}  # not known here: the release is given out on request
 SIZE = 256
 FINDINGS = (  # the order of the release's own columns
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",

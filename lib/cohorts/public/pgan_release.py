@@ -14,7 +14,7 @@ from lib.cohorts.cohort import Cohort, Rows
 from lib.cohorts.io import fetch
 
 COHORTS = ("pgan_release",)
-DIGESTS = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
 LABELS = ("cervical", "thoracic", "lumbar")
 SLICES = 9
 COUNT = 10_000

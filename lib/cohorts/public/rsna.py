@@ -19,7 +19,7 @@ from lib.cohorts.io import image_files as png
 from lib.cohorts.io import label_tables as tables
 
 COHORTS = ("rsna",)
-DIGESTS = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
 SIZE = 256
 LABELS = ("no opacity", "opacity")
 VIEWS = ("PA", "AP")
@@ -82,7 +82,7 @@ def read_table(path: Path) -> dict[str, int]:
     Raises ValueError, naming the line, for a missing column, a Target other than 0 or 1, a Target that contradicts
     another row or its box, or a patientId that cannot be a file name of the release.
     """
-    table = {}
+    table: dict[str, int] = {}
     for where, (name, *box, target) in tables.read_rows(path, _COLUMNS, expected=f"the challenge's {TABLE}"):
         if not _NAME.fullmatch(name):
             raise ValueError(f"{where}: {name!r} is not a patientId of the release; fetch the table again")

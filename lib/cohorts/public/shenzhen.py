@@ -15,7 +15,7 @@ from lib.cohorts.io import fetch
 from lib.cohorts.io import image_files as png
 
 COHORTS = ("shenzhen",)
-DIGESTS = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
 SIZE = 256
 LABELS = ("normal", "tuberculosis")
 COUNTS = (326, 336)
@@ -47,7 +47,7 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     radiographs = sorted(path for path in (folder / RADIOGRAPHS).glob("*.png") if not path.name.startswith("."))
     if not radiographs:
         raise ValueError(f"{folder / RADIOGRAPHS}: no radiograph in it; {_LAYOUT}")
-    labels = {}
+    labels: dict[str, int] = {}
     for radiograph in radiographs:
         read = _NAME.fullmatch(radiograph.stem)
         if read is None:

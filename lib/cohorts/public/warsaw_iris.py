@@ -20,7 +20,7 @@ from lib.cohorts.io import image_files as png
 from lib.cohorts.io import iris_localisation as iris_circle
 
 COHORTS = ("warsaw_iris",)
-DIGESTS = {}  # not known here: the release is given out on request
+DIGESTS: dict[str, str] = {}  # not known here: the release is given out on request
 LABELS = ("no glaucoma", "glaucoma")
 POSITIVE = {"glaucoma", "secondary glaucoma"}
 EYES = ("left", "right")
