@@ -1,13 +1,11 @@
-"""What an audit says, its page, its table of quality, and where the products of a user's own run go."""
+"""What an audit says, its page, and where the products of a user's own run go."""
 
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from lib.audit.quality import quality_rows
 from lib.audit.verdict import ANSWERS, LIMITS, verdict, write_report
 from lib.experiment.run import Run
 
@@ -104,22 +102,3 @@ def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
     assert made == {("figures", "own-smoke-12ab")}
     text = (tmp_path / "figures/own-smoke-12ab/audit/fig_pairs.json").read_text()
     assert '"cohort": "own"' in text
-
-
-def test_quality_of_equal_sets_and_of_a_bad_one():
-    rng = np.random.default_rng(0)
-    images = {name: rng.integers(0, 256, (60, 16, 16)).astype(np.uint8) for name in ("train", "heldout", "synthetic")}
-    images["synthetic"] = np.repeat(images["synthetic"][:6] // 4, 10, axis=0)
-    groups = {name: np.arange(60) // (1 if name == "synthetic" else 2) for name in images}
-
-    def extract(some):
-        return np.stack([some.mean(axis=(1, 2)), some.std(axis=(1, 2)), some[:, 0, 0]], axis=1)
-
-    rows = quality_rows(extract, images, groups, most=40, subsets=3, draws=50, rng=rng)
-    table = pd.DataFrame(rows).set_index("measure")
-    assert (table["n of each"] == 40).all()
-    assert table.synthetic.iloc[0] > 5 * table["held-out"].iloc[0]
-    assert table.synthetic["told from training images, AUROC"] > 0.95
-    assert table.synthetic["coverage"] < table["held-out"]["coverage"]
-    for column in ("synthetic", "held-out"):
-        assert ((table[f"{column}_low"] <= table[column]) & (table[column] <= table[f"{column}_high"])).all()

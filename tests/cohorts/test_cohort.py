@@ -1,6 +1,5 @@
 """The cohort: what it refuses, what it keeps, and that a file is all or nothing."""
 
-import errno
 import subprocess
 import sys
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 
 from lib.cohorts.cohort import SPLITS, Cohort
-from lib.core.files import atomic
 from tests.paths import ROOT
 
 
@@ -156,21 +154,6 @@ def test_missing_file_and_missing_column(tmp_path):
         file["images"] = np.zeros((2, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="no data set id, dis, set"):
         Cohort.open(tmp_path / "b.h5")
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def fill_the_disk():
-        with atomic(path) as partial:
-            partial.write_text("half of the new")
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OSError, match=r"a\.txt: could not be written \(No space left on device\)"):
-        fill_the_disk()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_disk_that_fills_while_saving_names_the_file_and_leaves_nothing(tmp_path):

@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 
 from lib.comparison.ranking import mean_rank, not_beaten, replicates, shortfall
-from lib.metrics.diversity.prdc import inside, support
-from lib.metrics.fidelity import kernel
-from lib.metrics.fidelity.intervals import subsample_kernel
 from lib.statistics.bootstrap import Interval
 
 
@@ -44,19 +41,3 @@ def test_subsampled_draws_are_widened_to_the_interval():
     assert found.mean() == pytest.approx(5)
     assert found.std() == pytest.approx(1, rel=0.01)
     assert np.array_equal(replicates(of)[3:], of.draws)
-
-
-def test_support_is_the_mean_of_inside():
-    rng = np.random.default_rng(0)
-    sets = {"real": rng.normal(size=(60, 4)), "synthetic": rng.normal(0.3, 1, size=(50, 4))}
-    means = [each.mean() for each in inside(**sets)]
-    assert np.allclose(support(**sets)[:4], means)
-
-
-def test_the_kernel_interval_holds_what_it_estimates():
-    rng, shift = np.random.default_rng(0), 1.0
-    real, synthetic = rng.normal(size=(200, 3)), rng.normal(shift, 1, size=(200, 3))
-    found = subsample_kernel(real=real, synthetic=synthetic, rng=rng)
-    assert found.value == pytest.approx(kernel.kernel_distance(real=real, synthetic=synthetic))
-    big = kernel.kernel_distance(real=rng.normal(size=(4000, 3)), synthetic=rng.normal(shift, 1, size=(4000, 3)))
-    assert found.low < big < found.high

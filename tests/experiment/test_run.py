@@ -18,7 +18,6 @@ from lib.cohorts.cohort import Cohort
 from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
-from lib.experiment.tables import typeset_table
 from tests.paths import ROOT
 
 PAPER = """\
@@ -188,12 +187,6 @@ def test_a_table_longer_than_a_page_breaks_over_pages(suite):
     run.table("tab1", pd.DataFrame({"row": range(40)}), n=40)
     assert "needs \\usepackage{booktabs}" in tex.read_text()
     assert "longtable" not in tex.read_text()
-
-
-def test_typesetting_counts_deviations_and_minus():
-    frame = pd.DataFrame({"n": [1104.0, np.nan], "d": [-0.5, 2.0], "d_sd": [0.1, 0.25], "said": ["yes", None]})
-    shown = typeset_table(frame, digits=2)
-    assert shown.to_dict("list") == {"n": ["1,104", ""], "d": ["−0.50 ± 0.10", "2.00 ± 0.25"], "said": ["yes", ""]}
 
 
 def test_a_replot_does_not_pass_for_a_result_of_this_run(suite):

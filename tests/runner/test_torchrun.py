@@ -13,9 +13,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from lib.cohorts.cohort import Cohort
-from lib.core import distributed as ranks
 from lib.runner import torchrun as cells
-from lib.training.loop import data_parallel as parallel
 from tests.paths import ROOT
 
 PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
@@ -204,27 +202,3 @@ def test_a_typing_error_is_one_sentence(project, monkeypatch, capsys, words, say
     errors = capsys.readouterr().err
     assert says in errors
     assert len(errors.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(("n", "world"), [(8, 2), (7, 3), (5, 4), (2, 4)])
-def test_portions_cover_the_batch(monkeypatch, n, world):
-    monkeypatch.setattr(ranks, "_world", world)
-    rows, shares = [], []
-    for rank in range(world):
-        monkeypatch.setattr(ranks, "_rank", rank)
-        own, share = parallel.portion(n)
-        rows += range(n)[own]
-        shares.append(share)
-    assert sum(shares) == pytest.approx(1)
-    assert sorted(rows) == (list(range(n)) if n >= world else sorted(list(range(n)) * world))
-
-
-def test_alone_a_rank_writes(monkeypatch):
-    monkeypatch.setattr(ranks, "_world", 2)
-    monkeypatch.setattr(ranks, "_rank", 1)
-    assert (ranks.world(), ranks.is_writer()) == (2, False)
-    with ranks.no_sync():
-        assert (ranks.world(), ranks.is_writer(), ranks.rank()) == (1, True, 1)
-        assert ranks.broadcast({"a": [1]}) == {"a": [1]}
-        ranks.barrier()
-    assert not ranks.is_writer()

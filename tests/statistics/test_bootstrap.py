@@ -4,48 +4,10 @@ from scipy.special import ndtri
 from sklearn import metrics as peer
 
 from lib.metrics.fidelity.intervals import bootstrap_frechet
-from lib.metrics.utility import classification as utility
 from lib.statistics import bootstrap as intervals
-from lib.statistics import roc, seeds, weighted
+from lib.statistics import seeds, weighted
 from lib.statistics.bootstrap import bootstrap, bootstrap_auprc, bootstrap_auroc, patient_weights
-
-
-def task(seed=0, n=120, decimals=1):
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
-    return labels, np.round(rng.normal(size=n) + labels, decimals)
-
-
-@pytest.mark.parametrize("decimals", [1, 12])
-@pytest.mark.parametrize("kind", ["counts", "fractions"])
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [(weighted.WeightedAuroc, peer.roc_auc_score), (weighted.WeightedAuprc, peer.average_precision_score)],
-)
-def test_weighted_metrics_equal_scikit_learn(ours, theirs, kind, decimals):
-    labels, scores = task(decimals=decimals)
-    rng = np.random.default_rng(1)
-    weights = rng.multinomial(120, np.full(120, 1 / 120), 30) if kind == "counts" else rng.random((30, 120))
-    expected = [theirs(labels, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(ours(labels, scores)(weights), expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("fast", "slow"),
-    [
-        (weighted.WeightedAuroc, roc.auroc),
-        (weighted.WeightedAuprc, roc.auprc),
-        (lambda y, s: weighted.WeightedTprAtFpr(y, s, fpr=0.1), lambda y, s: roc.tpr_at_fpr(y, s, fpr=0.1)),
-        (lambda y, s: weighted.WeightedRatio(y == (s > 0.5)), utility.accuracy),
-        (lambda y, s: weighted.WeightedRatio(2 * y * (s > 0.5), y + (s > 0.5)), utility.f1),
-    ],
-)
-def test_weights_equal_repeated_images(fast, slow):
-    labels, scores = task(2)
-    weights = patient_weights(np.arange(120) // 2, draws=25, rng=np.random.default_rng(3))
-    repeated = [np.repeat(np.arange(120), row) for row in weights]
-    expected = [slow(labels[rows], scores[rows]) for rows in repeated]
-    np.testing.assert_allclose(fast(labels, scores)(weights), expected, rtol=0, atol=1e-12)
+from tests.statistics.toy import task
 
 
 def test_columns_share_the_draws():
@@ -125,58 +87,6 @@ def test_undefined_draws_are_counted_and_too_many_are_refused():
         bootstrap(lambda w: np.full(len(w), np.nan), groups=np.arange(6), rng=np.random.default_rng(1))
 
 
-def test_seed_interval_and_paired_difference_by_hand():
-    interval = seeds.seed_interval([1.0, 2.0, 3.0])
-    assert interval.value == 2
-    assert interval.high - 2 == pytest.approx(4.302653 / 3**0.5, rel=1e-6)  # t quantile of 2 degrees of freedom
-    paired = seeds.paired_difference(condition=[0.7, 0.8, 0.6], baseline=[0.6, 0.6, 0.65])
-    assert paired.interval.value == pytest.approx(0.25 / 3)
-    assert (paired.wins, paired.seeds) == (2, 3)
-    assert seeds.mean_sd([0.776, 0.778, 0.780]) == pytest.approx((0.778, 0.001633), abs=1e-6)
-
-
-def test_coverage_of_seeds():
-    rng = np.random.default_rng(11)
-    found = [seeds.seed_interval(rng.normal(size=5)) for _ in range(1500)]
-    assert 0.93 < np.mean([one.low <= 0 <= one.high for one in found]) < 0.97
-
-
-def test_coverage_of_frechet_by_patient():
-    """The interval is for the expected distance at these sizes, which a simulation gives."""
-    rng = np.random.default_rng(12)
-    patients = np.repeat(np.arange(40), 2)
-
-    def sets():
-        shared = np.repeat(rng.normal(size=(40, 3)), 2, axis=0) * 0.8
-        return shared + 0.6 * rng.normal(size=(80, 3)), 1.3 * rng.normal(size=(120, 3)) + 0.8
-
-    cases = [sets() for _ in range(120)]
-    found = [
-        bootstrap_frechet(real=real, synthetic=synthetic, real_groups=patients, draws=40, rng=rng)
-        for real, synthetic in cases
-    ]
-    expected = np.mean([one.value for one in found])
-    assert 0.87 <= np.mean([one.low <= expected <= one.high for one in found]) <= 0.99
-    assert np.mean([one.draws.mean() for one in found]) < 1.15 * expected  # no bias by duplicates
-
-
-@pytest.mark.parametrize("d", [3, 90])
-def test_a_corrected_frechet_interval_is_for_the_populations(d):
-    rng = np.random.default_rng(13)
-    scale = np.arange(1, d + 1) ** -1.5  # a falling spectrum, as features have; with 90 of them 50 images are few
-    truth = ((0.3 * scale) ** 2).sum() + 0.3**2
-    found, plain = [], []
-    for _ in range(60):
-        real, synthetic = scale * rng.normal(size=(50, d)), 1.3 * scale * rng.normal(size=(50, d))
-        synthetic[:, 0] += 0.3
-        found.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=40, corrected=True, rng=rng))
-        plain.append(bootstrap_frechet(real=real, synthetic=synthetic, draws=2, rng=rng).value)
-    values = np.array([one.value for one in found])
-    assert abs(values.mean() - truth) < 3 * values.std() / 60**0.5
-    assert np.mean(plain) - truth > 3 * np.std(plain) / 60**0.5
-    assert 0.86 <= np.mean([one.low <= truth <= one.high for one in found])
-
-
 def test_a_draw_may_hold_another_number_of_patients():
     groups = np.arange(40) // 2
     weights = patient_weights(groups, draws=500, size=7, rng=np.random.default_rng(14))
@@ -212,21 +122,6 @@ def test_apart_is_two_sided():
     assert below.bounds == pytest.approx((0.1, 0.05, 0.2))
     around = seeds.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
     assert around.bounds == pytest.approx((0.02, 0.0, 0.09))
-
-
-def test_an_interval_over_seeds_ends_at_the_limits_of_a_share():
-    free, cut = seeds.seed_interval([0.8, 1.0, 1.0]), seeds.seed_interval([0.8, 1.0, 1.0], limits=(0, 1))
-    assert free.high > 1
-    assert (cut.value, cut.low, cut.high) == (free.value, free.low, 1)
-    with pytest.raises(ValueError, match="check their unit"):
-        seeds.seed_interval([0.8, 80], limits=(0, 1))
-
-
-def test_the_least_seed_is_the_value_and_lies_in_its_interval():
-    found, mean = seeds.least([0.2, 0.9, 1.0]), seeds.seed_interval([0.2, 0.9, 1.0])
-    assert (found.value, found.low, found.high) == (0.2, mean.low, mean.high)
-    narrow = seeds.least([0.1] + [0.9] * 30)
-    assert narrow.low == narrow.value == 0.1
 
 
 def drawn(columns, draws=20000, correlation=0.0, seed=0):

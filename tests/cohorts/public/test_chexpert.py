@@ -11,9 +11,9 @@ from PIL import Image
 
 from lib.cohorts.__main__ import main
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import image_files as png
 from lib.cohorts.public import chexpert, raw_folder
 from lib.core.paths import published
+from tests.cohorts.toy import ramp
 
 HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *chexpert.FINDINGS)
 NAME = "CheXpert-v1.0-small"
@@ -41,19 +41,11 @@ def write_table(path, rows):
             writer.writerow(row + [labels.get(finding, "") for finding in chexpert.FINDINGS])
 
 
-def radiograph(path, shape=(300, 390), low=20, high=220):
-    """A JPEG of `shape` that brightens from left to right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ramp = np.broadcast_to(np.linspace(low, high, shape[1]), shape).astype(np.uint8)
-    Image.fromarray(ramp).save(path, quality=95)
-    return path
-
-
 @pytest.fixture
 def release(tmp_path):
     root = tmp_path / "download" / NAME
     for number, (name, *_) in enumerate(ROWS + TEST):
-        radiograph(root / name, (300 + 20 * number, 390))
+        ramp(root / name, (300 + 20 * number, 390), 20, 220)
     write_table(root / "train.csv", ROWS)
     write_table(root / "valid.csv", TEST)
     return root
@@ -122,7 +114,7 @@ def change(release, finding="Edema", value="1.0", view="AP", name=ROWS[0][0], ta
             "no radiograph in it; give --from the folder",
         ),
         (lambda r: shutil.rmtree(r), "no train.csv in it; give --from the folder CheXpert"),
-        (lambda r: radiograph(r / ROWS[0][0], (300, 200)), r"200×300 pixels are fewer than 256×256"),
+        (lambda r: ramp(r / ROWS[0][0], (300, 200)), r"200×300 pixels are fewer than 256×256"),
         (
             lambda r: Image.new("I;16", (300, 300)).save(r / ROWS[0][0], format="PNG"),
             "mode I;16 is not 8-bit grey or colour",
@@ -140,10 +132,6 @@ def test_a_spoilt_release_is_refused_in_one_sentence(release, tmp_path, spoil, s
         chexpert.prepare(release.parent, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("out/*"))
-
-
-def test_a_radiograph_of_one_grey_level_is_black(tmp_path):
-    assert not png.read_squeezed(radiograph(tmp_path / "flat.jpg", low=90, high=90), 256).any()
 
 
 def test_it_is_prepared_by_hand_only(tmp_path, monkeypatch, capsys):

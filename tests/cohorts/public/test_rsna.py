@@ -8,7 +8,7 @@ import pytest
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.public import rsna
-from tests.cohorts.blank_dicom import blank
+from tests.cohorts.toy import blank
 
 HEADER = "patientId,x,y,width,height,Target\n"
 ROWS = ["0a-1,,,,,0", "0b-2,10.0,20.0,30.0,40.0,1", "0b-2,50.0,60.0,70.0,80.0,1", "0c-3,,,,,0"]

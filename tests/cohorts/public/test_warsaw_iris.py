@@ -1,4 +1,4 @@
-"""Warsaw-BioBase-Disease-Iris: its published layout, fabricated; splits of a closed set."""
+"""Warsaw-BioBase-Disease-Iris: its published layout, fabricated, and what is refused."""
 
 import shutil
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.cohorts import splits as closed_set
 from lib.cohorts.__main__ import main
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.phantoms import iris
@@ -109,15 +108,3 @@ def test_a_spoilt_release_is_refused_in_one_sentence(release, tmp_path, spoil, s
         warsaw_iris.prepare(release, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("out/*"))
-
-
-def test_every_patient_stands_in_every_split_whoever_else_is_there():
-    patients = np.repeat([7, 3, 11, 20], [3, 10, 40, 5])
-    codes = closed_set.split_within(patients, name="any")
-    for patient, counts in {7: (1, 1, 1), 3: (7, 1, 2), 11: (28, 4, 8), 20: (3, 1, 1)}.items():
-        np.testing.assert_array_equal(np.bincount(codes[patients == patient], minlength=3), counts)
-    alone = closed_set.split_within(np.full(40, 11), name="any")
-    np.testing.assert_array_equal(alone, codes[patients == 11])
-    assert not np.array_equal(alone, closed_set.split_within(np.full(40, 11), name="other"))
-    with pytest.raises(ValueError, match=r"any: 2 of 3 patients have fewer than 3 images \(1, 2\); leave them out"):
-        closed_set.split_within([1, 2, 2, 5, 5, 5], name="any")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from lib.metrics.diversity.prdc import dispersion, support
+from lib.metrics.diversity.prdc import dispersion, inside, support
 
 
 def literal(real, synthetic, k):
@@ -71,3 +71,10 @@ def test_dispersion_is_the_ratio_of_scales():
     assert dispersion(real=rows, synthetic=rows[np.zeros(80, int)]) == 0
     with pytest.raises(ValueError, match="all equal|are equal"):
         dispersion(real=rows[[0, 0, 0]], synthetic=rows)
+
+
+def test_support_is_the_mean_of_inside():
+    rng = np.random.default_rng(0)
+    sets = {"real": rng.normal(size=(60, 4)), "synthetic": rng.normal(0.3, 1, size=(50, 4))}
+    means = [each.mean() for each in inside(**sets)]
+    assert np.allclose(support(**sets)[:4], means)

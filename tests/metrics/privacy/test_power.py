@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
-from scipy.stats import binom, binomtest, mannwhitneyu
+from scipy.stats import binom, mannwhitneyu
 
 from lib.metrics.privacy import power
 from lib.metrics.privacy.attacks.distance import density_attack, pairwise_attack
 from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
 from lib.metrics.privacy.copying.authenticity import authentic
 from lib.metrics.privacy.copying.data_copying import DataCopying
-from lib.statistics import proportions
 
 
 def rows(n, seed=0, d=12):
@@ -40,15 +39,6 @@ def test_top_pvalue_is_the_share_of_all_splits():
     found = (suspect > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
     literal = [(found >= t).mean() for t in found]
     assert np.allclose(power.top_pvalue(suspect, reference, fpr=0.34), literal)
-
-
-def test_wilson_is_scipys():
-    rejected = np.arange(50) < 7
-    found, theirs = proportions.wilson(rejected), binomtest(7, 50).proportion_ci(method="wilson")
-    assert (found.value, found.low, found.high) == pytest.approx((0.14, theirs.low, theirs.high))
-    assert proportions.wilson(np.zeros(10, bool)).low == 0
-    with pytest.raises(ValueError, match="repetition"):
-        proportions.wilson(np.zeros(0, bool))
 
 
 def test_scores_are_those_of_the_attacks_on_the_images():
