@@ -2,8 +2,8 @@
 
 Montenegro et al. 2021, spec §5.1, x being an original (n, 1, s, s), x̂ the image drawn from it, M its mask in {0, 1},
 p(·) a classifier's posterior. All losses are means, over images, pairs or pixels, unless stated otherwise; a weight w
-of the released code, which sums squared pixels over the batch, is w · images · pixels of a mask here: the published 0.002
-is 115 with batches of 64 and masks of 901 pixels (spec §7, D14).
+of the released code, which sums squared pixels over the batch, is w · images · pixels of a mask here: the published
+0.002 is 115 with batches of 64 and masks of 901 pixels (spec §7, D14).
 """
 
 import torch
