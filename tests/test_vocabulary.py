@@ -77,7 +77,7 @@ EXCEPTIONS = (  # files, what may stand there, and why
         "what reads a file",
     ),
     ("lib/runner/fork_server/server.py", r"\breader\b", "the end of a pipe that is read"),
-    ("notebooks/01_han2019_radiographs/*", r"tab_p7_readers|reader study|\breaders\b", "radiologists, as in the paper"),
+    ("notebooks/01_han2019_radiographs/*", r"reader study|\breaders\b", "radiologists, as in the paper"),
     ("notebooks/comparison/01_train.ipynb", r"partial\(fit, evaluating, \"reader\"", "the name of a random stream"),
     ("lib/comparison/methods.py", r"_walks\(of, \"films\"", "the name of a random stream"),
 )
