@@ -5,7 +5,7 @@ A method is one line of `TRAINED` here; a generator is also one of `GENERATORS`.
 
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from lib.training.gan import registry
 from lib.training.gan.cyclegan import load_translators, train_cyclegan, translate
 from lib.training.gan.dcgan import DCGAN, train_dcgan
 from lib.training.loop.checkpoint import Checkpoint
+from tests.training.runs import assert_equal, interrupt, never, resume, silent, tensors
 
 CPU = torch.device("cpu")
 PEOPLE = 3
@@ -153,14 +154,6 @@ LOADED = {name: lambda path: generators.load(path, device=CPU) for name in GENER
 }
 
 
-def silent(done, **losses):
-    pass
-
-
-def never(done, **losses):
-    raise AssertionError("trained again")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The folder of each method's uninterrupted training, and what it gave, trained once."""
@@ -174,16 +167,6 @@ def whole(tmp_path_factory):
     return trained
 
 
-def tensors(path):
-    return Checkpoint(path, None).load()[0]
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
-
-
 def test_every_registered_generator_is_held_to_the_contract():
     assert set(GENERATORS) <= TRAINED.keys()
 
@@ -192,18 +175,11 @@ def test_every_registered_generator_is_held_to_the_contract():
 def test_resumed_equals_uninterrupted(name, whole, tmp_path):
     """Killed after a step and resumed in another process's shoes: every tensor, bit for bit."""
     case = TRAINED[name]
-
-    def kill(done, **losses):
-        if done == case.killed:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        case.train(tmp_path, seed=3, progress=kill, save_seconds=0, **case.settings)
+    train = partial(case.train, tmp_path, seed=3, **case.settings)
+    interrupt(partial(train, save_seconds=0), case.killed)
     assert Checkpoint(tmp_path, None).load()[2] == case.killed
-    torch.manual_seed(99)
-    seen = []
-    case.train(tmp_path, seed=3, progress=lambda done, **_: seen.append(done), **case.settings)
-    assert seen == [*range(case.killed + 1, seen[-1] + 1)]
+    _, done = resume(train)
+    assert done == [*range(case.killed + 1, done[-1] + 1)]
     assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.json", "final.safetensors"]
 

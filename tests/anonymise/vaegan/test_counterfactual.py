@@ -6,7 +6,8 @@ import torch
 
 from lib.anonymise.vaegan.counterfactual import train_counterfactual
 from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise
-from tests.anonymise.vaegan.toy import CPU, Disc, silent, toy, train
+from tests.anonymise.vaegan.toy import CPU, Disc, toy, train
+from tests.training.runs import silent
 
 TINY = {"seed": 4, "steps": 4, "batch": 8, "learning_rate": 1e-3, "finding": Disc(), "progress": silent, "device": CPU}
 

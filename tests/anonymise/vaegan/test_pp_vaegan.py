@@ -2,21 +2,21 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lib.anonymise.vaegan.guidance import AuxiliaryLosses, FrozenClassifier
-from lib.anonymise.vaegan.losses import margin_loss, soft_cross_entropy
+from lib.anonymise.vaegan.guidance import AuxiliaryLosses
 from lib.anonymise.vaegan.masked_images import checked_cases
 from lib.anonymise.vaegan.pp_vaegan import DEFECTS, PPVAEGANTrainer, Weights, anonymise, anonymiser_curves
 from lib.core import seeding
-from lib.models.classifiers.identity import ConvClassifier, distances, paired_distances
+from lib.models.classifiers.identity import ConvClassifier, paired_distances
 from lib.training.loop.checkpoint import Checkpoint
-from lib.training.loop.dataset import DeviceDataset
 from tests.anonymise.vaegan.toy import CPU, PEOPLE, Disc, Stripes, toy, train
+from tests.training.runs import interrupt, tensors
 
 
 def entropy(images):
@@ -44,10 +44,6 @@ def test_the_person_goes_and_the_finding_stays(tmp_path, privacy):
         assert float(paired_distances(Stripes()(floats), Stripes()(original)).median()) > 1
     agree = Disc()(floats).argmax(dim=1).numpy() == findings
     assert agree.mean() > 0.95
-
-
-def weights_of(folder):
-    return Checkpoint(folder, None).load()[0]
 
 
 @pytest.mark.parametrize("defect", sorted(set(DEFECTS) - {"masks", "inert"}))
@@ -86,7 +82,7 @@ def test_the_best_validation_score_is_handed_over(tmp_path):
     data = toy(5)
     options = {"data": data, "validation": toy(2, seed=1)[:2], "validate_every": 2, "learning_rate": 0.5, "steps": 6}
     model = train(tmp_path, **options)
-    kept = weights_of(tmp_path)
+    kept = tensors(tmp_path)
     assert torch.isfinite(kept["best.score"])
     name = "decoder.layers.0.weight"
     assert torch.equal(model.state_dict()[name], kept[f"best.{name}"])
@@ -149,62 +145,10 @@ def _updated(optimiser, loss):
 
 
 def test_rates_fall_as_published(tmp_path):
-    def kill(done, **losses):
-        if done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, progress=kill, save_seconds=0, learning_rate=1e-3, decay=0.1)
+    interrupt(partial(train, tmp_path, save_seconds=0, learning_rate=1e-3, decay=0.1), 3)
     state = Checkpoint(tmp_path, None)
     rates = {name: part["param_groups"][0]["lr"] for name, part in state.load()[1].items()}
     assert rates == {"critic": 1e-3 / (1 + 0.1 * 2 * 5), "vae": 1e-3 / (1 + 0.1 * 2 * 2)}
-
-
-def test_auxiliary_losses_equal_the_literal_loop_over_anchors():
-    """All anchors at once from points computed beforehand, against one pass for each person."""
-    images, _, people, _ = toy(3)
-    examples = DeviceDataset(images, people, device=CPU)
-    auxiliary = AuxiliaryLosses("distance", finding=Disc(), identity=Stripes(), examples=examples, margin=3.0)
-    drawn, rows = torch.rand(5, 1, 16, 16) * 2 - 1, torch.tensor([0, 4, 7, 9, 11])
-    with torch.random.fork_rng(devices=[]):
-        anchors = auxiliary._anchors()
-        torch.manual_seed(3)
-        anchors = auxiliary._anchors()
-        torch.manual_seed(3)
-        losses = auxiliary.of_examples(drawn, rows)
-    assert people[anchors].tolist() == list(range(PEOPLE))
-    original, x = examples.inputs(rows), Stripes()(drawn)
-    each = [
-        margin_loss(distances(x, Stripes()(examples.inputs(anchors[i : i + 1]))), margin=3.0) for i in range(PEOPLE)
-    ]
-    torch.testing.assert_close(losses["privacy"], torch.stack(each).mean())
-    torch.testing.assert_close(losses["source"], margin_loss(paired_distances(x, Stripes()(original)), margin=3.0))
-    finding = soft_cross_entropy(Disc()(original).softmax(dim=1), Disc()(drawn))
-    torch.testing.assert_close(losses["finding"], finding)
-
-
-def test_the_inert_loss_is_zero():
-    images, _, people, _ = toy(3)
-    examples = DeviceDataset(images, people, device=CPU)
-    auxiliary = AuxiliaryLosses(
-        "distance", finding=Disc(), identity=Stripes(), examples=examples, margin=50.0, inert=True
-    )
-    assert float(auxiliary.of_examples(torch.rand(5, 1, 16, 16), torch.arange(5))["privacy"]) == 0
-
-
-def test_a_frozen_classifier_is_a_copy():
-    images, _, people, _ = toy(3)
-    with seeding.initialising(0):
-        network = ConvClassifier(16, PEOPLE, width=4).train()
-    examples = DeviceDataset(images, people, device=CPU)
-    frozen = FrozenClassifier(network, examples)
-    before = {name: value.clone() for name, value in frozen.network.state_dict().items()}
-    x = torch.rand(4, 1, 16, 16, requires_grad=True)
-    frozen(x).sum().backward()
-    assert x.grad.abs().sum() > 0
-    assert network.training
-    assert all(torch.equal(value, frozen.network.state_dict()[name]) for name, value in before.items())
-    torch.testing.assert_close(frozen.of(torch.arange(4)), network.eval()(examples.inputs(slice(0, 4))))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lib.anonymise.vaegan.pprl_vgan import swap, train_pprl_vgan
-from tests.anonymise.vaegan.toy import CPU, PEOPLE, Stripes, silent, toy
+from tests.anonymise.vaegan.toy import CPU, PEOPLE, Stripes, toy
+from tests.training.runs import silent
 
 TINY = {"seed": 2, "steps": 4, "batch": 8, "kernel": 4, "width": 8, "latent": 4, "progress": silent, "device": CPU}
 

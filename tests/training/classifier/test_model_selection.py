@@ -8,7 +8,9 @@ from torch import nn
 
 from lib.core import seeding
 from lib.models.classifiers.resnet import ResNet18
+from lib.training.classifier.model_selection import History, Selection
 from lib.training.classifier.single_label import predict, train_classifier
+from lib.training.loop.dataset import DeviceDataset
 
 CPU = torch.device("cpu")
 
@@ -135,3 +137,24 @@ def test_batch_statistics_need_batch_normalisation():
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     with pytest.raises(ValueError, match="no batch normalisation"):
         predict(model, _tops(6)[0], batch_statistics=True, device=CPU)
+
+
+def test_ties_go_to_the_lower_loss_then_the_earlier_epoch():
+    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    history = History()
+    for bias, expected in ((1.0, 1), (0.0, 2), (0.0, 2), (-1.0, 2)):  # all scores tie; the loss is least at 0
+        with torch.no_grad():
+            network[1].bias.copy_(torch.tensor([0.0, bias]))
+        selection.evaluate(network, history)
+        assert history.selected == expected
+    assert selection.weights["1.bias"].tolist() == [0.0, 0.0]
+
+
+def test_epochs_that_are_not_eligible_are_evaluated_but_not_kept():
+    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
+    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
+    history = History()
+    selection.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), history, eligible=False)
+    assert (history.selected, len(history.validation_auprc), selection.weights) == (0, 1, {})

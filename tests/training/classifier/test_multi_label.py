@@ -1,5 +1,7 @@
 """Training on several findings: learning, the published schedule, exact resume, bad input."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from lib.statistics.roc import auroc
 from lib.training.classifier import multi_label as module
 from lib.training.classifier.multi_label import drops, epochs_since_best, predict_findings, train_findings
 from lib.training.loop import resume as resuming
+from tests.training.runs import assert_equal, interrupt, never, resume, weights
 
 CPU = torch.device("cpu")
 
@@ -50,10 +53,6 @@ def fit(model, **options):
     images, shown = radiographs(60)
     given = {"images": images, "findings": shown, "validation": radiographs(40, seed=1), "epochs": 6, "seed": 3}
     return train_findings(model, **(given | {"device": CPU} | options))
-
-
-def weights(model):
-    return torch.cat([value.flatten().float() for value in model.state_dict().values()])
 
 
 def test_a_fixed_number_of_steps_learns_each_finding():
@@ -171,21 +170,13 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch, o
     whole = dropping()
     expected = fit(whole, **(options | {"checkpoint": tmp_path / "whole"}))
     assert drops(expected.validation_loss) > 0
-
-    def kill(done, **_):
-        if done == 4:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(dropping(), progress=kill, **options)
-    torch.manual_seed(99)  # the global state must not matter
-    seen, resumed = [], dropping()
-    assert fit(resumed, progress=lambda done, **_: seen.append(done), **options) == expected
-    assert seen[0] == 4  # the last save was after epoch 3
-    assert torch.equal(weights(resumed), weights(whole))
-    fetched = dropping()
-    assert fit(fetched, progress=lambda *_, **__: pytest.fail("trained"), **options) == expected
-    assert torch.equal(weights(fetched), weights(whole))
+    interrupt(partial(fit, dropping(), **options), 4)
+    resumed, fetched = dropping(), dropping()
+    history, done = resume(partial(fit, resumed, **options))
+    assert (history, done[0]) == (expected, 4)  # the last save was after epoch 3
+    assert fit(fetched, progress=never, **options) == expected
+    for again in (resumed, fetched):
+        assert_equal(again.state_dict(), whole.state_dict())
     for change in ({"findings": 1 - radiographs(60)[1]}, {"model": dropping(1)}, {"patience": 4}):
         seen = []
         fit(**({"model": dropping(), "progress": lambda done, s=seen, **_: s.append(done)} | options | change))

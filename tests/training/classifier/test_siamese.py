@@ -6,6 +6,7 @@ import torch
 
 from lib.models.classifiers.identity import distances
 from lib.training.classifier.siamese import contrastive, embed, identity_pairs, train_siamese
+from tests.training.runs import silent
 
 TINY = {"seed": 1, "steps": 4, "batch": 8, "width": 4, "dimensions": 8, "learning_rate": 3e-3}
 
@@ -17,10 +18,6 @@ def stripes(people=4, each=6, seed=0):
     images = rng.normal(100, 12, (len(identities), 16, 16))
     images[np.arange(len(identities)), 2 + 3 * identities] += 100
     return images.clip(0, 255).astype(np.uint8), identities
-
-
-def silent(done, **losses):
-    pass
 
 
 def test_pairs_are_those_of_the_specification():

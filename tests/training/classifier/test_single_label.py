@@ -1,6 +1,7 @@
 """The plain classifier trainer: learning, selection, conventions, exact resume, cached features, bad input."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,12 +10,11 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from lib.core import seeding
-from lib.training.classifier.model_selection import History, Selection
 from lib.training.classifier.single_label import frozen_features, load_classifier, predict, train_classifier
 from lib.training.loop import resume as resuming
 from lib.training.loop.dataset import DeviceDataset, Features
-from lib.training.loop.images import flipped
-from lib.training.loop.inference import changing, predict_logits, training_mode
+from lib.training.loop.inference import predict_logits
+from tests.training.runs import assert_equal, interrupt, never, resume, weights
 
 CPU = torch.device("cpu")
 
@@ -53,10 +53,6 @@ def fit(model, **options):
     return train_classifier(model, **(given | options))
 
 
-def weights(model):
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
 def test_it_learns_and_class_one_is_the_positive_one():
     model = net()
     fit(model, epochs=15)
@@ -87,27 +83,6 @@ def test_the_best_epoch_is_kept():
     torch.testing.assert_close(weights(model), weights(other), rtol=0, atol=0)
 
 
-def test_ties_go_to_the_lower_loss_then_the_earlier_epoch():
-    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
-    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
-    history = History()
-    for bias, expected in ((1.0, 1), (0.0, 2), (0.0, 2), (-1.0, 2)):  # all scores tie; the loss is least at 0
-        with torch.no_grad():
-            network[1].bias.copy_(torch.tensor([0.0, bias]))
-        selection.evaluate(network, history)
-        assert history.selected == expected
-    assert selection.weights["1.bias"].tolist() == [0.0, 0.0]
-
-
-def test_epochs_that_are_not_eligible_are_evaluated_but_not_kept():
-    examples = DeviceDataset(np.zeros((2, 1, 2), np.float32), [0, 1], device=CPU)
-    selection = Selection("auprc", examples, batch=2, label_smoothing=0.0)
-    history = History()
-    selection.evaluate(nn.Sequential(nn.Flatten(), nn.Linear(2, 2)), history, eligible=False)
-    assert (history.selected, len(history.validation_auprc), selection.weights) == (0, 1, {})
-
-
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not():
     first, second, third = net(dropout=0.3), net(dropout=0.3), net(dropout=0.3)
     torch.manual_seed(1)
@@ -123,24 +98,14 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(resuming, "_SAVE_SECONDS", 0.0)
     whole = net(dropout=0.2)
     expected = fit(whole, epochs=6)
-
-    class Killed(Exception):
-        pass
-
-    def kill(done, **_):
-        if done == 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        fit(net(dropout=0.2), epochs=6, checkpoint=tmp_path, progress=kill)
-    seen = []
-    resumed = net(dropout=0.2)
-    assert fit(resumed, epochs=6, checkpoint=tmp_path, progress=lambda done, **_: seen.append(done)) == expected
-    assert seen == [4, 5, 6]  # the last save was after epoch 3
-    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
-    fetched = net(dropout=0.2)
-    assert fit(fetched, epochs=6, checkpoint=tmp_path, progress=lambda *_, **__: pytest.fail("trained")) == expected
-    torch.testing.assert_close(weights(fetched), weights(whole), rtol=0, atol=0)
+    options = {"epochs": 6, "checkpoint": tmp_path}
+    interrupt(partial(fit, net(dropout=0.2), **options), 4)
+    resumed, fetched = net(dropout=0.2), net(dropout=0.2)
+    history, done = resume(partial(fit, resumed, **options))
+    assert (history, done) == (expected, [4, 5, 6])  # the last save was after epoch 3
+    assert fit(fetched, progress=never, **options) == expected
+    for again in (resumed, fetched):
+        assert_equal(again.state_dict(), whole.state_dict())
 
 
 def test_other_initial_weights_or_data_are_another_training(tmp_path):
@@ -187,22 +152,6 @@ def test_features_of_each_flip_are_those_of_the_flipped_image():
     torch.testing.assert_close(
         model.head(features.inputs(rows, flips)), model(examples.inputs(rows, flips)), rtol=1e-6, atol=1e-6
     )
-
-
-def test_flips_mirror_each_image_by_its_own_draw():
-    images = torch.arange(2 * 1 * 2 * 3).view(2, 1, 2, 3)
-    out = flipped(images, torch.tensor([[True, False], [True, True]]))
-    torch.testing.assert_close(out[0], images[0].flip(2))
-    torch.testing.assert_close(out[1], images[1].flip(1, 2))
-
-
-def test_a_frozen_part_stays_in_eval_mode():
-    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), nn.Linear(2, 2))
-    model[0].requires_grad_(False)
-    training_mode(model)
-    assert [module.training for module in model] == [False, True, True]
-    assert "0.running_mean" in changing(model)
-    assert "0.weight" not in changing(model)
 
 
 def test_predictions_do_not_depend_on_the_batch():

@@ -1,151 +1,24 @@
-"""DP-SGD: per-sample gradients, clipping, noise, sampling, the ε-window, exact resume, what is refused."""
+"""DP-SGD: clipping, noise, sampling, the ε-window, exact resume, what is refused."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from opacus import GradSampleModule
 from opacus.accountants import RDPAccountant
-from torch import nn
 
-from lib.core import seeding
-from lib.models.classifiers.small_cnn import SmallCNN
-from lib.models.classifiers.swin import Swin
 from lib.training.dp import accounting
 from lib.training.dp import classifier as private
 from lib.training.dp.classifier import PrivateHistory, in_window, poisson_rows, train_private
-from lib.training.dp.per_sample_gradients import ENGINES, FlatParameters, check_engine, per_sample_gradients
+from lib.training.dp.per_sample_gradients import FlatParameters, per_sample_gradients
 from lib.training.loop import resume as resuming
 from lib.training.loop.dataset import DeviceDataset
+from tests.training.dp.toy import example, small_cnn, smoothed
+from tests.training.runs import assert_equal, interrupt, never, resume, weights
 
 CPU = torch.device("cpu")
-
-
-def smoothed(logits, labels):
-    return F.cross_entropy(logits, labels, label_smoothing=0.1, reduction="none")
-
-
-def small_cnn(seed=0):
-    with seeding.initialising(seed, "net"):
-        return SmallCNN()
-
-
-class Mixed(nn.Module):
-    """Every rule at once: odd strides and pads, groups, dilation, no bias, tied and unused weights, in-place ReLU."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(2, 6, (3, 5), stride=(2, 3), padding=(0, 2), bias=False)
-        self.twice = nn.Conv2d(6, 6, 3, padding=1)
-        self.groups = nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=3)
-        self.norm = nn.GroupNorm(3, 6)
-        self.relu = nn.ReLU(inplace=True)
-        self.rows = nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 5))
-        self.unused = nn.Linear(3, 3)
-        self.frozen = nn.Linear(5, 5).requires_grad_(False)
-        self.head = nn.Linear(5, 2)
-
-    def forward(self, images):
-        x = self.relu(self.norm(self.first(images)))
-        x = self.relu(self.twice(self.relu(self.twice(x))))
-        x = self.groups(x).flatten(2).transpose(1, 2)
-        return self.head(self.frozen(self.rows(x)).mean(1))
-
-
-def swin():
-    return Swin(2, patch=4, window=2, width=8, depths=(2, 1), heads=(2, 2), stochastic_depth=0.0)
-
-
-NETWORKS = {"small_cnn": (small_cnn, (1, 32, 32)), "mixed": (Mixed, (2, 11, 13)), "swin": (swin, (3, 20, 20))}
-
-
-def example(name, n=5):
-    make, shape = NETWORKS[name]
-    with seeding.initialising(1, name):
-        return make(), torch.randn(n, *shape), torch.arange(n) % 2
-
-
-@pytest.mark.parametrize("engine", ["layers", "vmap"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_per_sample_gradients_are_those_of_single_images(name, engine):
-    model, images, labels = example(name)
-    flat = FlatParameters(model)
-    ours, losses = per_sample_gradients(flat, images, labels, loss=smoothed, engine=engine)
-    for i in range(len(images)):
-        loss = smoothed(model(images[i : i + 1]), labels[i : i + 1])[0]
-        gradients = torch.autograd.grad(loss, flat.parameters, allow_unused=True)
-        for parameter, gradient in zip(flat.parameters, gradients, strict=True):
-            expected = torch.zeros_like(parameter) if gradient is None else gradient
-            torch.testing.assert_close(flat.part(ours, parameter)[i], expected, rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(losses[i], loss.detach(), rtol=1e-5, atol=1e-6)
-
-
-def test_per_sample_gradients_are_opacus_own():
-    model, images, labels = example("small_cnn", n=7)
-    plain = small_cnn()
-    plain.layers[0] = nn.Conv2d(1, 16, 5, 2, 2)  # Opacus goes by the exact type, and takes torch.func for ours
-    theirs = GradSampleModule(plain, loss_reduction="sum")
-    theirs.load_state_dict({f"_module.{k}": v for k, v in model.state_dict().items()})
-    smoothed(theirs(images.clone().requires_grad_()), labels).sum().backward()
-    flat = FlatParameters(model)
-    ours, _ = per_sample_gradients(flat, images, labels, loss=smoothed)
-    for parameter, their in zip(flat.parameters, theirs.parameters(), strict=True):
-        torch.testing.assert_close(flat.part(ours, parameter), their.grad_sample, rtol=1e-4, atol=1e-6)
-
-
-def test_flat_parameters_share_memory_until_released():
-    model = small_cnn()
-    before = [p.detach().clone() for p in model.parameters()]
-    flat = FlatParameters(model)
-    assert flat.vector.numel() == 14_594
-    for parameter, value in zip(model.parameters(), before, strict=True):
-        torch.testing.assert_close(parameter, value, rtol=0, atol=0, check_stride=False)
-    with torch.no_grad():
-        flat.vector.add_(1)
-    flat.release()
-    with torch.no_grad():
-        flat.vector.zero_()
-    for parameter, value in zip(model.parameters(), before, strict=True):
-        torch.testing.assert_close(parameter.detach(), value + 1, rtol=0, atol=0, check_stride=False)
-
-
-def test_a_network_that_mixes_images_is_refused():
-    with seeding.initialising(0):
-        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Flatten(), nn.Linear(16, 2))
-        images = torch.randn(4, 1, 4, 4)
-    with pytest.raises(ValueError, match="0.weight.*mixes images"):
-        check_engine(FlatParameters(model), images, torch.arange(4) % 2, loss=smoothed, engine="layers")
-
-
-def test_a_parameter_used_outside_its_layer_is_refused():
-    class Functional(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
-
-        def forward(self, x):
-            return self.b(F.linear(self.a(x), self.a.weight))
-
-    with seeding.initialising(0):
-        model, inputs = Functional(), torch.randn(4, 4)
-    flat, labels = FlatParameters(model), torch.arange(4) % 2
-    with pytest.raises(ValueError, match=r"a\.weight by 'layers'"):
-        check_engine(flat, inputs, labels, loss=smoothed, engine="layers")
-    check_engine(flat, inputs, labels, loss=smoothed, engine="vmap")
-
-
-def test_a_layer_without_a_rule_is_named():
-    model = nn.Sequential(nn.PReLU(), nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="No per-sample rule for the layer PReLU"):
-        per_sample_gradients(FlatParameters(model), torch.randn(2, 4), torch.tensor([0, 1]), loss=smoothed)
-
-
-def test_an_unknown_engine_lists_the_known():
-    with pytest.raises(ValueError, match="choose one of layers, vmap, microbatch"):
-        per_sample_gradients(FlatParameters(nn.Linear(1, 1)), torch.zeros(1, 1), torch.zeros(1), loss=None, engine="x")
-    assert list(ENGINES) == ["layers", "vmap", "microbatch"]
 
 
 def mechanism(flat, *, sigma, clip, size, seed=0, rate=1.0, chunk=None, learning_rate=0.01):
@@ -234,10 +107,6 @@ def fit(model, **options):
     return train_private(model, **(given | options))
 
 
-def weights(model):
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
 def test_without_noise_clipping_and_sampling_it_is_plain_adamw():
     ours, plain = small_cnn(), small_cnn()
     options = {"epochs": 6, "batch": 48, "augment": "none", "select": "last", "weight_decay": 0.1}
@@ -292,23 +161,14 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     monkeypatch.setattr(resuming, "_SAVE_SECONDS", 0.0)
     whole = small_cnn()
     expected = fit(whole, epochs=5)
-
-    class Killed(Exception):
-        pass
-
-    def kill(done, **_):
-        if done == 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        fit(small_cnn(), epochs=5, checkpoint=tmp_path, progress=kill)
-    resumed, seen = small_cnn(), []
-    assert fit(resumed, epochs=5, checkpoint=tmp_path, progress=lambda done, **_: seen.append(done)) == expected
-    assert seen == [4, 5]
-    torch.testing.assert_close(weights(resumed), weights(whole), rtol=0, atol=0)
-    fetched = small_cnn()
-    assert fit(fetched, epochs=5, checkpoint=tmp_path, progress=lambda *_, **__: pytest.fail("trained")) == expected
-    torch.testing.assert_close(weights(fetched), weights(whole), rtol=0, atol=0)
+    options = {"epochs": 5, "checkpoint": tmp_path}
+    interrupt(partial(fit, small_cnn(), **options), 4)
+    resumed, fetched = small_cnn(), small_cnn()
+    history, done = resume(partial(fit, resumed, **options))
+    assert (history, done) == (expected, [4, 5])
+    assert fit(fetched, progress=never, **options) == expected
+    for again in (resumed, fetched):
+        assert_equal(again.state_dict(), whole.state_dict())
 
 
 def test_a_frozen_backbone_trains_the_head_on_cached_features():

@@ -1,8 +1,7 @@
-"""The private GAN: clipped and noised as asked, accounted for as asked; and its strongest attacker."""
+"""The private GAN: clipped and noised as asked, accounted for as asked."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,23 +9,10 @@ import torch.nn.functional as F
 from lib.core import seeding
 from lib.training.dp import accounting
 from lib.training.dp import gan as private_adversarial
-from lib.training.dp import gradient_attack as tracing
 from lib.training.dp.classifier import poisson_rows
 from lib.training.dp.per_sample_gradients import FlatParameters
 from lib.training.loop.dataset import DeviceDataset
-
-RATE, STEPS = 0.5, 4
-
-
-def radiographs(n=40, size=16, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, size, size), dtype=np.uint8)
-
-
-def trained(images, path, noise=1.0, **changes):
-    options = {"steps": STEPS, "noise_multiplier": noise, "sample_rate": RATE, "expected_batch": 20.0, "clip": 0.05}
-    options |= {"generator_width": 4, "discriminator_width": 4, "generator_batch": 8, "latent": 8}
-    options |= {"device": torch.device("cpu"), "progress": lambda *_, **__: None} | changes
-    return private_adversarial.train_dpgan(images, path=path, seed=3, **options)
+from tests.training.dp.toy import RATE, STEPS, radiographs, trained
 
 
 def sums(gan, images, step, clip):
@@ -99,28 +85,6 @@ def test_the_generator_sees_radiographs_through_the_noisy_gradients_only(tmp_pat
     for a, b in ((first.generator, second.generator), (first.discriminator, second.discriminator)):
         for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
             assert torch.allclose(x, y, atol=1e-4)
-
-
-def test_the_tracer_finds_every_member_without_noise_and_keeps_her_scores(tmp_path):
-    pool = radiographs(60)
-    coins = np.random.default_rng(5).random(60) < 0.5
-    gan = trained(pool[coins], tmp_path / "gan", noise=0.0, steps=10, expected_batch=15.0, discriminator_width=16)
-    before = {name: value.clone() for name, value in gan.discriminator.state_dict().items()}
-    scores = tracing.traced_scores(gan.discriminator, gan.trace, pool, path=tmp_path / "scores")
-    assert scores[coins].min() > scores[~coins].max()
-    assert all(torch.equal(before[name], value) for name, value in gan.discriminator.state_dict().items())
-    again = tracing.traced_scores(gan.discriminator, gan.trace, pool, path=tmp_path / "scores")
-    assert np.array_equal(scores, again)
-
-
-def test_the_tracer_learns_nothing_from_noise_alone(tmp_path):
-    pool = radiographs(60)
-    coins = np.random.default_rng(6).random(60) < 0.5
-    gan = trained(pool[coins], tmp_path, noise=1000.0, steps=10, expected_batch=15.0)
-    scores = tracing.traced_scores(gan.discriminator, gan.trace, pool)
-    ranks = scores.argsort().argsort()
-    area = (ranks[coins].sum() - coins.sum() * (coins.sum() - 1) / 2) / (coins.sum() * (~coins).sum())
-    assert 0.25 < area < 0.75
 
 
 @pytest.mark.parametrize("change", [{"sample_rate": 0.0}, {"noise_multiplier": -1.0}, {"clip": 0.0}])

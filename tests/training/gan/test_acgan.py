@@ -1,4 +1,4 @@
-"""AC-GAN training: it learns the regions, refuses bad input; losses, augmentation and interpolation by hand."""
+"""AC-GAN training: it learns the regions, refuses bad input; losses and interpolation by hand."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from lib.models.gan.acgan import Generator
-from lib.training.augment.affine import zoomed_and_turned
 from lib.training.gan.acgan import ACGAN, ACGANTrainer, class_loss, train_acgan
 from lib.training.loop.checkpoint import Checkpoint
+from tests.training.runs import silent
 
 TINY = {"steps": 6, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
-
-
-def _silent(done, **losses):
-    pass
 
 
 def _three_regions(n=240, means=(50, 120, 200)):
@@ -25,7 +21,7 @@ def _three_regions(n=240, means=(50, 120, 200)):
 
 
 def _trainer(tmp_path, images, regions, **options):
-    train_acgan(images, regions, path=tmp_path / "resolved", progress=_silent, **(TINY | options))
+    train_acgan(images, regions, path=tmp_path / "resolved", progress=silent, **(TINY | options))
     settings = Checkpoint(tmp_path / "resolved", None)
     settings.load()
     return ACGANTrainer(torch.from_numpy(images), torch.from_numpy(regions), settings.settings, torch.device("cpu"))
@@ -35,7 +31,7 @@ def test_learns_the_brightness_of_each_region(tmp_path):
     images, regions = _three_regions()
     generator = train_acgan(
         images, regions, path=tmp_path, seed=0, steps=300, width=16, learning_rate=5e-4, generator_batch_norm=True,
-        progress=_silent,
+        progress=silent,
     )  # fmt: skip
     drawn = generator.sample(144, labels=np.repeat([0, 1, 2], 48), seed=1)
     assert drawn.shape == (144, 9, 16, 16)
@@ -153,35 +149,8 @@ def test_interpolation_holds_the_noise_and_does_not_depend_on_its_length(batch_n
 
 def test_images_of_one_slice_are_drawn_without_that_axis(tmp_path):
     images, regions = _three_regions(9)
-    generator = train_acgan(images[:, 0], regions, path=tmp_path, progress=_silent, **TINY)
+    generator = train_acgan(images[:, 0], regions, path=tmp_path, progress=silent, **TINY)
     assert generator.sample(2, labels=[0, 2], seed=1).shape == (2, 16, 16)
-
-
-def test_augmentation_moves_a_plane_as_geometry_says():
-    """A brightness that rises linearly stays so under zoom, turn and shift: exact in the interior."""
-    rng = np.random.default_rng(1)
-    draws = torch.from_numpy(rng.random((6, 5)))
-    u = (torch.arange(32, dtype=torch.float64) + 0.5) / 16 - 1
-    y, x = torch.meshgrid(u, u, indexing="ij")
-    slopes = torch.from_numpy(rng.normal(size=(6, 2, 2)))  # image, channel, direction
-    images = slopes[:, :, :1, None] * x + slopes[:, :, 1:, None] * y
-    moved = zoomed_and_turned(images, draws)
-    for image, row, (a, b) in zip(moved, draws, slopes.unbind(0), strict=False):
-        zoom, angle = 1 + 0.15 * row[0], torch.deg2rad(12 * row[1] - 6)
-        right, down = (zoom - 1) * (2 * row[2] - 1) + x, (zoom - 1) * (2 * row[3] - 1) + y
-        left = (angle.cos() * right - angle.sin() * down) / zoom
-        top = (angle.sin() * right + angle.cos() * down) / zoom
-        inside = (left.abs() < 0.96) & (top.abs() < 0.96)
-        assert inside.double().mean() > 0.8
-        for channel, slope in zip(image, (a, b), strict=True):
-            expected = slope[0] * left + slope[1] * top + 0.2 * row[4] - 0.1
-            torch.testing.assert_close(channel[inside], expected[inside], rtol=0, atol=1e-9)
-
-
-def test_augmentation_at_rest_is_the_identity():
-    images = torch.rand(2, 9, 16, 16)
-    draws = torch.tensor([[0.0, 0.5, 0.3, 0.9, 0.5]]).expand(2, -1)
-    torch.testing.assert_close(zoomed_and_turned(images, draws), images, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +171,7 @@ def test_augmentation_at_rest_is_the_identity():
 )
 def test_bad_input_is_refused_in_a_sentence(tmp_path, spoil, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        train_acgan(*spoil(*_three_regions(9)), path=tmp_path / "none", progress=_silent, **(TINY | options))
+        train_acgan(*spoil(*_three_regions(9)), path=tmp_path / "none", progress=silent, **(TINY | options))
     assert not (tmp_path / "none").exists()
 
 

@@ -7,13 +7,10 @@ import torch
 from lib.models.gan.cyclegan import Translator
 from lib.training.gan.cyclegan import CycleGANTrainer, ImagePool, train_cyclegan, translate
 from lib.training.loop.checkpoint import Checkpoint
+from tests.training.runs import silent
 
 CPU = torch.device("cpu")
 TINY = {"seed": 3, "steps": 8, "batch": 2, "width": 4, "blocks": 1, "critic_width": 4, "critic_depth": 1, "pool": 3}
-
-
-def _silent(done, **losses):
-    pass
 
 
 def _spots(n, seed):
@@ -27,7 +24,7 @@ def _spots(n, seed):
 
 def _train(path, **options):
     source, target = 255 - _spots(20, 0), _spots(30, 1)
-    return train_cyclegan(source, target, path=path, **({"progress": _silent, "device": CPU} | TINY | options))
+    return train_cyclegan(source, target, path=path, **({"progress": silent, "device": CPU} | TINY | options))
 
 
 def _trainer(tmp_path, **options):
@@ -44,7 +41,7 @@ def _inverts(path, seed, **options):
     """Error of either translator, in grey levels, on images it has not seen."""
     translators = train_cyclegan(
         255 - _spots(300, 0), _spots(300, 1), path=path, seed=seed, steps=150, batch=4, width=8, blocks=1,
-        critic_width=16, critic_depth=1, identity=0.0, learning_rate=2e-3, progress=_silent, device=CPU, **options,
+        critic_width=16, critic_depth=1, identity=0.0, learning_rate=2e-3, progress=silent, device=CPU, **options,
     )  # fmt: skip
     new = _spots(50, 2)
     drawn = [translate(m, given, device=CPU) for m, given in zip(translators, (255 - new, new), strict=True)]
@@ -154,5 +151,5 @@ SPOTS = _spots(6, 0)
 )
 def test_bad_input_is_refused_in_a_sentence(tmp_path, source, target, options, sentence):
     with pytest.raises(ValueError, match=sentence):
-        train_cyclegan(source, target, path=tmp_path / "none", progress=_silent, device=CPU, **(TINY | options))
+        train_cyclegan(source, target, path=tmp_path / "none", progress=silent, device=CPU, **(TINY | options))
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""DCGAN training: it learns, it refuses bad input; its augmentation equals crop and resize."""
+"""DCGAN training: it learns, and refuses bad input."""
 
 import copy
 import json
@@ -6,18 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from lib.models.gan.dcgan import Generator
-from lib.training.augment.affine import flipped_and_cropped
 from lib.training.gan.dcgan import DCGAN, DCGANTrainer, train_dcgan
-from lib.training.loop.checkpoint import Checkpoint
+from tests.training.runs import assert_equal, silent, tensors
 
 TINY = {"steps": 8, "batch": 4, "width": 4, "learning_rate": 1e-3, "seed": 3}
-
-
-def _silent(done, **losses):
-    pass
 
 
 def _two_classes(n=160, dark=60, bright=190):
@@ -27,20 +21,10 @@ def _two_classes(n=160, dark=60, bright=190):
     return np.clip(means + rng.normal(0, 12, (n, 16, 16)), 0, 255).astype(np.uint8), labels
 
 
-def _weights(folder):
-    return Checkpoint(folder, None).load()[0]
-
-
-def _equal(first, second):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-
-
 def test_learns_the_brightness_of_each_class(tmp_path):
     images, labels = _two_classes()
     generator = train_dcgan(
-        images, labels, path=tmp_path, seed=0, steps=220, batch=16, width=8, learning_rate=1e-3, progress=_silent
+        images, labels, path=tmp_path, seed=0, steps=220, batch=16, width=8, learning_rate=1e-3, progress=silent
     )
     drawn = generator.sample(128, labels=np.repeat([0, 1], 64), seed=1)
     assert drawn.shape == (128, 16, 16)
@@ -87,23 +71,23 @@ def test_bf16_is_the_same_training_to_its_precision(tmp_path, monkeypatch):
     for trainer in (rough, other):
         trainer.step(1)
         assert trainer.discriminator.layers[2].weight.is_contiguous(memory_format=torch.channels_last)
-    _equal(rough.tensors(), other.tensors())
+    assert_equal(rough.tensors(), other.tensors())
 
 
 def test_average_without_memory_is_the_generator(tmp_path):
     images, labels = _two_classes(8)
-    generator = train_dcgan(images, labels, path=tmp_path, progress=_silent, ema=0.0, **TINY)
-    tensors = _weights(tmp_path)
+    generator = train_dcgan(images, labels, path=tmp_path, progress=silent, ema=0.0, **TINY)
+    kept = tensors(tmp_path)
     for key, value in generator.generator.state_dict().items():
-        assert torch.equal(value, tensors["generator." + key])
-    train_dcgan(images, labels, path=tmp_path / "slow", progress=_silent, ema=0.99, **TINY)
-    slow = _weights(tmp_path / "slow")
-    assert torch.equal(slow["generator.layers.0.weight"], tensors["generator.layers.0.weight"])
+        assert torch.equal(value, kept["generator." + key])
+    train_dcgan(images, labels, path=tmp_path / "slow", progress=silent, ema=0.99, **TINY)
+    slow = tensors(tmp_path / "slow")
+    assert torch.equal(slow["generator.layers.0.weight"], kept["generator.layers.0.weight"])
     assert not torch.equal(slow["average.layers.0.weight"], slow["generator.layers.0.weight"])
 
 
 def _settings(tmp_path, images, labels):
-    train_dcgan(images, labels, path=tmp_path, progress=_silent, **TINY)
+    train_dcgan(images, labels, path=tmp_path, progress=silent, **TINY)
     record = json.loads((tmp_path / "checkpoint.json").read_text())
     return record, record["settings"]
 
@@ -111,29 +95,6 @@ def _settings(tmp_path, images, labels):
 def _trainer(images, labels, settings):
     pixels, classes = torch.from_numpy(images[:, None]), torch.from_numpy(labels)
     return DCGANTrainer(pixels, classes, settings, torch.device("cpu"))
-
-
-def test_augmentation_equals_crop_and_resize():
-    """Against a literal loop: crop whole pixels, resize bilinearly, flip. The border blends with what was cut off."""
-    rng = np.random.default_rng(5)
-    images = torch.from_numpy(rng.random((12, 1, 32, 32)))
-    draws = torch.from_numpy(rng.random((12, 24)))
-    fast = flipped_and_cropped(images, draws)
-    whole = 0
-    for image, row, result in zip(images, draws.numpy(), fast, strict=True):
-        w, h = 32, 32
-        for area, aspect in zip(row[:10], row[10:20], strict=True):
-            area, aspect = 1024 * (0.95 + 0.05 * area), np.exp(np.log(0.95) + np.log(1.1 / 0.95) * aspect)
-            tried = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
-            if max(tried) <= 32:
-                w, h = tried
-                break
-        whole += (w, h) == (32, 32)
-        left, top = int(row[20] * (33 - w)), int(row[21] * (33 - h))
-        slow = F.interpolate(image[None, :, top : top + h, left : left + w], size=(32, 32), mode="bilinear")[0]
-        axes = [axis for axis, draw in ((2, row[22]), (1, row[23])) if draw < 0.5]
-        torch.testing.assert_close(result[:, 1:-1, 1:-1], slow.flip(axes)[:, 1:-1, 1:-1], rtol=0, atol=1e-9)
-    assert 0 < whole < 12
 
 
 def test_samples_are_clipped():
@@ -158,5 +119,5 @@ def test_samples_are_clipped():
 )
 def test_bad_data_is_refused_in_a_sentence(tmp_path, spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
-        train_dcgan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=_silent, **TINY)
+        train_dcgan(*spoil(*_two_classes(8)), path=tmp_path / "none", progress=silent, **TINY)
     assert not (tmp_path / "none").exists()

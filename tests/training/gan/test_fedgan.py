@@ -16,14 +16,10 @@ from lib.training.gan.fedgan import (
     resolved,
     train_fedgan,
 )
-from lib.training.loop.checkpoint import Checkpoint
+from tests.training.runs import assert_equal, silent, tensors
 
 TINY = {"rounds": 3, "steps": 2, "critic_steps": 2, "batch": 4, "width": 4, "latent": 16, "seed": 3}
 CPU = torch.device("cpu")
-
-
-def _silent(done, **losses):
-    pass
 
 
 def _radiographs(n, seed=0, labels=1):
@@ -39,17 +35,7 @@ def _train(clients, path, **options):
     ends = np.cumsum([len(images) for images, _ in clients])
     images, labels = (np.concatenate(parts) for parts in zip(*clients, strict=True))
     rows = np.split(np.arange(len(images)), ends[:-1])
-    return train_fedgan(images, labels, clients=rows, path=path, progress=_silent, **options)
-
-
-def _weights(folder):
-    return Checkpoint(folder, None).load()[0]
-
-
-def _equal(first, second):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
+    return train_fedgan(images, labels, clients=rows, path=path, progress=silent, **options)
 
 
 def test_average_is_the_closed_form():
@@ -61,7 +47,7 @@ def test_average_is_the_closed_form():
     plain = aggregate(states, sizes=[1, 2, 5], weighted=False)
     assert plain["w"].tolist() == [4.0, -4.0]
     assert plain["tracked"].item() == 15
-    _equal(aggregate(states[:1], sizes=[7]), states[0])
+    assert_equal(aggregate(states[:1], sizes=[7]), states[0])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +81,7 @@ def test_partition_is_a_uniform_composition():
 
 def test_one_client_federated_is_central_training(tmp_path):
     """Every weight and buffer, bit for bit, as the same number of plain local updates without any server."""
-    train_fedgan(*_radiographs(11), path=tmp_path, progress=_silent, **TINY)
+    train_fedgan(*_radiographs(11), path=tmp_path, progress=silent, **TINY)
     settings = resolved(shape=(16, 1), clients=1, **TINY)
     networks, radiographs = begin(settings, CPU), Radiographs(*_radiographs(11), name="hospital", device=CPU)
     for visit in range(TINY["rounds"]):
@@ -103,7 +89,7 @@ def test_one_client_federated_is_central_training(tmp_path):
             networks["generator"], networks["discriminator"], radiographs.images, radiographs.labels,
             seed=federated.seeding.seed_of(3, "federated", "visit", visit, 0), steps=2, critic_steps=2, batch=4,
         )  # fmt: skip
-    _equal(_weights(tmp_path), networks.state_dict())
+    assert_equal(tensors(tmp_path), networks.state_dict())
 
 
 def test_a_round_is_the_mean_of_the_visits(tmp_path):
@@ -120,8 +106,8 @@ def test_a_round_is_the_mean_of_the_visits(tmp_path):
         radiographs = Radiographs(*clients[client], name="hospital", device=CPU)
         states.append(federated.visit(networks, start, radiographs, settings, 0, client)[0])
     sizes = [len(clients[client][0]) for client in drawn]
-    _equal(_weights(tmp_path / "weighted"), aggregate(states, sizes=sizes))
-    _equal(_weights(tmp_path / "plain"), aggregate(states, sizes=sizes, weighted=False))
+    assert_equal(tensors(tmp_path / "weighted"), aggregate(states, sizes=sizes))
+    assert_equal(tensors(tmp_path / "plain"), aggregate(states, sizes=sizes, weighted=False))
 
 
 @pytest.mark.parametrize("as_published", [False, True])
@@ -172,14 +158,14 @@ def test_a_client_with_fewer_radiographs_than_a_batch_draws_with_replacement(as_
     clients = [_radiographs(1), _radiographs(3)]
     options = TINY | {"clients_per_round": 2, "batch": 8, "as_published": as_published}
     _train(clients, tmp_path, **options)
-    assert all(value.isfinite().all() for value in _weights(tmp_path).values())
+    assert all(value.isfinite().all() for value in tensors(tmp_path).values())
 
 
 def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
     clients = [_radiographs(5), _radiographs(9)]
     _train(clients, tmp_path / "long", keep=[2], **TINY)
     short = _train(clients, tmp_path / "short", **(TINY | {"rounds": 2}))
-    _equal(load(tmp_path / "long", after=2).generator.state_dict(), short.generator.state_dict())
+    assert_equal(load(tmp_path / "long", after=2).generator.state_dict(), short.generator.state_dict())
     with pytest.raises(ValueError, match=r"of rounds \[2\] were kept, not of 1"):
         load(tmp_path / "long", after=1)
 
@@ -190,7 +176,7 @@ def test_learns_the_brightness_of_each_class(tmp_path):
     options = TINY | {"rounds": 10, "steps": 8, "batch": 16, "width": 8, "latent": 4, "norm": "none"}
     options["learning_rate"] = 4e-3
     options |= {"clients": clients, "clients_per_round": 2}
-    generator = train_fedgan(images, labels, path=tmp_path, progress=_silent, **options)
+    generator = train_fedgan(images, labels, path=tmp_path, progress=silent, **options)
     drawn = generator.sample(128, labels=np.repeat([0, 1], 64), seed=1)
     assert drawn.shape == (128, 16, 16)
     assert drawn[64:].mean() - drawn[:64].mean() > 60
@@ -210,5 +196,5 @@ def test_learns_the_brightness_of_each_class(tmp_path):
 )
 def test_clients_that_do_not_fit_are_refused(images, labels, clients, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        train_fedgan(images, labels, clients=clients, path=tmp_path, progress=_silent, **TINY)
+        train_fedgan(images, labels, clients=clients, path=tmp_path, progress=silent, **TINY)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,46 @@
+"""The words of a command, in any order, and what is refused."""
+
+import pytest
+
+import lib.experiment.paper
+import lib.experiment.run
+from lib.runner import cli as arguments
+
+
+class TestArguments:
+    @pytest.fixture(autouse=True)
+    def _papers(self, monkeypatch):
+        monkeypatch.setattr(arguments, "known_papers", lambda: ["01_a", "02_b"])
+
+    def test_defaults(self):
+        read = arguments.parse([])
+        assert (read.scale, read.papers, read.all_papers) == ("demo", ("01_a", "02_b"), True)
+        assert (read.cohort, read.seeds) == ("phantom", (0,))
+
+    @pytest.mark.parametrize(("text", "seeds"), [("7", (7,)), ("0-2", (0, 1, 2)), ("3,0,5-6,0", (3, 0, 5, 6))])
+    def test_several_seeds(self, text, seeds):
+        assert arguments.parse(["--seeds", text]).seeds == arguments.parse([f"--seed={text}"]).seeds == seeds
+
+    def test_in_any_order(self):
+        read = arguments.parse("--jobs 2 notebooks/02_b/ --seed=4 paper --executor slurm -- -k x".split())
+        assert (read.scale, read.papers, read.jobs, read.seeds) == ("paper", ("02_b",), 2, (4,))
+        assert (read.executor, read.snakemake, read.all_papers) == ("slurm", ("-k", "x"), False)
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["smok"], "unknown scale or paper 'smok': scales are smoke, demo, paper; papers are 01_a, 02_b"),
+            (["demo", "smoke"], "two scales"),
+            (["--cohort", "private"], "unknown cohort 'private': choose one of phantom, public"),
+            (["--sed", "3"], "unknown option --sed: known are --help, --cohort, --seed"),
+            (["--seed", "-1"], "seed '-1': give a whole number from 0"),
+            (["--seeds", "4-0"], "seed '4-0': give a whole number from 0, or several: 0-4, or 0,2,5"),
+            (["--jobs", "0"], "jobs '0': give a whole number from 1"),
+        ],
+    )
+    def test_refuses_what_is_not_known(self, words, says):
+        with pytest.raises(ValueError, match=says):
+            arguments.parse(words)
+
+    def test_knows_the_scales_and_cohorts_of_the_suite(self):
+        assert (arguments.SCALES, arguments.COHORTS) == (lib.experiment.paper.SCALES, lib.experiment.paper.COHORTS)

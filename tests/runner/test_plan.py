@@ -1,0 +1,142 @@
+"""What is out of date: content decides, of a notebook and of all it rests on."""
+
+import json
+
+import pytest
+import yaml
+
+from lib.runner import plan as state
+from tests.runner.toy import Suite, write_notebook
+
+
+class TestIsCurrent:
+    """Content decides what is out of date. Each test starts from two finished notebooks."""
+
+    @pytest.fixture
+    def suite(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+        suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1"), "02_fidelity": (("01_train",), "2")}}, None)
+        with (tmp_path / "notebooks/01_p/paper.yaml").open("a") as file:
+            file.write("settings: {steps: [1, 1, 1]}\n")
+        for notebook in self.plan():
+            notebook.executed().parent.mkdir(parents=True, exist_ok=True)
+            notebook.executed().write_text("{}")
+            notebook.record("done").parent.mkdir(parents=True)
+            (notebook.record("done").parent / "model").write_text(notebook.name)
+            done = {"source_sha256": notebook.digest, "needs": notebook.finished_needs(), "inputs": {}}
+            done |= {"products": notebook.products_digest()}
+            notebook.record("done").write_text(json.dumps(done))
+        return suite
+
+    @staticmethod
+    def plan() -> list[state.Notebook]:
+        return state.plan(("01_p",), scale="smoke", cohort="phantom", seed=3)
+
+    def current(self) -> list[bool]:
+        return [notebook.is_current for notebook in self.plan()]
+
+    def test_finished(self, suite):
+        assert self.current() == [True, True]
+
+    def test_outputs_do_not_count(self, suite):
+        content = json.loads(suite.source("01_p/01_train").read_text())
+        output = {"output_type": "stream", "name": "stdout", "text": "x"}
+        content["cells"][1] |= {"execution_count": 7, "outputs": [output]}
+        suite.source("01_p/01_train").write_text(json.dumps(content, indent=1))
+        assert self.current() == [True, True]
+
+    def test_source(self, suite):
+        write_notebook(suite.source("01_p/02_fidelity"), "3")
+        assert self.current() == [True, False]
+
+    def test_source_of_a_need_decides_when_it_has_left_other_files(self, suite):
+        write_notebook(suite.source("01_p/01_train"), "3")
+        assert self.current() == [False, True]
+
+    @pytest.mark.parametrize(
+        ("entry", "current"),
+        [
+            ({"settings": {"steps": [2, 1, 1]}}, [False, False]),
+            ({"settings": {"steps": [1, 2, 2]}}, [True, True]),
+            ({"cohorts": {"phantom": "iris"}}, [False, False]),
+            ({"cohorts": {"phantom": "mass", "public": "cbis_ddsm"}}, [True, True]),
+            ({"items": {"tab1": {"notebook": "02_fidelity", "shows": "another", "published": None}}}, [True, False]),
+            ({"deviations": [{"where": "", "what": "", "why": ""}]}, [True, True]),
+        ],
+    )
+    def test_paper_yaml(self, suite, entry, current):
+        """A notebook's own entries count: the scale's column, its cohort, its items; no other column, no deviation."""
+        path = suite.root / "notebooks/01_p/paper.yaml"
+        assert self.current() == [True, True]
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | entry))
+        assert self.current() == current
+
+    def test_need_made_again(self, suite):
+        """Executed at another time, it makes nothing out of date; with other files, those that need it."""
+        train, _ = self.plan()
+        train.record("done").write_text(json.dumps(train.read("done") | {"finished_at": "later"}))
+        assert self.current() == [True, True]
+        (train.record("done").parent / "model").write_text("another")
+        train.record("done").write_text(json.dumps(train.read("done") | {"products": train.products_digest()}))
+        assert self.current() == [True, False]
+
+    def test_unfinished_need(self, suite):
+        self.plan()[0].record("done").unlink()
+        assert self.current() == [False, False]
+
+    @pytest.mark.parametrize("left", ["", '{"source_sha', "[]x"])
+    def test_half_written_record(self, suite, left):
+        self.plan()[1].record("done").write_text(left)
+        assert self.current() == [True, False]
+
+    def test_half_written_copy(self, suite):
+        train, _ = self.plan()
+        train.record("done").rename(train.record("running"))
+        train.executed().rename(train.executed("running"))
+        assert self.current() == [False, False]
+
+    @pytest.mark.parametrize(
+        ("changed", "current"),
+        [
+            ("data/runs/smoke-phantom-seed3/01_p/claims/C1.json", False),
+            ("figures/smoke-phantom-seed3/01_p/tab1.json", False),
+            ("data/runs/smoke-phantom-seed3/01_p/02_fidelity/failed.json", False),
+            ("notebooks/01_p/paper.yaml", False),
+            ("figures/smoke-phantom-seed3/09_last/tab1.json", True),
+            ("figures/smoke-phantom/01_p/tab1.json", True),
+            ("data/runs/smoke-phantom-seed3/01_p/01_train/model.json", True),
+        ],
+    )
+    def test_records_that_a_closing_notebook_reads(self, suite, changed, current):
+        Suite(suite.root, {"09_last": {"01_read": ((), "1")}}, None)
+        (last,) = state.plan(("09_last",), scale="smoke", cohort="phantom", seed=3)
+        before = last.digest
+        (suite.root / changed).parent.mkdir(parents=True, exist_ok=True)
+        with (suite.root / changed).open("a") as file:
+            file.write("# another\n")
+        assert (last.digest == before) == current
+
+    @pytest.mark.parametrize("size", [10, 10**7])
+    def test_a_file_it_read(self, suite, size):
+        train, _ = self.plan()
+        path = suite.root / "data/cohorts/a.h5"
+
+        def made_from() -> None:
+            inputs = state.digests_of_inputs(["data/cohorts/a.h5"])
+            train.record("done").write_text(json.dumps(train.read("done") | {"inputs": inputs}))
+            assert self.current() == [True, True]
+
+        made_from()  # it looked, and no file was there
+        path.parent.mkdir()
+        path.write_bytes(bytes(size))
+        assert self.current() == [False, True]
+        made_from()
+        path.write_bytes(bytes(size - 1) + b"1")
+        assert self.current() == [False, True]
+
+
+def test_needs_in_a_circle(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    Suite(tmp_path, {"01_p": {"01_a": (("02_b",), ""), "02_b": (("01_a",), "")}}, None)
+    with pytest.raises(ValueError, match="notebooks need each other: 01_a → 02_b → 01_a"):
+        state.plan(("01_p",), scale="smoke", cohort="phantom", seed=0)
