@@ -1,1 +1,1 @@
-"""What came out of a run, for a reader: the result page of one scale and cohort."""
+"""The result page of a run, the scorecard, and the table of the README."""

@@ -1,4 +1,4 @@
-"""The command line of the whole suite. Needs Python alone, so that a typo is answered before anything is installed."""
+"""The command line of the suite. It needs nothing but Python, so that a typo is answered before any installation."""
 
 import argparse
 import ast

@@ -1,4 +1,4 @@
-"""Run the suite: what is out of date, in the order of its needs, side by side, and say how each notebook ended."""
+"""Run the suite: every notebook that is out of date, after those it needs, and say how each ended."""
 
 import contextlib
 import fcntl
@@ -126,7 +126,7 @@ class _Run:
         sys.stdout.flush()
 
     def _would(self, notebook: Notebook) -> tuple[str, str]:
-        """What would become of it, and on what that depends."""
+        """Whether a notebook would run, and what that depends on."""
         if notebook in self.left:
             return "would run", ", last" if notebook.closing else ""
         stale = [need.name for need in notebook.needs if self._would(need)[0] != "finished"]

@@ -1,4 +1,4 @@
-"""Intervals on everything: resampling by patient, subsampling for Fréchet distances, and spread over seeds."""
+"""Intervals by resampling patients with replacement, and the weights of the resamples."""
 
 from dataclasses import dataclass, field
 from typing import Any

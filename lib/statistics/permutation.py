@@ -26,11 +26,11 @@ def permutation_pvalue(
 
     Under the null hypothesis a patient's images would have scored the same on the other side. So membership is randomly
     permuted among the patients `member_groups` (n,) and `nonmember_groups` (m,), in one numbering, as many being
-    members as are; all images of a patient go together, and what they have in common is not mistaken for memory. None:
-    every image is its own patient. `statistic` takes labels (n + m, permutations), True for a member, and scores (n +
-    m,), and returns one value per column, larger meaning better separated; those of
-    `lib.metrics.utility.classification` do. One-sided; p = (1 + permutations at least as good) / (1 + permutations),
-    which is never 0 (Phipson and Smyth 2010) and, with few patients, never small either.
+    members as are; all images of a patient are permuted together, so that their similarity is not mistaken for
+    memorisation. None: every image is its own patient. `statistic` takes labels (n + m, permutations), True for a
+    member, and scores (n + m,), and returns one value per column, larger meaning better separated; those of
+    `lib.statistics.roc` do. One-sided; p = (1 + permutations at least as good) / (1 + permutations), which is never 0
+    (Phipson and Smyth 2010) and, with few patients, never small either.
 
     Raises ValueError on NaN, or a patient on both sides, whose images cannot be assigned together.
     """

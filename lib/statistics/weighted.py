@@ -60,7 +60,7 @@ class _Columns:
 
 
 class WeightedAuroc(_Columns):
-    """`utility.auroc` of weighted images: the weight of correctly ranked pairs, ties counting half."""
+    """`roc.auroc` of weighted images: the weight of correctly ranked pairs, ties counting half."""
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike):
         super().__init__(labels, scores, _levels)
@@ -73,7 +73,7 @@ class WeightedAuroc(_Columns):
 
 
 class WeightedAuprc(_Columns):
-    """`utility.auprc` (average precision) of weighted images."""
+    """`roc.auprc` (average precision) of weighted images."""
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike):
         super().__init__(labels, scores, _order)
@@ -88,7 +88,7 @@ class WeightedAuprc(_Columns):
 
 
 class WeightedTprAtFpr(_Columns):
-    """`utility.tpr_at_fpr` of weighted images: the largest TPR at a false-positive rate of at most `fpr`."""
+    """`roc.tpr_at_fpr` of weighted images: the largest TPR at a false-positive rate of at most `fpr`."""
 
     def __init__(self, labels: ArrayLike, scores: ArrayLike, *, fpr: float = 0.01):
         super().__init__(labels, scores, _order)

@@ -1,4 +1,4 @@
-"""How close synthetic images lie to real ones, as distributions: of features, and of spectra."""
+"""Fréchet distance between Gaussians fitted to real and to synthetic features."""
 
 import numpy as np
 import torch

@@ -26,7 +26,7 @@ def bootstrap_frechet(
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> Interval:
-    """Interval of `fidelity.frechet_distance` by subsampling patients without replacement (delete-d jackknife).
+    """Interval of `frechet_distance` by subsampling patients without replacement (delete-d jackknife).
 
     A bootstrap with replacement is not used: repeated images shrink a covariance as if n were 0.63 n, which moves
     every draw above the estimate. Here each draw leaves out the share `deleted` of the patients of both sets, and
@@ -71,7 +71,7 @@ def subsample_kernel(
     *, real, synthetic, real_groups=None, synthetic_groups=None, deleted: float = 0.2, draws: int = 100,
     rng: np.random.Generator, level: float = 0.95,
 ) -> Interval:  # fmt: skip
-    """`fidelity.kernel_distance` with an interval by subsampling patients, all as in `bootstrap_frechet`.
+    """`kernel_distance` with an interval by subsampling patients, all as in `bootstrap_frechet`.
 
     The distance is unbiased: the interval is that of the populations' distance, and may reach below 0.
     """

@@ -23,7 +23,7 @@ _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 class Cells(NamedTuple):
     """Cells of level-by-size matrices, one entry a cell.
 
-    `row` is the matrix, `level` counts from 0, `times` is what the cell holds.
+    `row` is the matrix, `level` counts from 0, `times` is how often that size occurs at that level.
     """
 
     row: torch.Tensor

@@ -1,4 +1,4 @@
-"""Units of features: a distance over features of unlike units is that of the largest unit alone."""
+"""Scales of features: a distance over features of unlike units depends on the largest unit only."""
 
 import torch
 from numpy.typing import ArrayLike

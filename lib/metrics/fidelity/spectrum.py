@@ -1,4 +1,4 @@
-"""Spectral power of images at high frequencies: noise and grids that a Fréchet distance forgives."""
+"""Spectral power of images at high frequencies: noise and grids that hardly change a Fréchet distance."""
 
 import numpy as np
 import torch

@@ -11,7 +11,7 @@ from lib.statistics import roc
 
 
 class ArtefactTest(NamedTuple):
-    """Outcome of `artefact_test`; labels, scores and groups fit `intervals.bootstrap_auroc`."""
+    """Outcome of `artefact_test`; labels, scores and groups fit `lib.statistics.bootstrap.bootstrap_auroc`."""
 
     auroc: float  # .5: indistinguishable, 1: every synthetic image is recognised
     labels: np.ndarray  # (n,) 1 synthetic, 0 real; the real images first
@@ -34,7 +34,7 @@ def artefact_test(
     `real` (n₁, d) and `synthetic` (n₂, d) are features, `real_groups` (n₁,) and `synthetic_groups` (n₂,) their
     patients; None: every image is its own. AUROC of the pooled out-of-fold scores of a stratified cross-validation
     in which no patient is in two folds: two views of one lesion in two folds would reveal their side. It flags
-    textures (grids, noise) that the eye and a Fréchet distance forgive. Raises ValueError on NaN, different widths,
+    textures (grids, noise) that the eye and a Fréchet distance miss. Raises ValueError on NaN, different widths,
     or fewer patients than `folds` on a side.
     """
     # scikit-learn takes a second to import, which the other metrics need not pay.

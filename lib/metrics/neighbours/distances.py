@@ -1,8 +1,8 @@
 """Euclidean distances by matrix product, with a proven bound on their error, and by direct difference.
 
 |q − r|² = |q|² + |r|² − 2 q·r costs one product, but it cancels: identical images come out at 1e-2 in float32, where
-a privacy check needs 0. So a product only proposes; what its bound leaves open is settled by direct difference in
-float64. All values are first brought into one frame, near 0 and below 1, in which the bound is small.
+a privacy check needs 0. So a product selects candidates, and what its bound leaves open is decided by direct
+difference in float64. All values are first brought into one frame, near 0 and below 1, in which the bound is small.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """Exact nearest neighbours in bounded memory, on the device.
 
-A matrix product proposes, with a proven bound e on its error: every reference within 2e of the k-th smallest
-product is then compared by direct difference in float64. So the answer is that of the brute force, with identical
-rows at exactly 0, at the price of one product.
+A matrix product selects candidates, with a proven bound e on its error: every reference within 2e of the k-th
+smallest product is then compared by direct difference in float64. So the answer is that of the brute force, with
+identical rows at exactly 0, at the price of one product.
 """
 
 from typing import NamedTuple

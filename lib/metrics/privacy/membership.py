@@ -1,9 +1,9 @@
-"""Does a synthetic set give its training patients away? Attacks, and the controls that prove an attack works.
+"""Membership attacks evaluated: do their scores separate members from nonmembers, and by how much?
 
 An attack gives every real image a score, larger meaning more likely a member: one that the generator was trained on.
 `memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are evaluated on members
-against nonmembers, held-out images of the same population. An attack means nothing until it has been seen to find
-injected copies and to find nothing in images that copy nobody: `controls`.
+against nonmembers, held-out images of the same population. The result of an attack is meaningful where the same attack
+finds injected copies, and finds nothing in images that copy nobody (`lib.metrics.privacy.controls.contamination`).
 """
 
 from collections.abc import Hashable
@@ -116,7 +116,7 @@ def precision_curve(
 ) -> PrecisionCurve:
     """Where the k highest-ranked images come from, for every k from `first` to n − 2.
 
-    `scores` (n,) are larger for likelier members, `origin` (n,) names the set that each image is from. Precision
+    `scores` (n,) are larger for more likely members, `origin` (n,) names the set that each image is from. Precision
     is given against every other origin by itself: that against held-out images of the same population is the
     privacy number, that against another scanner's measures the shift. Chance is the share of members among the
     two. Of scores tied at the cut each is as likely as another to be among the k, so counts are expected values.

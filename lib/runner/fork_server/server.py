@@ -1,11 +1,6 @@
-"""A process that has imported the libraries and forks itself for each notebook.
+"""A process that has imported the libraries and forks itself for each notebook; and how a client asks it.
 
-Importing papermill and the numerical stack costs seconds a notebook; a fork of a process that has done so
-costs milliseconds, and isolates as well. The fork server computes nothing: neither OpenMP nor CUDA may have
-started a thread before a fork. Linux only: elsewhere system libraries do not survive it.
-
-The client (`python -m lib.runner`) sends what to execute together with its own standard streams, and waits.
-If it dies, what was forked for it dies too.
+See `lib.runner.fork_server` for the whole. Linux only: elsewhere system libraries do not survive a fork.
 """
 
 import atexit

@@ -1,7 +1,7 @@
-"""Membership inference against a classifier: were these images among those it, or its synthetic images, came from?
+"""Membership inference against a classifier: were these images its training data, or behind its synthetic ones?
 
-The target is a classifier trained on what is shared. The attacker (after Shokri et al. 2017; Pennisi et al. 2023, spec
-§6 of the specification) sees its answers to real images and learns, from some whose membership it knows, to tell
+The target is a classifier trained on what is shared. The attacker (after Shokri et al. 2017; Pennisi et al. 2023,
+spec §6) sees its answers to real images and learns, from some whose membership it knows, to tell
 members (training images) from nonmembers (test images). Its accuracy is balanced, 0.5 being a guess.
 """
 

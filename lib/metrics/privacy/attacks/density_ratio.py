@@ -2,7 +2,7 @@
 
 Where a set copies, its density exceeds that of the population at the copied images (the density ratio of DOMIAS, van
 Breugel et al. 2023). A classifier that tells released from reference images, real ones of further patients, estimates
-that ratio; one that interpolates has learnt by heart what was released.
+that ratio; one that interpolates has memorised what was released.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from lib.statistics import checks as samples
 def density_ratio_attack(
     candidates: ArrayLike, *, synthetic: ArrayLike, reference: ArrayLike, width: float = 0.1, ridge: float = 0.1
 ) -> np.ndarray:
-    """Scores (q,) of candidates: how much likelier they are released than reference images; larger for members.
+    """Scores (q,) of candidates: how much more likely each is a released than a reference image; larger for members.
 
     `candidates` (q, ...), `synthetic` (s, ...) and `reference` (r, ...) are images or features of one space, none of
     the reference patients being a candidate. Kernel ridge regression of +1 (released) and −1 (reference), each side

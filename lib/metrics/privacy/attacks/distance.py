@@ -2,8 +2,8 @@
 
 Both give every candidate image a score, larger meaning more likely a member, from its Euclidean distances to all
 synthetic images, in pixels or in features; `lib.metrics.privacy.membership` evaluates the scores. The pairwise attack
-asks how near the nearest synthetic image is, the density attack how many are near; as in Sun et al. 2021. The pairwise
-attack is the one that no copy escapes: a single copy in a dense neighbourhood hardly changes a count.
+asks how near the nearest synthetic image is, the density attack how many are near; as in Sun et al. 2021. A single
+copy is found by the pairwise attack; in a dense neighbourhood it hardly changes the count of the density attack.
 
 Distances come from float64 products; what lies within their error of a decision is compared by direct difference.
 """

@@ -50,7 +50,7 @@ def controls(
     rng: np.random.Generator,
     leaks: Sequence[float] = (0.05, 0.1, 0.3),
 ) -> dict[str, InjectedCopies]:
-    """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from the harmless to the worst.
+    """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from no copy to copies only.
 
     "independent": real images of patients who are neither in `train` nor in the attack's held-out set, offered as
     synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies of

@@ -1,4 +1,4 @@
-"""Copies in disguise: what a generator, or somebody who hides a copy, does to an image that it repeats.
+"""Altered copies: what a generator, or somebody who hides a copy, does to an image that is repeated.
 
 An audit injects them to learn which copies it would see. Images are square and of the working size; a shift or a blur
 is given as a share of their side, so that it means the same at every size.

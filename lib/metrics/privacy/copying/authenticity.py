@@ -1,4 +1,4 @@
-"""Is a synthetic image one of its own, or a training image with noise on it? Authenticity."""
+"""Authenticity: is a synthetic image new, or a training image with noise added?"""
 
 import numpy as np
 import torch

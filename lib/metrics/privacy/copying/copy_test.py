@@ -95,7 +95,7 @@ def match(
     """Match the `band_pass` of each query (s, H, W) with that of a real image (n, H, W), over four mirrorings.
 
     `groups` (n,) are the patients of the real images. `own` (s,): the patients of the queries, in the same
-    numbering, when these are real images as well; their own patient is then out of the question. Holds about
+    numbering, when these are real images as well; their own patient is then left out. Holds about
     `memory` bytes beside its input. Raises ValueError on other shapes or fewer than three patients.
     """
     if queries.shape[1:] != real.shape[1:]:
@@ -197,7 +197,7 @@ def population_pvalue(
 
     `nearest` (n,) is, of each real image, the row of the most similar one of another patient (`match` with `own`).
     The share of images whose neighbour is on their side is compared with that of permuted patients (nearest-neighbour
-    two-sample test, Schilling 1986). A small value says that the held-out images are no fair yardstick.
+    two-sample test, Schilling 1986). A small value says that the held-out images are not of the same population.
     """
     nearest, member = np.asarray(nearest), np.asarray(member, bool)
     code = patient_codes(groups, len(member), 2)

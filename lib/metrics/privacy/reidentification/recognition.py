@@ -1,4 +1,4 @@
-"""Does a identity classifier still know whose image it sees? And how much of the evidence stays where it matters?
+"""Does an identity classifier still know whose image it sees? And how much of the evidence stays where it matters?
 
 A classifier of many identities gives a posterior (n, p); one of pairs gives distances, and a pair nearer than a
 threshold counts as one person (Montenegro et al. 2021, spec §6). What a *frozen* classifier says can
@@ -25,14 +25,14 @@ class Verification(NamedTuple):
 def entropy_share(posterior: ArrayLike) -> np.ndarray:
     """Entropy of each row of class probabilities (n, p), over that of the uniform posterior, log p: (n,) in [0, 1].
 
-    1: the classifier has no idea. ValueError on values that are no probabilities, or a single class.
+    1: the posterior is uniform. ValueError on values that are no probabilities, or a single class.
     """
     posterior = _posterior(posterior)
     return -(posterior * np.log(np.maximum(posterior, 1e-300))).sum(axis=1) / np.log(posterior.shape[1])
 
 
 def chance_threshold(identity: ArrayLike, *, classes: int, sigmas: float = 3.0) -> float:
-    """The top-1 accuracy that an ignorant classifier of `classes` people does not exceed: p + sigmas √(p (1 - p) / n).
+    """The top-1 accuracy that a guessing classifier of `classes` people does not exceed: p + sigmas √(p (1 - p) / n).
 
     p is the larger of 1 / classes and the share of the most frequent of the true identities (n,) (spec §8.4).
     """
