@@ -72,7 +72,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """(n, channels, image_size, image_size) and labels (n,) -> LOGITS of being real (n,).
 
-    The label evaluates by projection: ⟨features, M(label)⟩ / √d. The spread of the batch is measured in groups of four
+    The label enters by projection: ⟨features, M(label)⟩ / √d. The spread of the batch is measured in groups of four
     successive images: n is a multiple of 4, or less than 4, else ValueError. Arguments as for the `Generator`.
     """
 
