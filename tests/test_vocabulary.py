@@ -8,8 +8,8 @@ decide the draws: strings given to `STREAMS`, or called a stream, are not read.
 import ast
 import json
 import re
-from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,7 +113,8 @@ def without_streams(code: str) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
-def passages(path: Path) -> Iterator[tuple[str, str]]:
+@cache
+def passages(path: Path) -> list[tuple[str, str]]:
     """Where a line stands, and the line, of a module, a notebook or a text."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
@@ -121,9 +122,11 @@ def passages(path: Path) -> Iterator[tuple[str, str]]:
         parts = [(f"cell {i}, ", cell["cell_type"], "".join(cell["source"])) for i, cell in cells]
     else:
         parts = [("", "code" if path.suffix == ".py" else "text", text)]
-    for where, kind, part in parts:
-        for number, line in enumerate((without_streams(part) if kind == "code" else part).splitlines(), 1):
-            yield f"{where}line {number}", line
+    return [
+        (f"{where}line {number}", line)
+        for where, kind, part in parts
+        for number, line in enumerate((without_streams(part) if kind == "code" else part).splitlines(), 1)
+    ]
 
 
 def excepted(name: str, line: str) -> str:
