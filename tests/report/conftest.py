@@ -1,0 +1,31 @@
+"""The run that nobody made, and its page."""
+
+import shutil
+
+import pytest
+
+from lib.report.page import write_page
+from tests.report.toy import Page, fabricate
+
+
+@pytest.fixture(scope="session")
+def fabricated(tmp_path_factory):
+    root = tmp_path_factory.mktemp("suite")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUITE_ROOT", str(root))
+        patch.setattr("lib.experiment.run.revision", lambda: "abc1234")
+        fabricate(root)
+    return root
+
+
+@pytest.fixture
+def suite(fabricated, tmp_path, monkeypatch):
+    """A copy of `fabricated`, which the test may spoil."""
+    shutil.copytree(fabricated, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def page(suite):
+    return Page(write_page("demo-phantom"))

@@ -1,0 +1,194 @@
+"""The result page: all that is declared is on it, what is missing or damaged is named, and nothing leaves the file."""
+
+import os
+import re
+import shutil
+from urllib.parse import unquote
+
+import pytest
+
+from lib.report import scorecard
+from lib.report.__main__ import main
+from lib.report.page import write_page
+from lib.report.records import read_run
+from tests.report.toy import NASTY, Page, fabricate
+
+
+def test_every_declared_item_is_there_and_a_missing_one_names_its_notebook(page):
+    items = ("01_first--fig1_samples", "01_first--fig2_pairs", "01_first--tab1_scores", "02_second--fig9")
+    missing = {item: "Missing. Notebook" in page.parts[item] for item in items}
+    assert list(missing.values()) == [True, False, False, True]
+    assert "01_train makes it (done)" in page.parts[items[0]]
+    assert "02_fidelity makes it (not run)" in page.parts[items[3]]
+    assert "n = 402 of 118 patients" in page.parts[items[2]]
+    assert page.parts[items[2]].count("0.750 [0.700, 0.800]") == 1
+    assert "Published: table 1" in page.parts[items[2]]
+    assert "1, −2" in page.parts[items[3]]
+
+
+def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
+    assert "0.25 0.200 [0.150, 0.250] n = 5 seeds ≥ 0.1 ✓ reproduced" in page.text
+    assert "0.0020 [−0.0040, 0.0081] n = 5 seeds ≥ 0.1 ≈ inconclusive" in page.text
+    assert "−1,234 [−2,000, −1,000] n = 5 seeds ≥ 0.1 ✗ contradicted" in page.text
+    assert "○ not testable here because" in page.text
+    assert "– not run made by 04_privacy_pairs" in page.text
+    for count in ("✓ 1 reproduced", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
+        assert page.text.count(count) == 3  # of its paper above and below, and of all
+    assert "05_utility" not in page.parts["01_first--fig2_pairs"]
+    assert "C5 five gain – – ≥ 0.1 – not run made by 04_privacy_pairs deviations 1 " in page.text
+    assert "○ not testable here because" in page.text
+
+
+def test_the_scorecard_stands_on_top_with_all_papers_together(page):
+    top = page.text[: page.text.index("All papers")]
+    assert "The first paper 01_first ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
+    assert "All ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
+    assert "2 of 3 2 of 3 3 min 20 s 1,422 MB" in top
+    assert "As tables, with deviations: 08_card" in top
+
+
+def test_notebooks_show_cost_status_and_the_error(page):
+    assert "01_train ✓ done 3 min 12 s 1,422 MB 21 November 2026" in page.text
+    assert "05_utility ✓ done 7.3 s" in page.text
+    assert f"04_privacy_pairs ✗ failed ValueError: {NASTY}" in page.text
+    assert "its notebook failed since" in page.parts["01_first--fig2_pairs"]
+
+
+def test_texts_are_escaped(page):
+    assert len(page.all("script")) == 2  # the theme's and the page's own
+    assert page.text.count(NASTY) == 6  # figure, cell, quantity, reason, deviation, error
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+def test_nothing_is_fetched_from_elsewhere_and_every_link_leads_somewhere(page):
+    links = [a[key] for _, a in page.tags for key in ("href", "src", "action", "data") if key in a]
+    ids = {a["id"] for _, a in page.tags if "id" in a}
+    for link in links:
+        if link.startswith("#"):
+            assert unquote(link[1:]) in ids
+        elif link != "data:,":
+            assert (page.folder / unquote(link)).is_file(), link
+    suffixes = {link.rsplit(".", 1)[-1] for link in links}
+    assert {"png", "pdf", "csv", "tex", "ipynb", "html"} <= suffixes
+    assert not re.search(r"https?:|url\(|@import", (page.folder / "index.html").read_text())
+
+
+def test_images_have_alternative_texts_and_a_size(page):
+    assert [(a["alt"], int(a["width"]), int(a["height"])) for a in page.all("img")] == [("pairs", 300, 300)]
+
+
+def test_an_identifier_stands_once_and_numbers_stand_right(page):
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    source = (page.folder / "index.html").read_text()
+    assert '<th scope="col" class="num">auroc</th>' in source
+    assert '<th scope="col">condition</th>' in source
+
+
+@pytest.mark.parametrize(
+    ("tag", "drawn", "smoke"),
+    [("demo-phantom", True, False), ("smoke-phantom", True, True), ("demo-public", False, False)],
+)
+def test_a_page_says_loudly_what_it_must_not_be_taken_for(tmp_path, monkeypatch, tag, drawn, smoke):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    fabricate(tmp_path, tag)
+    text = Page(write_page(tag)).text
+    assert ("Every image on this page is drawn; no patient." in text) == drawn
+    assert ("the numbers on this page mean nothing" in text) == smoke
+    assert ("This paper declares no public cohort" in text) == (not drawn)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("figures/demo-phantom/01_first/tab1_scores.json", '{"kind": "tab'),
+        ("figures/demo-phantom/01_first/tab1_scores.json", "[1, 2]"),
+        ("figures/demo-phantom/01_first/tab1_scores.json", '{"kind": "song", "n": "1", "revision": "a"}'),
+        (
+            "figures/demo-phantom/01_first/tab1_scores.json",
+            '{"kind": "table", "n": "1", "revision": "a", "rows": {"columns": ["a"], "data": [["1", "2"]]}}',
+        ),
+        ("figures/demo-phantom/01_first/fig2_pairs.json", ""),
+        ("data/runs/demo-phantom/01_first/claims/C1.json", '{"verdict": "splendid"}'),
+        ("data/runs/demo-phantom/01_first/claims/C1.json", '{"verdict": "reproduced", "value": "0.2"}'),
+        ("data/runs/demo-phantom/01_first/claims/C1.json", "\xff"),
+        ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": null}'),
+        ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": 1, "peak_memory_mb": 2}'),
+    ],
+)
+def test_a_damaged_record_is_named_and_stops_nothing(suite, file, content):
+    (suite / file).write_bytes(content.encode("latin-1"))
+    page = Page(write_page("demo-phantom"))
+    assert f"{file} is damaged, run its notebook again (" in page.text
+    assert "The second paper" in page.text
+
+
+def test_missing_broken_and_left_over_files_are_named(suite):
+    products = suite / "figures/demo-phantom/01_first"
+    (products / "fig2_pairs.png").write_bytes(b"not a picture")
+    (products / "tab1_scores.csv").unlink()
+    (products / "fig7_old.json").write_text("{}")
+    (suite / "data/runs/demo-phantom/executed/01_first/04_privacy_pairs.failed.ipynb").write_text("{")
+    (suite / "notebooks/02_second/paper.yaml").write_text("title: broken\nspeed: fast\n")
+    text = Page(write_page("demo-phantom")).text
+    assert "fig2_pairs.json is damaged, run its notebook again (fig2_pairs.png is not a PNG)" in text
+    assert "tab1_scores.csv is missing" in text
+    assert "04_privacy_pairs.failed.ipynb cannot be shown" in text
+    assert "fig7_old.json is left over: paper.yaml does not declare it" in text
+    assert "04_privacy_pairs.failed.ipynb cannot be read" in text
+    assert "notebooks/02_second/paper.yaml:1: cite: Field required" in text
+
+
+def test_what_older_code_made_says_so(suite):
+    record = suite / "figures/demo-phantom/01_first/tab1_scores.json"
+    record.write_text(record.read_text().replace("abc1234", "0ld0ld"))
+    os.utime(record, (1, 1))
+    page = Page(write_page("demo-phantom"))
+    assert "older code, 0ld0ld" in page.parts["01_first--tab1_scores"]
+    assert page.text.count("older code") == 1
+    assert "abc1234, 0ld0ld (newest first)" in page.text
+
+
+def test_a_threshold_that_changed_after_the_verdict_is_said(suite):
+    paper = suite / "notebooks/01_first/paper.yaml"
+    paper.write_text(paper.read_text().replace('threshold: ">= 0.1", published', 'threshold: ">= 0.3", published'))
+    text = Page(write_page("demo-phantom")).text
+    assert "≥ 0.3 ✓ reproduced Evaluated by the threshold ≥ 0.1, before paper.yaml changed." in text
+
+
+@pytest.mark.parametrize("tag", ["demo-public", "demo-phantom-seed3", "tiny-phantom", "../demo-phantom", ""])
+def test_an_unknown_tag_is_one_sentence_and_exit_code_1(suite, monkeypatch, capsys, tag):
+    monkeypatch.setattr("sys.argv", ["report", tag])
+    assert main() == 1
+    assert capsys.readouterr().err == f"no run {tag!r}: known are demo-phantom\n"
+
+
+def test_the_command_prints_where_the_page_lies_and_opens_it(suite, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom", "--open"])
+    assert main() == 0
+    page = suite / "figures/demo-phantom/index.html"
+    assert capsys.readouterr().out == f"{page}\n"
+    assert opened == [page.as_uri()]
+
+
+def test_a_pdf_is_missed_only_where_its_notebook_ran(suite):
+    """Of a clone's committed figures there are no PDFs, and no records of notebooks."""
+    (suite / "figures/demo-phantom/01_first/fig2_pairs.pdf").unlink()
+    assert "fig2_pairs.pdf is missing" in Page(write_page("demo-phantom")).text
+    shutil.rmtree(suite / "data")
+    page = Page(write_page("demo-phantom"))
+    assert "fig2_pairs.pdf" not in page.text
+    assert "problem" not in page.text
+    assert [a["alt"] for a in page.all("img")] == ["pairs"]
+
+
+def test_what_other_settings_made_says_so(suite):
+    paper = suite / "notebooks/01_first/paper.yaml"
+    paper.write_text(paper.read_text() + "settings: {epochs: [1, 2, 3]}\n")
+    page = Page(write_page("demo-phantom"))
+    assert "other settings" in page.parts["01_first--tab1_scores"]
+    assert page.text.count("other settings") == 6  # two items, four claims
+    card = scorecard.claims(read_run("demo-phantom"))
+    assert card.remark[0] == "made with other settings than paper.yaml has now"

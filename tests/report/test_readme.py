@@ -1,0 +1,34 @@
+"""The README shows the counts of the scorecard."""
+
+import json
+
+from lib.experiment.run import Run
+from lib.report import scorecard
+from lib.report.__main__ import main
+from lib.report.readme import parts_of_readme, scorecard_table
+from lib.report.records import read_run
+
+
+def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
+    counts = scorecard.counts(read_run("demo-phantom"))
+    Run("08_card", "demo", "phantom", 0).table("tab_counts", counts, n=5)
+    readme = suite / "README.md"
+    readme.write_text(
+        "# A\n<!-- scorecard: python -m lib.report demo-phantom --readme -->\nold\n<!-- /scorecard -->\nZ\n"
+    )
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom", "--readme"])
+    assert main() == 0
+    assert readme.read_text().startswith("# A\n<!-- scorecard")
+    assert readme.read_text().endswith("-->\nZ\n")
+    _, shown, _ = parts_of_readme(readme, "demo-phantom")
+    assert shown == scorecard_table("demo-phantom")
+    row = "| [01](notebooks/01_first/paper.yaml) | Nobody 2020, arXiv 2001.00001 | 1 |  | 1 | 1 | 1 | 1 | 2 of 3 |"
+    assert row in shown
+    assert "02_second" not in shown
+    revisions = [json.loads(path.read_text())["revision"] for path in suite.glob("figures/demo-phantom/*/*.json")]
+    assert len(set(revisions)) > 1
+    assert f"code of its {len(revisions)} figures and tables: " in shown
+    assert all(f"{revision} ({revisions.count(revision)})" in shown for revision in revisions)
+    readme.write_text("# A\n")
+    assert main() == 1
+    assert "README.md needs the lines" in capsys.readouterr().err
