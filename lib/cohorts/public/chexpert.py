@@ -103,7 +103,7 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
     for where, (name, side, view, *values) in tables.read_rows(path, _COLUMNS, expected="a table of CheXpert-v1.0"):
         match = _PATH.fullmatch(name)
         if match is None or match["side"] != side.lower():
-            raise ValueError(f"{where}: {name!r} is not a {side or 'frontal radiograph'} of this release; fetch the table again")
+            raise ValueError(f"{where}: {name!r} is no {side or 'frontal radiograph'} of it; fetch the table again")
         if side != "Frontal":
             continue
         if match["radiograph"] in table:
