@@ -1,4 +1,4 @@
-"""Command line: `python -m lib.cohorts prepare NAME [--from DIR]` and `python -m lib.cohorts list`."""
+"""The command line `python -m lib.cohorts prepare NAME [--from DIR]` and `python -m lib.cohorts list`."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from lib.cohorts.public.sets import module_of, open_prepared
 
 
 def prepare(name: str, download: Path | None) -> None:
-    """Prepare the cohorts of the set of `name` from `download`, or from a fetch; print what was written."""
+    """Prepare the cohorts of the set of `name` from the folder `download`, or fetch them; print what was written."""
     module = module_of(name)
     if download is None:
         download = raw_folder(name)
@@ -28,7 +28,7 @@ def prepare(name: str, download: Path | None) -> None:
 
 
 def show() -> None:
-    """Print each cohort or table, its set, and what of it is prepared."""
+    """Print every cohort and table, its set, and whether it is prepared."""
     for name in SET_OF:
         try:
             prepared(name)
@@ -39,7 +39,7 @@ def show() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 one sentence on stderr says what is wrong, 2 wrong usage."""
+    """Run the command line and return its exit code: 0 done, 1 failed (one sentence on stderr), 2 wrong usage."""
     parser = argparse.ArgumentParser(prog="python -m lib.cohorts", description="Prepare public image sets.")
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prepare", help="fetch a set, or read your own download, and write its cohorts")

@@ -1,10 +1,9 @@
-"""A cohort: images and what is known of each one, in memory or as one HDF5 file."""
+"""A cohort: images and what is known of each of them, in memory or as one HDF5 file."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -13,18 +12,19 @@ from lib.core.files import atomic
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 COLUMNS = ("region", "site", "lesion", "view")
-FILE_KEYS = {"patient": "id", "labels": "dis", "split": "set", "source_name": "key"}  # as Montenegro published them
-_FILE_FACTS = {"label_names": "labels"}
+# The keys of columns in files, as Montenegro published them.
+FILE_KEYS = {"patient": "id", "labels": "dis", "split": "set", "source_name": "key"}
+_FILE_FACTS = {"label_names": "labels"}  # facts that have another name in files
 _DTYPES = ("uint8", "float32", "float64")
 _BLOCK = 512  # rows read at a time, so that memory stays bounded
 _INVALID_FILE = "{}: not a readable cohort ({}); make the file again"
 
 
 class Rows:
-    """Rows of an HDF5 data set, read when asked for: `rows[index]` is a NumPy array.
+    """Rows of an HDF5 data set that are read when they are asked for: `rows[index]` is a NumPy array.
 
-    float64 reads as float32, and a trailing colour axis moves to the front. A row that holds NaN or
-    infinity raises ValueError when it is read.
+    float64 is read as float32, and a trailing colour axis moves to the front. Reading a row that holds NaN or infinity
+    raises ValueError.
     """
 
     def __init__(self, path: Path, key: str, index: np.ndarray | None = None):
@@ -43,7 +43,7 @@ class Rows:
         return len(self.index)
 
     def select(self, which) -> "Rows":
-        """The same rows, fewer or in another order, still unread."""
+        """A selection of these rows, in the order of `which`, still unread."""
         return Rows(self.path, self.key, self.index[which])
 
     def __getitem__(self, which) -> np.ndarray:
@@ -67,24 +67,18 @@ class Rows:
 
 
 class Cohort:
-    """Images with patient, finding and split of each one.
+    """Images with the patient, the labels and the split of each of them.
 
-    images: (N, H, W) or (N, C, H, W), uint8 or float32; NumPy array or unread `Rows` of a file.
-    patient: (N,) int64. labels: (N,) int64 class, or (N, K) int64 0/1 findings, named by `label_names`.
+    images: (N, H, W) or (N, C, H, W), uint8 or float32; a NumPy array, or the unread `Rows` of a file.
+    patient: (N,) int64. labels: (N,) int64 classes, or (N, K) int64 findings, 0 or 1, named by `label_names`.
     split: (N,) uint8, 0 train, 1 validation, 2 test.
-    region, site, lesion, view: optional (N,) int64. masks: optional (N, H, W) uint8, 0 or 1.
-    source_name: optional (N,) str, where each image came from.
-    value_range: (low, high) of the pixels. closed_set: patients may stand in two splits, as closed-set
-    identity recognition needs; otherwise that is an error. made_by: free text.
+    region, site, lesion, view: optional, (N,) int64. masks: optional, (N, H, W) uint8, 0 or 1.
+    source_name: optional, (N,) str, the file or record that each image came from.
+    value_range: (low, high) of the pixels. closed_set: a patient may be in two splits, as closed-set identity
+    recognition needs it; otherwise that is an error. made_by: free text.
 
-    Raises ValueError, in one sentence, for shapes that disagree, NaN, labels out of range, or a patient
-    in two splits.
+    Raises ValueError, in one sentence, for shapes that disagree, NaN, labels out of range, or a patient in two splits.
     """
-
-    region: Any
-    site: Any
-    lesion: Any
-    view: Any
 
     def __init__(
         self, images, patient, labels, split, *, region=None, site=None, lesion=None, view=None, masks=None,
@@ -95,8 +89,7 @@ class Cohort:
         self.patient = np.asarray(patient).reshape(-1).astype(np.int64)
         self.labels = np.asarray(labels).astype(np.int64)
         self.split = np.asarray(split).reshape(-1).astype(np.uint8)
-        for column, values in zip(COLUMNS, (region, site, lesion, view), strict=True):
-            setattr(self, column, None if values is None else np.asarray(values, np.int64).reshape(-1))
+        self.region, self.site, self.lesion, self.view = map(_integers, (region, site, lesion, view))
         self.masks = masks
         self.source_name = None if source_name is None else np.asarray(source_name, dtype=str)
         self.name, self.modality, self.label_names = name, modality, tuple(label_names)
@@ -153,7 +146,7 @@ class Cohort:
         return f"{self.name}: {len(self)} {self.modality} images {size} of {patients} patients ({counts})"
 
     def __getitem__(self, which) -> "Cohort":
-        """The images that a slice, mask or index array selects, in that order."""
+        """The images that a slice, mask or index array selects, in its order."""
         index = np.arange(len(self))[which]
         if index.ndim != 1 or len(index) == 0:
             raise ValueError(f"cohort {self.name!r}: the selection holds no image; select at least one row")
@@ -172,7 +165,7 @@ class Cohort:
         return {name: getattr(self, name) for name in names}
 
     def subset(self, name: str) -> "Cohort":
-        """The images of "train", "validation" or "test"; ValueError for another name or an empty split."""
+        """The images of "train", "validation" or "test". Raises ValueError for another name or an empty split."""
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: choose one of {', '.join(SPLITS)}")
         if not (self.split == SPLITS[name]).any():
@@ -180,7 +173,7 @@ class Cohort:
         return self[self.split == SPLITS[name]]
 
     def with_images(self, images: np.ndarray, **facts) -> "Cohort":
-        """The same rows with other images; masks are kept when the size is."""
+        """The same rows with other images and `facts`; masks are kept if the size of the images stays."""
         optional = {column: getattr(self, column) for column in (*COLUMNS, "source_name")}
         same = self.masks is not None and images.shape[-2:] == self.images.shape[-2:]
         return Cohort(
@@ -189,7 +182,10 @@ class Cohort:
         )  # fmt: skip
 
     def resized(self, size: int) -> "Cohort":
-        """The cohort at `size` × `size` pixels, by box averaging; `size` must divide height and width."""
+        """The cohort at `size` × `size` pixels, by box averaging.
+
+        Raises ValueError unless `size` divides the height and the width.
+        """
         high, wide = self.images.shape[-2:]
         if (high, wide) == (size, size):
             return self
@@ -201,7 +197,7 @@ class Cohort:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of pixels, columns and labels: equal content, equal digest, wherever it is stored."""
+        """SHA-256 of label names, pixels and columns: equal for equal content, however it is stored."""
         sha = hashlib.sha256(json.dumps([self.label_names, self.images.shape, str(self.images.dtype)]).encode())
         for start in range(0, len(self), _BLOCK):
             sha.update(np.ascontiguousarray(self.images[start : start + _BLOCK]).tobytes())
@@ -211,7 +207,7 @@ class Cohort:
         return sha.hexdigest()
 
     def save(self, path: str | Path) -> Path:
-        """Write the cohort as HDF5, in blocks, to a temporary name that is renamed when complete."""
+        """Write the cohort as HDF5, whole or not at all, and return `path`; unread images are copied in blocks."""
         path = Path(path)
         with atomic(path) as partial, h5py.File(partial, "w") as file:
             for column in ("images", "masks"):
@@ -238,10 +234,10 @@ class Cohort:
 
     @classmethod
     def open(cls, path: str | Path, **facts) -> "Cohort":
-        """Open a cohort file; pixels are read when asked for.
+        """Open a cohort file; its pixels are read when they are asked for.
 
-        A plain file with only `images`, `id`, `dis` and `set` (Montenegro's layout) opens as well: its
-        split code is then taken as 0 train, 1 validation, 2 test. `facts` override the stored ones.
+        A file that holds only `images`, `id`, `dis` and `set` (Montenegro's layout) opens as well; its `set` is taken
+        as 0 train, 1 validation, 2 test. `facts` override the stored facts.
         Raises FileNotFoundError, or ValueError for a truncated file or a missing data set.
         """
         path = Path(path)
@@ -273,13 +269,17 @@ class Cohort:
         return cls(Rows(path, "images"), **columns, masks=masks, **(stored | facts))
 
 
+def _integers(values) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, np.int64).reshape(-1)
+
+
 def _blocks(order: np.ndarray) -> list[np.ndarray]:
-    """Ascending rows in groups that lie within one block of the file."""
+    """Ascending rows in groups, each within one block of the file."""
     return np.split(order, np.flatnonzero(np.diff(order // _BLOCK)) + 1)
 
 
 def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Ascending rows of one block. HDF5 is slow on scattered rows: unless they are few, the span is read."""
+    """Ascending rows of one block. HDF5 reads scattered rows slowly, so the whole span is read unless they are few."""
     if len(rows) * 8 < rows[-1] - rows[0]:
         return stored[rows]
     return stored[rows[0] : rows[-1] + 1][rows - rows[0]]

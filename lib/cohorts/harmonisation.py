@@ -1,17 +1,21 @@
-"""Histogram matching: the radiographs of one hospital with the grey levels of another (P9 of Han et al. 2019)."""
+"""Harmonisation of grey levels between hospitals.
+
+Histogram matching gives the radiographs of one hospital the grey levels of another at little cost (P9 of Han et al.).
+"""
 
 import numpy as np
 
 
 def match_histogram(images, reference) -> np.ndarray:
-    """`images` with the grey levels of `reference` as a whole: uint8 of the shape of `images`.
+    """`images` with the histogram of `reference` as a whole: uint8 of the shape of `images`.
 
-    images (n, h, w) or (n, c, h, w) and reference (any shape), uint8. All pixels of all images are ranked together,
-    and rank by rank they receive the sorted pixels of the reference; so a pixel that is brighter than another, in
-    the same or another image, is never darker after. Where there are m times as many pixels as in the reference, the
-    result's histogram is m times that of the reference exactly; else no cumulative count is off by more than 1/2.
-    Among pixels of one level the one with the brighter 3x3 neighbourhood is brighter (exact histogram specification,
-    Coltuc et al. 2006), then the later one. ValueError for other types or shapes, or no pixel.
+    images (n, h, w) or (n, c, h, w) and reference (any shape) are uint8. All pixels of all images are ranked together,
+    and each rank receives the pixel of that rank of the reference. A pixel that is brighter than another, in the same
+    image or in another one, is therefore never darker afterwards. If the images have m times as many pixels as the
+    reference, the histogram of the result is exactly m times that of the reference; otherwise no cumulative count is
+    off by more than 1/2. Among pixels of one level, the pixel with the brighter 3 x 3 neighbourhood has the higher rank
+    (exact histogram specification, Coltuc et al. 2006), and then the later pixel. Raises ValueError for other types or
+    shapes, and for no pixel.
     """
     images, reference = np.asarray(images), np.asarray(reference)
     if images.ndim not in (3, 4) or images.dtype != np.uint8 or reference.dtype != np.uint8:
@@ -21,7 +25,7 @@ def match_histogram(images, reference) -> np.ndarray:
     if n == 0 or m == 0:
         raise ValueError("Histograms are matched of at least one pixel: the images or the reference are empty.")
     order = np.argsort((images.astype(np.int32) * 2296 + _neighbourhood(images)).ravel(), kind="stable")
-    # Rank r receives the reference's pixel of rank floor((r + 1/2) m / n). In whole numbers, how many ranks then
+    # Rank r receives the pixel of rank floor((r + 1/2) m / n) of the reference. In whole numbers, this many ranks
     # receive each level or less:
     cumulative = np.cumsum(np.bincount(reference.ravel(), minlength=256)).astype(object)
     below = np.array([max(0, -(-(2 * n * int(count) - m) // (2 * m))) for count in cumulative])
@@ -31,7 +35,7 @@ def match_histogram(images, reference) -> np.ndarray:
 
 
 def _neighbourhood(images: np.ndarray) -> np.ndarray:
-    """The sum over 3 x 3 pixels, the border repeated: 0..2295."""
+    """The sum over 3 x 3 pixels, from 0 to 2295; pixels beyond the border repeat it."""
     padded = np.pad(images.astype(np.int32), [(0, 0)] * (images.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     return rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]

@@ -1,7 +1,7 @@
-"""Patients assigned to a training and a held-out side that are alike, and disjoint patients who resemble the latter.
+"""A matched split: patients of the training and the held-out side are alike, and the negative control resembles them.
 
-Matching, as in case-control studies: split at random, a few dozen patients a side differ by chance in what attacks
-react to, and an attack then flags people whom nobody copied.
+Patients are matched as in case-control studies. If a few dozen patients a side were split at random, the sides would
+differ by chance in what attacks react to, and an attack would flag patients whom nobody copied.
 """
 
 from typing import NamedTuple
@@ -13,28 +13,38 @@ from scipy.spatial.distance import cdist
 
 
 class Sides(NamedTuple):
-    """Rows of images, no patient on two sides but for `known`."""
+    """Rows of images on each side; apart from `known`, no patient is on two sides."""
 
     train: np.ndarray
     heldout: np.ndarray
-    known: np.ndarray  # further images of the patients of both sides, which an attacker may hold
-    negative_control: np.ndarray  # as many as train, of disjoint patients matched with the held-out patients
-    validation: np.ndarray  # of further disjoint patients
+    known: np.ndarray  # further images of the patients of train and heldout, which an attacker may hold
+    negative_control: np.ndarray  # as many as in train, of disjoint patients matched with the held-out patients
+    validation: np.ndarray  # images of further disjoint patients
 
 
 def matched_split(
-    images: ArrayLike, patients: ArrayLike, *, view: ArrayLike, finding: ArrayLike, each: int, validation: int,
-    rng: np.random.Generator, most: int = 2,
-) -> Sides:  # fmt: skip
-    """Assign images (n, s, s) of `patients` (n,): `each` patients a side at most, `most` images of each at most.
+    images: ArrayLike,  # (n, s, s)
+    patients: ArrayLike,  # (n,) the patient of each image
+    *,
+    view: ArrayLike,  # (n,) 0 or 1
+    finding: ArrayLike,  # (n,) 0 or 1
+    each: int,  # patients on the training side, and on the held-out side, at most
+    validation: int,  # images in the validation set, at most
+    rng: np.random.Generator,
+    most: int = 2,  # images of a patient on a side, at most
+) -> Sides:
+    """Assign images to sides whose patients are alike in view, finding and distance from the mean image.
 
-    view, finding: (n,) 0 or 1. Suspects have two images or more, and one at least is left for `known`. Sorted by view,
-    finding and squared distance from the mean image, each averaged over a patient's images, neighbours are parted by a
-    coin. Disjoint patients are assigned to the held-out patients so that the sum of distances in these three, the last
-    in standard deviations, is least; where these have fewer images than the training side, more disjoint patients
-    follow at random, and where they have more, random ones are left out. validation: so many images of the rest, at
-    most. ValueError for columns of other lengths, NaN, numbers below 1, fewer than two patients with two images, or
-    disjoint patients with fewer images than the training side.
+    Candidates for the training and the held-out side are patients with at least two images, of which at least one is
+    left for `known`. They are sorted by view, by finding and by squared distance from the mean image, each averaged
+    over the images of the patient, and of each two neighbours a coin sends one to training and the other to held-out.
+    Disjoint patients are assigned to the held-out patients so that the sum of their distances is least; the distance
+    is Euclidean in the same three traits, of which the third counts in standard deviations. If the assigned patients
+    have fewer images than the training side, further disjoint patients follow in random order; if they have more,
+    random images are left out. The validation set takes images of the remaining patients.
+
+    Raises ValueError for columns of different lengths, NaN, `each` or `most` below 1, fewer than two patients with two
+    images, and disjoint patients with fewer images than the training side.
     """
     images, patients, view, finding = _checked(images, patients, view, finding)
     if each < 1 or most < 1 or validation < 0:
@@ -69,7 +79,7 @@ def matched_split(
         raise ValueError(
             f"disjoint patients have {len(ranked)} images and the training side {needed}: assign fewer patients"
         )
-    # Of too many at random: whose image goes must not depend on the order in which patients were paired.
+    # Surplus images are left out at random, so that the choice does not depend on the order of the pairs.
     rows += [ranked[np.sort(rng.permutation(max(needed, matched))[:needed])]]
     rows += [ranked[~np.isin(patients[ranked], patients[rows[3]])][:validation]]
     return Sides(*(order[of] for of in rows))
@@ -86,7 +96,7 @@ def _checked(images, patients, view, finding) -> list[np.ndarray]:
 
 
 def _from_the_mean(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean squared distance (m,) of the images `rows` (m,) from the mean of all, some at a time: float64 is large."""
+    """Mean squared distance (m,) of the images `rows` (m,) from the mean of all, in blocks to bound the memory."""
     mean = images.mean(axis=0)
     parts = [np.square(images[rows[i : i + 512]] - mean).mean(axis=(1, 2)) for i in range(0, len(rows), 512)]
     return np.concatenate(parts)

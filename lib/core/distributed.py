@@ -1,8 +1,8 @@
-"""Several processes as one: who this one is, who may write, and where all of them meet.
+"""Several processes that work as one: which rank this process is, whether it may write, and where all ranks meet.
 
 `torchrun --nproc-per-node N -m lib.experiment.run NOTEBOOK` starts N ranks that execute the same cells. Rank 0 is the
-writer: files of the others are never put in place (lib.core.files.atomic). Everywhere else there is one rank, which
-writes, and nothing here costs anything. torch is imported only where there are several.
+writer: files of the other ranks are never put in place (lib.core.files.atomic). Without torchrun there is one rank,
+which writes, and the functions of this module cost nothing. torch is imported only where there are several ranks.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ import os
 from collections.abc import Iterator
 
 _rank, _world, _alone = 0, 1, False
-_PATIENCE = datetime.timedelta(days=30)  # a rank may train alone for so long while the others wait
+_PATIENCE = datetime.timedelta(days=30)  # so long may one rank train while the others wait
 
 
 def begin() -> None:
-    """Join the other ranks, where torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, …) tell of some.
+    """Join the other ranks, if torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, …) name any.
 
-    NCCL joins GPUs, gloo joins processors. Does nothing for one rank. ValueError for more ranks than GPUs on a machine
-    that has some.
+    NCCL joins GPUs and gloo joins processors. A single rank joins nothing. Raises ValueError if a machine with GPUs has
+    more ranks than GPUs.
     """
     global _rank, _world
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -38,7 +38,7 @@ def begin() -> None:
 
 
 def end() -> None:
-    """Leave the other ranks, after all have come to here."""
+    """Wait until every rank has called this function, then leave the group of ranks."""
     global _rank, _world
     if _world > 1:
         import torch.distributed as dist
@@ -49,17 +49,17 @@ def end() -> None:
 
 
 def rank() -> int:
-    """The number of this process, from 0; also inside `no_sync`."""
+    """The number of this process, counted from 0; it stays the same inside `no_sync`."""
     return _rank
 
 
 def world() -> int:
-    """How many processes work together now: 1 inside `no_sync`, and wherever torchrun started none."""
+    """How many processes work together now: 1 inside `no_sync` and without torchrun."""
     return 1 if _alone else _world
 
 
 def is_one_of_many() -> bool:
-    """Whether there are other ranks, together with this one now or not."""
+    """Whether there are other ranks, whether or not they work together with this one now."""
     return _world > 1
 
 
@@ -70,7 +70,7 @@ def is_writer() -> bool:
 
 @contextlib.contextmanager
 def no_sync() -> Iterator[None]:
-    """Inside, this rank works for itself: it waits for nobody, and writes. No two ranks may write the same file."""
+    """A context in which this rank waits for no other and may write. No two ranks may write the same file in it."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -80,7 +80,7 @@ def no_sync() -> Iterator[None]:
 
 
 def barrier() -> None:
-    """Wait until every rank has come to here. Every rank must come, in the same order."""
+    """Wait until every rank has called this function. All ranks must call it, in the same order."""
     if world() > 1:
         import torch
         import torch.distributed as dist
@@ -89,7 +89,7 @@ def barrier() -> None:
 
 
 def broadcast(value):
-    """The writer's `value`, in every rank; anything that JSON can hold. The others come to here, and wait for it."""
+    """The writer's `value`, in every rank; it may be anything that JSON can hold. All ranks must call this function."""
     if world() == 1:
         return value
     import torch
@@ -105,6 +105,6 @@ def broadcast(value):
 
 
 def assert_equal_across_ranks(mine, what: str) -> None:
-    """OSError unless `mine`, what this rank has read of `what`, is what the writer has read."""
+    """Raise OSError unless `mine`, which this rank has read in `what`, equals what the writer has read there."""
     if (theirs := broadcast(mine)) != mine:
         raise OSError(f"rank {_rank} reads {mine} in {what}, and rank 0 {theirs}: give all ranks the same file system")

@@ -10,10 +10,10 @@ from lib.core import distributed as ranks
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it on success, delete it on failure.
+    """Yield a temporary path beside `path`; rename it to `path` on success, delete it on failure.
 
-    A killed or failed writer leaves the old file, or none. Of several ranks (lib.core.distributed) the writer alone
-    leaves anything. Raises OSError that names `path` when the disk is full.
+    A writer that fails or is killed leaves the old file, or none. Of several ranks (lib.core.distributed) only the
+    writer leaves a file. Raises OSError that names `path` when the disk is full.
     """
     path = Path(path)
     partial = path.with_name(f".{path.stem}.{ranks.rank()}.{os.getpid()}.partial{path.suffix}")

@@ -1,7 +1,7 @@
 """Files that a notebook reads although no other notebook made them: prepared cohorts, published numbers, weights.
 
-The runner gives the kernel a file to list them in (environment variable SUITE_INPUTS), and keeps the list with what
-they held: a notebook is out of date when one of them changed. Elsewhere nothing is listed.
+The runner names a file in which the kernel lists them (environment variable SUITE_INPUTS) and keeps the list with a
+digest of each: a notebook is out of date when one of them has changed. Without the variable nothing is listed.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def reading(path: str | Path) -> Path:
-    """`path`, listed as an input of the notebook that runs, also where no file is there yet."""
+    """List `path` as an input of the running notebook, even if no such file exists yet, and return it."""
     if listed := os.environ.get("SUITE_INPUTS"):
         with open(listed, "a", encoding="utf-8") as file:
             file.write(f"{Path(path).resolve()}\n")

@@ -1,4 +1,4 @@
-"""Where the files of the project lie, and the names of its scales and cohorts, of which paths are made."""
+"""Where the files of the project lie, and the names of scales and cohorts that their paths contain."""
 
 import os
 from pathlib import Path
@@ -11,19 +11,19 @@ COHORTS: tuple[Literal["phantom", "public"], ...] = ("phantom", "public")
 
 
 def root() -> Path:
-    """The project's folder; the environment variable SUITE_ROOT names another one (tests, scratch disks)."""
+    """The folder of the project, or the one that the environment variable SUITE_ROOT names (tests, scratch disks)."""
     return Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[2])
 
 
 def tag(scale: str, cohort: str, seed: int) -> str:
-    """The folder name of a run: scale-cohort, with the seed unless it is 0."""
+    """The folder name of a run: scale-cohort, followed by -seedN unless the seed is 0."""
     return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
 
 
 def published(name: str) -> Path:
-    """The file `name` ("folder/file.csv") of numbers read off a paper: beside the code, wherever SUITE_ROOT points.
+    """The file `name` ("folder/file.csv") of published numbers, which lies beside the code wherever SUITE_ROOT points.
 
-    Raises FileNotFoundError for a name that is not there.
+    Raises FileNotFoundError if there is no such file.
     """
     path = Path(__file__).resolve().parents[2] / "data" / "published" / name
     if not path.is_file():

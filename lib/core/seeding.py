@@ -1,4 +1,4 @@
-"""One root seed, many named random streams; and the choice of device and precision."""
+"""Named random streams under one root seed, and the choice of device and precision."""
 
 import contextlib
 import hashlib
@@ -13,8 +13,8 @@ PRECISIONS = ("float32", "bf16")
 def seed_of(seed: int, *names: str | int) -> int:
     """A stable 63-bit integer for the stream `names` under the root `seed`.
 
-    Streams with different names are independent for all practical purposes (SHA-256), so adding one
-    never shifts another.
+    Streams with different names are independent for all practical purposes (SHA-256), so a new stream
+    never shifts another one.
     """
     text = "/".join(str(part) for part in (seed, *names))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -32,14 +32,14 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 
 @contextlib.contextmanager
 def initialising(seed: int, *names: str | int) -> Iterator[None]:
-    """Weight initialisation inside draws from the stream `names`; the global CPU state is restored after."""
+    """A context that draws initial weights from the stream `names`; it restores the global CPU state at its end."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "initialise", *names))
         yield
 
 
 def device() -> torch.device:
-    """CUDA where a GPU is visible, otherwise the CPU."""
+    """CUDA if a GPU is visible, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -51,10 +51,10 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """Mixed precision as asked for, where the hardware has it.
+    """A context of the precision asked for, if the hardware has it.
 
-    `precision` is "float32" or "bf16"; "bf16" on hardware without it computes in float32, which changes
-    the speed and the last digits only. Raises ValueError on any other name.
+    `precision` is "float32" or "bf16". On hardware without bf16, "bf16" computes in float32, which changes
+    only the speed and the last digits. Raises ValueError for any other name.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")

@@ -1,6 +1,6 @@
-"""Text as LaTeX that any engine sets: what is not ASCII becomes a command of LaTeX itself.
+"""Text as ASCII LaTeX source: every other character becomes a command of plain LaTeX.
 
-pdflatex drops a minus sign (U+2212) and stops at an ε, whatever inputenc is told; in plain LaTeX no package is needed.
+pdflatex drops a minus sign (U+2212) and stops at an ε, whatever inputenc is told. The commands need no package.
 """
 
 import re
@@ -33,7 +33,7 @@ _ACCENTS = {
 def in_ascii(text: str) -> str:
     r"""LaTeX source without a character beyond ASCII: − as $-$, ε as $\varepsilon$, é as \'{e}.
 
-    ValueError for a character that has no command here, naming it.
+    Raises ValueError, naming the character, for one that has no command here.
     """
     return re.sub(r"[^\x00-\x7f]", lambda found: _command(found[0]), unicodedata.normalize("NFC", text))
 

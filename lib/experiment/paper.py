@@ -1,4 +1,4 @@
-"""`paper.yaml`: the one screen that says what a paper is, what is run, and what must come out."""
+"""`paper.yaml`: the one file that says what a paper is, what is run, and what must come out."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from lib.core.paths import COHORTS, SCALES, root
 
 _THRESHOLD = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, ten times faster, where PyYAML was built with it
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times faster
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 _MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
@@ -28,8 +28,8 @@ class _Strict(BaseModel):
 class Item(_Strict):
     """A figure or table that a notebook must regenerate.
 
-    `published` holds confirmed values only, None where there are none; `source` says where they stand. `cohorts`: those
-    at which it can be made.
+    `published` holds only confirmed values, or None; `source` says where they are printed. `cohorts` lists the cohorts
+    for which the item can be made.
     """
 
     notebook: str
@@ -46,9 +46,9 @@ class Item(_Strict):
 
 
 class Claim(_Strict):
-    """A directional statement: `value` names the quantity, `threshold` what it must reach.
+    """A directional statement: `value` names the quantity, and `threshold` says what it must reach.
 
-    `no_effect` is the value at which the claim would be empty; `published` the paper's value or None.
+    `no_effect` is the value at which the claim would be empty; `published` is the paper's value, or None.
     """
 
     says: str
@@ -60,13 +60,9 @@ class Claim(_Strict):
 
     @model_validator(mode="after")
     def _threshold_is_readable(self):
-        self._sign_and_limit()
-        return self
-
-    def _sign_and_limit(self) -> tuple[str, float]:
-        if not (found := _THRESHOLD.match(self.threshold)):
+        if not _THRESHOLD.match(self.threshold):
             raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
-        return found[1], float(found[2])
+        return self
 
     def verdict(self, value: float, interval: tuple[float, float]) -> str:
         """What the value and its interval say of the claim.
@@ -75,21 +71,21 @@ class Claim(_Strict):
         the right side of no effect, but the threshold is missed. "contradicted": the interval lies on the wrong side.
         "inconclusive": the interval covers no effect.
         """
-        sign, limit = self._sign_and_limit()
+        [(sign, limit)] = _THRESHOLD.findall(self.threshold)
         low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
         no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
         if high < no_effect:
             return "contradicted"
         if low <= no_effect:
             return "inconclusive"
-        return "reproduced" if _MEETS[sign](value, limit) else "direction only"
+        return "reproduced" if _MEETS[sign](value, float(limit)) else "direction only"
 
 
 class Deviation(_Strict):
-    """Where we leave the paper, what we do instead, and why.
+    """Where this suite departs from the paper, what it does instead, and why.
 
-    `bears_on`: the notebooks (and with each those that need its files), items and claims that it touches; empty means
-    the whole paper.
+    `bears_on` lists the items, claims and notebooks that the deviation affects (a notebook includes those that need its
+    files); an empty list means the whole paper.
     """
 
     where: str
@@ -99,18 +95,17 @@ class Deviation(_Strict):
 
 
 class Paper(_Strict):
-    """The whole of a `paper.yaml`. `notebooks` maps each notebook to those whose files it needs.
+    """The content of a `paper.yaml`.
 
-    `cohorts`: for "phantom" and "public" the sets of images that stand for it, by the names that
-    `lib.cohorts.phantoms` and `lib.cohorts.public` give them: one name, a list of names, or a mapping from each scale
-    to one of these. None where the paper is `closing`.
-    `closing`: it reads the records of all other papers and no images, so its notebooks run last, however the others
-    ended.
+    notebooks: maps each notebook to those whose files it needs. cohorts: maps "phantom" and "public" to the sets of
+    images that stand for them, by the names in `lib.cohorts.phantoms` and `lib.cohorts.public`: one name, a list of
+    names, or a mapping from each scale to one of these; None if the paper is `closing`. closing: the paper reads the
+    records of all other papers and no images, so its notebooks run last, however the others ended.
     """
 
     title: str
     cite: str
-    cohorts: dict[Literal["phantom", "public"], Any]
+    cohorts: dict[str, Any]
     notebooks: dict[str, list[str]]
     settings: dict[str, list[Any]] = Field(default_factory=dict)
     items: dict[str, Item] = Field(default_factory=dict)
@@ -123,22 +118,22 @@ class Paper(_Strict):
         return {setting: values[SCALES.index(scale)] for setting, values in self.settings.items()}
 
     def sets(self, cohort: str, scale: str) -> tuple[str, ...]:
-        """The names of the sets of images that stand for `cohort` at `scale`; none where the paper is closing."""
-        entry = self.cohorts[cohort]  # type: ignore[index]  # KeyError for another name
+        """The names of the sets of images that stand for `cohort` at `scale`; none if the paper is closing."""
+        entry = self.cohorts[cohort]
         names = entry[scale] if isinstance(entry, dict) else entry
         return () if names is None else tuple(names) if isinstance(names, list) else (names,)
 
     def source(self, cohort: str, scale: str) -> str | None:
-        """The sets of `cohort` at `scale` as a reader sees them; None where the paper has no such cohort."""
+        """The sets of `cohort` at `scale` as text, or None if the paper has no such cohort."""
         return (", ".join(self.sets(cohort, scale)) or "all papers") if cohort in self.cohorts else None
 
     def settings_digest(self, scale: str, cohort: str) -> str:
-        """SHA-256, 16 characters of it, of one scale's settings and of the cohort's source."""
+        """The first 16 characters of the SHA-256 of one scale's settings and of the cohort's source."""
         decisive = json.dumps([scale, cohort, self.source(cohort, scale), self.column(scale)], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
     def entries_of(self, notebook: str, scale: str, cohort: str) -> dict[str, Any]:
-        """All that decides what `notebook` makes: no entry of another notebook, no deviation, which only pages show."""
+        """The entries that decide what `notebook` makes; deviations are not among them, for only pages show them."""
         own: dict[str, Any] = {"title": self.title, "cite": self.cite, "source": self.source(cohort, scale)}
         for kind, entries in (("items", self.items), ("claims", self.claims)):
             here = {name: entry for name, entry in entries.items() if entry.notebook == notebook}
@@ -146,7 +141,7 @@ class Paper(_Strict):
         return own | {"settings": self.column(scale)}
 
     def deviations_on(self, name: str) -> list[int]:
-        """The numbers, from 1, of the deviations that bear on the item, claim or notebook `name`."""
+        """The numbers, counted from 1, of the deviations that bear on the item, claim or notebook `name`."""
         entry = self.items.get(name) or self.claims.get(name)
         touched, behind = {name}, [entry.notebook if entry else name]
         while behind:
@@ -158,7 +153,7 @@ class Paper(_Strict):
 
 
 def load_paper(folder: Path) -> Paper:
-    """Read `folder`/paper.yaml. Raises ValueError that names file, line and key for anything unexpected."""
+    """Read `folder`/paper.yaml. Raises ValueError, naming file, line and key, for anything unexpected."""
     path = Path(folder) / "paper.yaml"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such paper; known are {', '.join(known_papers()) or 'none'}")
@@ -182,6 +177,8 @@ def load_paper(folder: Path) -> Paper:
         what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         refuse(first["loc"], what)
     for cohort, entry in paper.cohorts.items():
+        if cohort not in _SETS:
+            refuse(("cohorts", cohort), f"unknown cohort; choose one of {', '.join(_SETS)}")
         if problem := _problem_of_sets(paper, cohort, entry):
             refuse(("cohorts", cohort), problem)
     for setting, values in paper.settings.items():
@@ -205,7 +202,7 @@ def load_paper(folder: Path) -> Paper:
 
 
 def known_papers() -> list[str]:
-    """The folders of notebooks/ that hold a paper.yaml, in order."""
+    """The names of the folders in notebooks/ that hold a paper.yaml, sorted."""
     return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
 
 
@@ -238,7 +235,7 @@ def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
 
 
 def _line(node: yaml.Node, keys: tuple) -> int:
-    """The line of the deepest part of `keys` that the file holds."""
+    """The line at which the last of `keys` that the file holds stands."""
     line = node.start_mark.line
     for key in keys:
         if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,7 @@
-"""A run: one notebook of one paper at one scale, on one cohort, from one seed. Files are the only hand-over."""
+"""A run: one notebook of one paper at one scale, on one cohort, from one seed.
+
+Notebooks hand results over as files, and a `Run` knows where they lie.
+"""
 
 import functools
 import io
@@ -6,10 +9,9 @@ import json
 import math
 import runpy
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import IPython.display
 import matplotlib
@@ -29,15 +31,15 @@ from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
 from lib.experiment.tables import typeset_table
 
-_PAGE_ROWS = 40  # of a table on a page of a manuscript
+_PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
 
 
 @functools.cache
 def revision() -> str:
-    """The short commit of the code, with a + when files differ from it; "unknown" outside git.
+    """The short commit of the code, followed by + if files differ from it; "unknown" outside git.
 
-    What runs make (figures) does not count as a difference.
+    Files that runs make (figures) do not count as a difference.
     """
     git = ["git", "-C", str(Path(__file__).parents[2])]
     try:
@@ -56,9 +58,9 @@ class _Settings(SimpleNamespace):
 class Run:
     """Settings, paths and products of one notebook's run.
 
-    paper: folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: ≥ 0.
+    paper: a folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: an integer ≥ 0.
     Attributes: `settings` (the scale's column of paper.yaml), `sets` (the names of the phantom or public sets that
-    stand for the cohort), `source` (the same as text), `is_smoke`. Raises ValueError for a name that is not known.
+    stand for the cohort), `source` (the same as text), `is_smoke`. Raises ValueError for an unknown name.
     """
 
     def __init__(self, paper: str, scale: str, cohort: str, seed: int):
@@ -82,9 +84,10 @@ class Run:
         self._settings_digest = self.paper.settings_digest(scale, cohort)
 
     def on_own_images(self, images: str) -> "Run":
-        """This run on images that a user brought, `images` their short digest: no product of the cohort is touched.
+        """This run on a user's own images, of which `images` is the short digest.
 
-        Files lie under own-SCALE-DIGEST, which git ignores and no page shows; stamps say whose images they are of.
+        Its files lie under own-SCALE-DIGEST, which git ignores and no page shows, so no product of the cohort changes.
+        Stamps on figures say that the images are the user's own.
         """
         own = Run(self.name, self.scale, self.cohort, self.seed)
         own.tag, own.cohort, own.sets = f"own-{self.scale}-{images}", "own", ()
@@ -94,9 +97,9 @@ class Run:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of this run's repetitions: as many as the setting `seeds` says, of which no two runs share one.
+        """The seeds of this run's repetitions, as many as the setting `seeds` says; no two runs share one.
 
-        AttributeError where paper.yaml has no such setting.
+        Raises AttributeError if paper.yaml has no setting `seeds`, and ValueError if it exceeds 100.
         """
         if self.settings.seeds > 100:
             raise ValueError(
@@ -105,11 +108,11 @@ class Run:
         return [100 * self.seed + i for i in range(self.settings.seeds)]
 
     def open_cohort(self, name: str | None = None) -> Cohort:
-        """The public cohort that paper.yaml names for this run, its pixels unread; of several, the one called `name`.
+        """The public cohort that paper.yaml names for this run; if it names several, the one called `name`.
 
-        ValueError for a name that paper.yaml does not give, for no name where it gives several, and for a phantom,
-        which is drawn and not opened; FileNotFoundError, with the command that makes the file, where it is not
-        prepared.
+        Pixels are read when they are asked for. Raises ValueError for a name that paper.yaml does not give, if `name`
+        is absent and paper.yaml gives several, and for a phantom, which is drawn. Raises FileNotFoundError, with the
+        command that prepares the cohort, if it is not prepared.
         """
         if self.cohort != "public":
             raise ValueError(f"cohort {self.cohort} ({self.source}) is not opened from a file: only public cohorts are")
@@ -120,13 +123,13 @@ class Run:
         return open_public(name or self.sets[0])
 
     def path(self, name: str) -> Path:
-        """Where the file `name` ("01_train/gan") of this run lies; its folder is made."""
+        """Where the file `name` ("01_train/gan") of this run lies; its folder is made if it is absent."""
         path = root() / "data" / "runs" / self.tag / self.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def need(self, name: str) -> Path:
-        """The file `name` that an earlier notebook left; FileNotFoundError names that notebook if it is absent."""
+        """The file `name` of an earlier notebook. Raises FileNotFoundError, naming that notebook, if it is absent."""
         path = self.path(name)
         if not path.exists():
             maker = name.split("/")[0]
@@ -141,23 +144,18 @@ class Run:
     def save(self, name: str, content: pd.DataFrame | Cohort | Mapping[str, np.ndarray]) -> None:
         """Write the file `name` ("01_train/sets.csv") of this run, whole or not at all, so that `need` can trust it.
 
-        A data frame goes to .csv (with its index where that has a name), a cohort to .h5, and arrays by name go to
-        .npz. Of several ranks only the writer writes; every rank waits until the file is there. ValueError for another
-        ending, TypeError for another kind of content, OSError that names the file when the disk is full.
+        A data frame is saved as .csv (with its index if that has a name), a cohort as .h5, and a mapping of names to
+        arrays as .npz. Of several ranks only the writer writes, and every rank waits until the file is there. Raises
+        ValueError for another ending, TypeError for another kind of content, and OSError, naming the file, when the
+        disk is full.
         """
-        kinds: list[tuple[type, str, Any]] = [
-            (pd.DataFrame, ".csv", _write_csv),
-            (Cohort, ".h5", Cohort.save),
-            (Mapping, ".npz", _write_npz),
-        ]
-        found = [(ending, write) for kind, ending, write in kinds if isinstance(content, kind)]
+        given = type(content).__name__
+        found = [(ending, write) for kind, ending, write in _SAVED if isinstance(content, kind)]
         if not found:
-            raise TypeError(
-                f"{name}: cannot save a {type(content).__name__}; give a data frame, a cohort or a mapping of arrays"
-            )
+            raise TypeError(f"{name}: cannot save a {given}; give a data frame, a cohort or a mapping of arrays")
         [(ending, write)] = found
         if not name.endswith(ending):
-            raise ValueError(f"{name}: a {type(content).__name__} is saved as {ending}; name the file so")
+            raise ValueError(f"{name}: a {given} is saved as {ending}; name the file so")
         if ranks.is_writer():
             write(content, self.path(name))
         ranks.barrier()
@@ -165,9 +163,9 @@ class Run:
     def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
 
-        `n` says how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers
-        and nothing of this run, and its stamp says so. In a notebook the PNG is shown, and the figure closed, so that
-        the kernel does not draw it again.
+        n: how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers and
+        nothing of this run, and its stamp says so. A notebook shows the PNG; the figure is closed, so that the kernel
+        does not draw it again.
         """
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
@@ -182,21 +180,19 @@ class Run:
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
             _save_png(figure, path, about | {"Description": json.dumps(facts)})
-        figure.set_layout_engine("none")  # laid out once: the PDF has the places of the PNG
+        figure.set_layout_engine("none")  # the PDF keeps the layout of the PNG
         with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
         self._record(item, facts | {"kind": "figure", "files": [f"{item}.png", f"{item}.pdf"]})
         plt.close(figure)
         if IPython.get_ipython():
-            png, says = str(self._product(item, "png")), self.paper.items[item].shows
-            IPython.display.display(IPython.display.Image(filename=png, retina=True, alt=says))
+            shown, says = str(self._product(item, "png")), self.paper.items[item].shows
+            IPython.display.display(IPython.display.Image(filename=shown, retina=True, alt=says))
 
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
 
-        One that exceeds a page is a longtable.
-
-        Columns `x`, `x_low`, `x_high` are typeset as "x [low, high]", and `x`, `x_sd` as "x ± sd".
+        A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset.
         """
         facts = self._facts(item, n)
         typeset = typeset_table(frame, digits=digits)
@@ -215,14 +211,15 @@ class Run:
         return typeset
 
     def check(self, says: str, holds: bool) -> None:
-        """An invariant that must hold at every scale; AssertionError with the sentence if it does not."""
+        """Raise AssertionError with the sentence `says` unless `holds`; for invariants that hold at every scale."""
         if not bool(holds):
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
-        """Evaluate a declared claim by its threshold, record value, interval and verdict, and return the verdict.
+        """Evaluate a declared claim by its threshold; record value, interval and verdict, and return the verdict.
 
-        `n` says what the interval is over ("5 seeds"). At smoke scale no claim is testable.
+        n: what the interval is over ("5 seeds"). At smoke scale no claim is testable. Raises ValueError for an unknown
+        claim and for a value that is not finite or lies outside its interval.
         """
         if self.is_smoke:
             return self.untestable(name, "a smoke run proves the wiring only")
@@ -237,8 +234,8 @@ class Run:
     def verdicts(self, notebook: str, evaluated: Mapping[str, tuple], *, why: str) -> pd.Series:
         """Evaluate all claims that `notebook` declares, and return the verdicts by claim.
 
-        evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is not in it is recorded
-        as not testable, because `why`. ValueError for a claim that is not of this notebook.
+        evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is absent from it is
+        recorded as not testable, for the reason `why`. Raises ValueError for a claim of another notebook.
         """
         declared = [name for name, claim in self.paper.claims.items() if claim.notebook == notebook]
         if unknown := set(evaluated) - set(declared):
@@ -284,7 +281,7 @@ class Run:
 
     def _record(self, item: str, facts: dict) -> None:
         with atomic(self._product(item, "json")) as path:
-            declared = self.paper.items[item].model_dump() | facts  # of a run `source` is whose images
+            declared = self.paper.items[item].model_dump() | facts  # here `source` is the source of the images
             path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
 
     def __repr__(self) -> str:
@@ -306,16 +303,23 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     with atomic(path) as partial:
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
+        np.savez(partial, allow_pickle=False, **arrays)
+
+
+_SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending of its file, and what writes it
+    (pd.DataFrame, ".csv", _write_csv),
+    (Cohort, ".h5", Cohort.save),
+    (Mapping, ".npz", _write_npz),
+]
 
 
 def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
-    """Write `figure` as a PNG of 300 dpi, in 256 colours where nobody can see it, which halves the file.
+    """Save `figure` at 300 dpi, in at most 256 colours if the difference is invisible, which halves the file.
 
-    That is where the PSNR is 40 dB or more and no pixel is off by over 24 of 255 levels.
+    The difference counts as invisible at a PSNR of at least 40 dB with no pixel off by more than 24 of 255 levels.
     """
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # read back at once
+    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # it is read back at once
     full = Image.open(drawn).convert("RGB")
     few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
     error = np.abs(np.asarray(few.convert("RGB"), np.float32) - np.asarray(full, np.float32))
@@ -326,7 +330,6 @@ def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
     chosen.save(path, format="PNG", optimize=True, dpi=(300, 300), pnginfo=chunks)
 
 
-if (
-    __name__ == "__main__"
-):  # python -m lib.experiment.run NOTEBOOK -p scale paper, also under torchrun; by name: it imports us
+# `python -m lib.experiment.run NOTEBOOK -p scale paper`, also under torchrun; that module imports this one.
+if __name__ == "__main__":
     runpy.run_module("lib.runner.torchrun", run_name="__main__")

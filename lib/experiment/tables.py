@@ -1,4 +1,4 @@
-"""Tables as a reader sees them: numbers rounded alike, intervals and deviations beside their value."""
+"""Tables as a reader sees them: rounded numbers, with intervals and deviations beside their values."""
 
 import math
 
@@ -6,7 +6,11 @@ import pandas as pd
 
 
 def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """A table of strings as a reader sees it: intervals and deviations beside their value, empty for missing."""
+    """A table of strings, one for each cell as a reader sees it.
+
+    Numbers have `digits` decimals, and columns of whole numbers none. Columns `x`, `x_low`, `x_high` become one column
+    "x [low, high]", and `x`, `x_sd` become "x ± sd". A missing value becomes an empty string.
+    """
 
     def texts(column: str) -> list[str]:
         values = frame[column].tolist()

@@ -1,9 +1,7 @@
 """Plots for manuscripts: arrays and an axes in, the axes out. One style, two widths, colour-blind safe."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -12,9 +10,7 @@ from pandas import DataFrame
 from scipy.stats import gaussian_kde
 from sklearn.metrics import roc_curve
 
-from lib.plots.style import _STYLE, COLOURS, MARKERS
-
-plt.rcParams.update(_STYLE)  # type: ignore[arg-type]
+from lib.plots.style import COLOURS, MARKERS
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -43,14 +39,14 @@ def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, r
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
-        look: dict[str, Any] = {"marker": MARKERS[place], "color": COLOURS[place], "capsize": 1.5, "elinewidth": 0.8}
-        ax.errorbar(shift, mean, half, label=condition, **look)
+        ax.errorbar(
+            shift, mean, half, label=condition, marker=MARKERS[place], color=COLOURS[place], capsize=1.5, elinewidth=0.8
+        )
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):
         mean, half = _mean_and_half_interval(np.atleast_2d(values))
-        dashes = ("--", ":", "-.")[place % 3]
-        ax.axhline(mean[0], linestyle=dashes, color="0.35", linewidth=0.9, label=label)
+        ax.axhline(mean[0], linestyle=("--", ":", "-.")[place % 3], color="0.35", linewidth=0.9, label=label)
         ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
     ax.set_xscale("log")
     ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
@@ -80,7 +76,7 @@ def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, 
         ax.hist(
             np.ravel(values), edges.tolist(), density=True, histtype="step", color=colour, linewidth=1.1, label=label
         )
-        ax.axvline(float(np.median(np.asarray(values))), color=colour, linewidth=0.7, linestyle=":")
+        ax.axvline(np.median(np.ravel(values)), color=colour, linewidth=0.7, linestyle=":")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     return ax
@@ -202,9 +198,9 @@ def _radial_power(images: np.ndarray, ring: np.ndarray) -> np.ndarray:
 
 def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:
     """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`."""
-    labels, *numbers = zip(*rows, strict=True)
+    labels, *bounds = zip(*rows, strict=True)
     y = np.arange(len(rows))[::-1]
-    value, low, high = (np.asarray(v, float) for v in numbers)
+    value, low, high = (np.asarray(of, float) for of in bounds)
     ax.errorbar(
         value, y, xerr=np.stack([value - low, high - value]), fmt="o", color=COLOURS[0], capsize=2, elinewidth=0.9
     )

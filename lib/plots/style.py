@@ -1,4 +1,4 @@
-"""The look of every figure: widths, colours, markers and text sizes, and the canvas that applies them."""
+"""The style of every figure: widths, colours, markers and text sizes, and an empty figure of it."""
 
 from typing import Any
 
@@ -7,18 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 WIDTHS = {"column": 85, "page": 178}  # mm
-
-
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
-
-
 COLOURS = (REAL, SYNTHETIC, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")  # Okabe and Ito 2008
-
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "legend.fontsize": 6.5,
     "xtick.labelsize": 6.5, "ytick.labelsize": 6.5, "axes.titlelocation": "left", "axes.titleweight": "bold",
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.axisbelow": True,
@@ -27,13 +19,14 @@ _STYLE = {
     "image.interpolation": "nearest", "figure.dpi": 150, "savefig.dpi": 300, "pdf.fonttype": 42,
     "axes.prop_cycle": plt.cycler(color=COLOURS),
 }  # fmt: skip
+plt.style.use(_STYLE)
 
 
 def canvas(*, width: str = "column", height: float, mosaic: Any = "a", **options) -> tuple[Figure, dict]:
     """A figure `width` wide ("column" 85 mm or "page" 178 mm) and `height` mm high, with a strip for the stamp.
 
-    `mosaic` and `options` go to `subplot_mosaic`. Returns the figure and its axes by name.
-    Raises ValueError for another width.
+    `mosaic` and `options` are arguments of `subplot_mosaic`. Returns the figure and its axes by name. Raises ValueError
+    for another width.
     """
     if width not in WIDTHS:
         raise ValueError(f"unknown width {width!r}: choose one of {', '.join(WIDTHS)}")

@@ -1,5 +1,7 @@
 """The cohort: what it refuses, what it keeps, and that a file is all or nothing."""
 
+import hashlib
+import json
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.cohort import COLUMNS, SPLITS, Cohort
 from tests.paths import ROOT
 
 
@@ -86,6 +88,52 @@ def test_digest_sees_pixels_labels_and_splits():
     pixels[0, 0, 0] ^= 1
     others = [cohort.with_images(pixels), make(labels=1 - cohort.labels), make(label_names=("benign", "malignant"))]
     assert len({c.digest for c in (cohort, *others)}) == 4
+
+
+GREY = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "names", "columns", "digest"),
+    [
+        (
+            GREY,
+            [0, 1],
+            ("benign", "malignant"),
+            {"view": [1, 0], "source_name": ["x", "y"]},
+            "d74389077cc7e204f7ffaf92",
+        ),
+        (
+            GREY[:, None] / np.float32(32),
+            [[0, 1], [1, 1]],
+            ("edema", "mass"),
+            {"region": [5, 6]},
+            "0f47110c65481dee45a5",
+        ),
+    ],
+)
+def test_the_digest_is_that_of_the_published_cohorts(tmp_path, images, labels, names, columns, digest):
+    """By its definition, and as revision e1da0c6, which published digests, made it."""
+    cohort = Cohort(images, [3, 4], labels, [0, 2], name="any", label_names=names, **columns)
+    content = json.dumps([names, images.shape, str(images.dtype)]).encode() + images.tobytes()
+    content += np.array([3, 4]).tobytes() + np.array(labels).tobytes() + bytes([0, 2])
+    for column in COLUMNS:
+        content += np.array(columns[column]).tobytes() if column in columns else b"-"
+    assert cohort.digest == hashlib.sha256(content).hexdigest()
+    assert cohort.digest.startswith(digest)
+    assert Cohort.open(cohort.save(tmp_path / "a.h5")).digest == cohort.digest
+
+
+def test_a_file_keeps_the_published_keys(tmp_path):
+    cohort = make(view=np.arange(12) % 2)
+    with h5py.File(cohort.save(tmp_path / "a.h5")) as file:
+        assert set(file) == {"images", "id", "dis", "set", "key", "site", "view", "masks"}
+        assert [file[key].dtype for key in ("id", "dis", "set")] == [np.int64, np.int64, np.uint8]
+        for key, values in (("id", cohort.patient), ("dis", cohort.labels), ("set", cohort.split)):
+            np.testing.assert_array_equal(file[key][:], values)
+        assert [name.decode() for name in file["key"]] == cohort.source_name.tolist()
+        assert json.loads(file.attrs["facts"])["labels"] == ["malignant", "benign"]
+        assert json.loads(file.attrs["split_code"]) == SPLITS
 
 
 FLOATS = np.zeros((12, 8, 8), np.float32)

@@ -59,7 +59,11 @@ def test_columns_are_scales(written):
             "  05_utility: []\n  07_more: []",
             r"paper\.yaml:7: .*07_more\.ipynb does not exist",
         ),
-        ("phantom: mass", "phantoms: mass", r"paper\.yaml:3: cohorts\.phantoms"),
+        (
+            "phantom: mass",
+            "phantoms: mass",
+            r"paper\.yaml:3: cohorts\.phantoms: unknown cohort; choose one of ph",
+        ),
         (
             "phantom: mass",
             "phantom: lung",

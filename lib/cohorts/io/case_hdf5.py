@@ -1,4 +1,4 @@
-"""HDF5 files of images with identity and disease: the published layout, with its masks apart, and cohorts of ours."""
+"""HDF5 files of images with identity and disease, in the published layout (with masks in a second file) or in ours."""
 
 from pathlib import Path
 
@@ -13,14 +13,15 @@ _COPIES = {FILE_KEYS[column]: column for column in ("patient", "labels", "split"
 def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts) -> Cohort:
     """A grey cohort with masks, in memory, whose patients may stand in several splits.
 
-    path: a cohort of this suite, or a plain file with `images` (N, H, W) or (N, H, W, 3), `id`, `dis` and `set`.
-    masks: the published second file, `masks` (N, H, W) with copies of `id`, `dis` and `set`; where it is None the masks
-    are those in `path`, if any. Masks are 0 or 1; the published 0 or 255 are divided by 255. Colour of three equal
-    channels becomes grey. test: the code of the test images in a plain file, 1 as the published scripts have it, or 2;
-    the other code is validation, and the cohort has 1 validation, 2 test. facts: as of `Cohort`, instead of the stored.
+    path: a cohort of this suite, or a plain file with `images` (N, H, W) or (N, H, W, 3), `id`, `dis` and `set`. Three
+    equal channels become grey. masks: the published second file, which holds `masks` (N, H, W) and copies of `id`,
+    `dis` and `set`; if it is None, the masks are those in `path`, if any. Masks are 0 or 1, or 0 or 255 as published.
+    test: the code of the test images in a plain file: 1, as in the published scripts, or 2. The other code is that of
+    validation images; the cohort itself always has 1 validation, 2 test. facts: facts of `Cohort` that override the
+    stored ones.
 
-    Raises FileNotFoundError, and ValueError, naming the file, for what `Cohort.open` refuses, for colour, for masks of
-    another cohort, of another shape, or with other values.
+    Raises FileNotFoundError for an absent file, and ValueError, naming the file, for what `Cohort.open` refuses, for
+    images in colour, and for masks of another cohort, of another shape or with other values.
     """
     if test not in (1, 2):
         raise ValueError(f"test is {test}; give 1, as the published scripts have it, or 2")
@@ -41,9 +42,9 @@ def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts)
 
 
 def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
-    """`masks` of the HDF5 file `path` as 0 or 1, (N, H, W) uint8; errors as `open_cases`.
+    """The masks in the HDF5 file `path`: (N, H, W) uint8, 0 or 1. Raises errors as `open_cases` does.
 
-    cohort: the images of these masks; its patients, labels and splits equal `id`, `dis` and `set` of the file.
+    cohort: the images of these masks; its patients, labels and splits must equal `id`, `dis` and `set` of the file.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file of masks; make it first")
@@ -60,10 +61,10 @@ def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
             raise ValueError(f"{path}: {name} differs from that of {cohort.name}; give the masks of these images")
     expected = (len(cohort), *cohort.images.shape[-2:])
     if masks.shape != expected:
-        fitting = f"{cohort.name} has images of {expected[1:]}"
-        raise ValueError(f"{path}: masks have shape {masks.shape} where {fitting}; make the masks again")
+        of = f"{cohort.name} has images of {expected[1:]}"
+        raise ValueError(f"{path}: masks have shape {masks.shape} where {of}; make the masks again")
     inside = masks == masks.max() if masks.max() in (1, 255) else np.zeros(masks.shape, bool)
-    wrong = masks[~inside & (masks != 0)]  # NaN too
+    wrong = masks[~inside & (masks != 0)]  # NaN is among them
     if len(wrong):
         raise ValueError(f"{path}: masks hold {wrong[0]:g}; make them 0 or 1 (or the published 0 or 255)")
     return inside.astype(np.uint8)

@@ -1,14 +1,14 @@
 """Files of a public repository at a pinned commit, each verified against a manifest of the project.
 
-What is verified: every file, by a fingerprint: 128 bits of SHA-256, in hexadecimal. To pass off another
-file takes a second preimage, about 2^128 trials; that a manifest is half as long costs nothing in safety.
-Of most files the fingerprint is of the bytes. Of radiographs that the project knows only in reduced form it is
-of the reduced pixels (the source says which): that proves the pixels of the cohort, not the published bytes.
+Every file is verified by a fingerprint, which is 128 bits of a SHA-256 in hexadecimal. To substitute another file
+takes a second preimage, about 2^128 trials, so shortening the digest costs no safety. For most files the fingerprint
+covers the bytes. For radiographs that the project knows only in reduced form, it covers the reduced pixels (the source
+says which); this verifies the pixels of the cohort, and not the published bytes.
 
-A set of thousands of small files comes as the one archive of its commit: GitHub allows about 5,000
-single-file requests an hour, fewer than the set has files. Large files come one by one, several at a
-time, so that a broken connection costs one file. Either way a file appears under its name only when it
-is complete and verified, and a second run fetches only what is missing.
+A set of thousands of small files is fetched as one archive of its commit, because GitHub allows about 5,000 requests
+for single files an hour. Large files are fetched one by one, several at a time, so that a broken connection costs one
+file. In both cases a file appears under its name only when it is complete and verified, and a second run fetches only
+what is missing.
 """
 
 import gzip
@@ -27,8 +27,8 @@ import requests
 from lib.core.files import atomic
 
 _THREADS = 6
-_PAUSES = (1, 4)  # seconds before the second and the third try
-_LARGEST = 1 << 26  # bytes of one file in an archive; the published ones have a few thousand
+_PAUSES = (1, 4)  # seconds before the second and the third attempt
+_LARGEST = 1 << 26  # bytes, at most, of one file in an archive; the published files have a few thousand
 _HEADERS = {"User-Agent": "private-image-sharing (pooch)"}
 _BY_HAND = "fetch it by hand and use --from"
 
@@ -38,7 +38,7 @@ class FetchError(RuntimeError):
 
 
 def file_fingerprint(path: Path) -> str:
-    """128 bits of the SHA-256 of the bytes of a file, 32 hexadecimal digits."""
+    """128 bits of the SHA-256 of the bytes of a file, as 32 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
@@ -47,8 +47,8 @@ def file_fingerprint(path: Path) -> str:
 class Source:
     """Files of one commit of a GitHub repository.
 
-    repository: owner/name. manifest: path → fingerprint. fingerprint: how it is computed from a file;
-    a file that it cannot read (ValueError) is not the published one. archive: fetch all in one request.
+    repository: owner/name. manifest: maps each path to its fingerprint. fingerprint: computes it from a file; if that
+    raises ValueError, the file is not the published one. archive: whether to fetch all files in one request.
     """
 
     repository: str
@@ -69,23 +69,23 @@ class Source:
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """Path → fingerprint, from the gzipped lines `fingerprint path` of a manifest."""
+    """The fingerprint of each path, from the gzipped lines `fingerprint path` of a manifest."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return {name: mark for mark, name in (line.rstrip("\n").split(" ", 1) for line in file)}
 
 
 def write_manifest(path: Path, folder: Path, names: Iterable[str], fingerprint=file_fingerprint) -> None:
-    """Write the manifest of the files `names` under `folder`; the same files give the same bytes."""
+    """Write the manifest of the files `names` under `folder`; equal files give an equal manifest, byte for byte."""
     lines = "".join(f"{fingerprint(folder / name)} {name}\n" for name in sorted(names))
     with atomic(path) as partial:
         partial.write_bytes(gzip.compress(lines.encode(), mtime=0))
 
 
 def fetch(source: Source, folder: Path, progress: Callable[[str], None] = print) -> None:
-    """Bring `folder` to hold every file of `source`, verified.
+    """Fetch every file of `source` that `folder` lacks, and verify it.
 
-    Raises FetchError, in one sentence, without a network, for a file that is not there or not the
-    published one, or an unsafe archive; OSError when the disk is full. What is complete is kept.
+    Raises FetchError, in one sentence, if there is no network, if a file is absent or not the published one, or if an
+    archive is unsafe; OSError when the disk is full. Complete files are kept.
     """
     folder = Path(folder)
     names = list(source.manifest)
@@ -120,7 +120,7 @@ def _fetch_files(source: Source, folder: Path, names: list[str], progress: Calla
 def _fetch_archive(source: Source, folder: Path, names: list[str], progress: Callable[[str], None]) -> None:
     url = f"https://codeload.github.com/{source.repository}/tar.gz/{source.commit}"
     archive = folder / ".archive.tar.gz"
-    if not archive.exists():  # left complete by a run that was killed while unpacking
+    if not archive.exists():  # otherwise a run that was killed while unpacking left it complete
         progress("fetching the archive of the commit")
         with atomic(archive) as partial:
             _download(url, partial)
@@ -131,10 +131,10 @@ def _fetch_archive(source: Source, folder: Path, names: list[str], progress: Cal
 
 
 def unpack(archive: Path, source: Source, folder: Path, names: Iterable[str], origin: str) -> None:
-    """Take the files `names` of `source` out of a gzipped tar whose paths start with one top folder.
+    """Extract the files `names` of `source` from a gzipped tar whose paths start with one top folder.
 
-    Only regular files that the manifest names are written, each verified first. Raises FetchError, that
-    names `origin`, for a damaged archive, a path that escapes, a link in place of a file, or a missing one.
+    Only regular files that the manifest names are written, each after it was verified. Raises FetchError, naming
+    `origin`, for a damaged archive, a path that leaves the folder, a link in place of a file, or a missing file.
     """
     wanted = set(names)
     try:
@@ -146,15 +146,13 @@ def unpack(archive: Path, source: Source, folder: Path, names: Iterable[str], or
                 name = "/".join(path.parts[1:])
                 if name not in wanted:
                     continue
-                if not member.isreg():
+                stored = tar.extractfile(member) if member.isreg() else None
+                if stored is None:
                     raise FetchError(f"{origin}: {name} is not a regular file; do not trust this archive")
                 if member.size > _LARGEST:
                     raise FetchError(f"{origin}: {name} has {member.size:,} bytes; do not trust this archive")
-                held = tar.extractfile(member)
-                assert held is not None  # as of every regular file
-                content = held.read()
                 with atomic(folder / name) as partial:
-                    partial.write_bytes(content)
+                    partial.write_bytes(stored.read())
                     _verify(source, name, partial, origin)
                 wanted.remove(name)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -174,7 +172,7 @@ def _download(url: str, path: Path) -> None:
         try:
             return download(url, str(path), None)
         except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else "nothing"
+            status = error.response.status_code if error.response is not None else 0
             if pause is None or status not in (429, 500, 502, 503, 504):
                 raise FetchError(f"{url}: the server answers {status}; {_BY_HAND}") from error
         except requests.RequestException as error:
@@ -185,7 +183,7 @@ def _download(url: str, path: Path) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost cause, short: requests wraps a failed look-up four times."""
-    while (behind := error.__cause__ or error.__context__) is not None:
-        error = behind
+    """The innermost cause in short, for requests wraps a failed look-up four times."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return str(error).strip() or type(error).__name__

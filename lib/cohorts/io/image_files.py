@@ -1,4 +1,4 @@
-"""Grey pixels from PNG and JPEG files: strictly as they are, or reduced to a common size; many at a time."""
+"""Grey pixels of PNG and JPEG files, exactly as stored or reduced to a common size, many files at a time."""
 
 import os
 import struct
@@ -41,9 +41,9 @@ def read_exact(path: Path, size: int) -> np.ndarray:
 def read_reduced(path: Path, size: int) -> np.ndarray:
     """The pixels of a square PNG, box-averaged to `size` × `size`: (size, size) uint8.
 
-    Colour becomes grey by ITU-R 601 luma; a grey radiograph stored as RGB keeps its values exactly, as the
-    weights sum to one. Transparency is dropped, not blended: radiographs are opaque. The average is taken along
-    rows, rounded, then along columns, rounded: within one grey level of the mean of the block.
+    Colour becomes grey by ITU-R 601 luma; a grey radiograph stored as RGB keeps its values exactly, as the weights sum
+    to one. Transparency is dropped and not blended, for radiographs are opaque. The average is taken along rows and
+    rounded, then along columns and rounded, which is within one grey level of the mean of the block.
     Raises ValueError that names the file if it is damaged, deeper than 8 bits, or not a whole multiple of
     `size` on each side.
     """
@@ -61,8 +61,8 @@ def read_reduced(path: Path, size: int) -> np.ndarray:
 def read_squeezed(path: Path, size: int) -> np.ndarray:
     """The pixels of a JPEG or PNG of any shape, squeezed to `size` × `size` and stretched to 0 … 255: uint8.
 
-    The whole radiograph is kept, without crop or border, so its aspect is lost; each pixel is the area average of what
-    it covers, colour becomes luma as in `read_reduced`, and `stretched` sets the grey levels. Raises ValueError
+    The whole radiograph is kept, without crop or border, so its aspect ratio is lost. Each pixel is the area average of
+    what it covers, colour becomes luma as in `read_reduced`, and `stretched` sets the grey levels. Raises ValueError
     that names the file if it is damaged, deeper than 8 bits, or smaller than `size` on a side.
     """
 
@@ -75,7 +75,7 @@ def read_squeezed(path: Path, size: int) -> np.ndarray:
 
 
 def require_larger(path: Path, shape: tuple[int, int], size: int) -> None:
-    """Raises ValueError, naming the file, unless both sides of `shape` reach `size`."""
+    """Raise ValueError, naming the file, unless both sides of `shape` reach `size`."""
     if min(shape) < size:
         raise ValueError(
             f"{path}: {shape[0]}×{shape[1]} pixels are fewer than {size}×{size}; give the published radiograph"
@@ -88,7 +88,7 @@ def squeezed(image: Image.Image, size: int) -> Image.Image:
 
 
 def stretched(radiograph: np.ndarray) -> np.ndarray:
-    """A radiograph with its darkest pixel at 0 and its brightest at 255, uint8; one of a single grey level is 0."""
+    """A radiograph with its darkest pixel at 0 and its brightest at 255, uint8; a constant one becomes 0."""
     low, high = int(radiograph.min()), int(radiograph.max())
     return np.rint((radiograph.astype(np.float32) - low) * (255 / max(high - low, 1))).astype(np.uint8)
 
@@ -100,7 +100,7 @@ def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, 
     except UNREADABLE as error:
         raise ValueError(f"{path}: not a readable {kind}; fetch the file again") from error
     with image:
-        check(image)  # from the header alone: a huge image is refused before it is decoded
+        check(image)  # the header alone is read, so that a huge image is refused before it is decoded
         try:
             return np.asarray(convert(image))
         except UNREADABLE as error:
@@ -108,9 +108,9 @@ def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, 
 
 
 class Unread:
-    """Images of many files, decoded by threads when asked for: `unread[index]` is (n, size, size) uint8.
+    """Images of many files that threads decode when they are asked for: `unread[index]` is (n, size, size) uint8.
 
-    It stands in for an array in a Cohort, so that a set of any length is saved in bounded memory.
+    It takes the place of an array in a Cohort, so that a set of any length is saved in bounded memory.
     """
 
     def __init__(self, paths: Sequence[Path], size: int, read: Callable[[Path, int], np.ndarray]):

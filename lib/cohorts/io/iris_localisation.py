@@ -1,7 +1,7 @@
-"""The circle of an iris found in a grey image, and what follows from it: a centred image and a mask of the disc.
+"""The circle of an iris in a grey image, and what follows from it: a centred image and a mask of the disc.
 
-The steps and numbers are those published with the data preparation of case-based explanations of iris images; the
-Hough transform is of this project, so circles agree within a pixel or two, not bit for bit.
+The steps and numbers are those published with the data preparation of case-based explanations of iris images. The
+Hough transform is this project's own, so circles agree within a pixel or two and not bit for bit.
 """
 
 import numpy as np
@@ -9,24 +9,24 @@ from PIL import Image
 from scipy.ndimage import correlate1d
 
 SIZE = 64
-BOTTOM_ROWS = 11  # a strip of the camera below the image
-FARTHEST = 100  # pixels; a circle farther from the centre is taken for another thing
-LARGEST = 17  # pixels, cap of the radius of a mask of SIZE
+BOTTOM_ROWS = 11  # the camera adds a strip below the image
+FARTHEST = 100  # pixels; a circle farther from the centre is not taken for the iris
+LARGEST = 17  # pixels, the largest radius of a mask of SIZE
 
-_LEVEL = 130  # grey at which the image is cut off, and then made black and white
-_EDGE, _VOTES, _CELL = 200, 25, 1.5  # least gradient of an edge, least support of a circle, pixels a cell of the votes
-# Gaussian of 9 points; the SD that belongs to 9 points by the rule 0.3 ((9 - 1) / 2 - 1) + 0.8.
+_LEVEL = 130  # the grey level at which the image is clipped, and then made black and white
+_EDGE, _VOTES, _CELL = 200, 25, 1.5  # least gradient of an edge, least support of a circle, pixels in a cell of votes
+# A Gaussian of 9 points, whose SD follows from the rule 0.3 ((9 - 1) / 2 - 1) + 0.8.
 _GAUSSIAN = np.exp(-0.5 * (np.arange(-4, 5) / 1.7) ** 2)
 _GAUSSIAN /= _GAUSSIAN.sum()
 
 
 def find_circle(image: np.ndarray) -> tuple[float, float, float] | None:
-    """Centre (x, y) and radius, in pixels, of the strongest circle of radius H/6 to H/3, or None where there is none.
+    """Centre (x, y) and radius, in pixels, of the strongest circle of radius H/6 to H/3, or None if there is none.
 
-    image: (H, W) uint8. It is smoothed, cut off at 130, stretched, made black and white and smoothed again. Each edge
-    pixel votes for the points along its gradient; the cell with most votes is the centre, the distance at which most
-    edge pixels a unit of circumference lie the radius. Both need more than 25 of support. Raises ValueError for
-    another shape or type.
+    image: (H, W) uint8. It is smoothed, clipped at 130, stretched, made black and white, and smoothed again. Each edge
+    pixel votes for the points along its gradient. The cell with most votes is the centre, and the radius is the
+    distance at which most edge pixels per unit of circumference lie. Both need a support of more than 25. Raises
+    ValueError for another shape or type.
     """
     if image.ndim != 2 or image.dtype != np.uint8 or min(image.shape) < 12:
         problem = f"image is {image.dtype} of shape {image.shape}"
@@ -42,7 +42,7 @@ def find_circle(image: np.ndarray) -> tuple[float, float, float] | None:
     votes = np.bincount(cell, minlength=rows * columns).reshape(rows, columns)
     if votes.max() <= _VOTES:
         return None
-    # The centre of gravity of the best cell and its neighbours is finer than a cell.
+    # The centre of gravity of the best cell and its neighbours resolves less than a cell.
     top, left = np.unravel_index(votes.argmax(), votes.shape)
     near = np.pad(votes, 1)[top : top + 3, left : left + 3] / np.pad(votes, 1)[top : top + 3, left : left + 3].sum()
     centre_x = (left + 0.5 + near.sum(0) @ [-1, 0, 1]) * _CELL - 0.5
@@ -59,9 +59,10 @@ def find_circle(image: np.ndarray) -> tuple[float, float, float] | None:
 def centred(image: np.ndarray, *, right: bool) -> np.ndarray:
     """An eye with its iris in the middle: (64, 64) uint8.
 
-    image: (H, W) uint8 as the camera left it. The bottom 11 rows go, a `right` eye is mirrored, and the image is moved
-    so that the circle's centre is its centre, its border repeated; without circle, or with one more than 100 pixels
-    off in x or y, it stays. Then the whole frame is squeezed to 64×64 by area averages, so its aspect is lost.
+    image: (H, W) uint8 as the camera left it. The bottom 11 rows are cut off and a `right` eye is mirrored. The image
+    is moved so that the centre of the circle is its own centre, and its border is repeated; it stays in place if no
+    circle is found, or one more than 100 pixels off in x or y. Then the whole frame is squeezed to 64×64 by area
+    averages, so its aspect ratio is lost.
     """
     image = image[:-BOTTOM_ROWS, :: -1 if right else 1]
     circle, (high, wide) = find_circle(image), image.shape
@@ -74,11 +75,11 @@ def centred(image: np.ndarray, *, right: bool) -> np.ndarray:
 
 
 def disc_mask(image: np.ndarray) -> np.ndarray:
-    """The iris disc of a centred eye: (64, 64) uint8, 1 inside, and 0 everywhere where no circle is found.
+    """The iris disc of a centred eye: (64, 64) uint8, 1 inside it, or 0 everywhere if no circle is found.
 
-    The radius is at most 17 pixels (901 inside). A centre that is off is repaired: x outside 28 … 37 becomes 32 from
-    45 on and otherwise moves halfway to 32; y outside 28 … 38 becomes 32 above 40 and otherwise moves halfway.
-    Raises ValueError for an image that is not (64, 64) uint8.
+    The radius is at most 17 pixels (901 pixels inside). A centre that is off is corrected: x outside 28 … 37 becomes 32
+    if it is 45 or more and otherwise moves halfway to 32; y outside 28 … 38 becomes 32 if it exceeds 40 and otherwise
+    moves halfway to 32. Raises ValueError for an image that is not (64, 64) uint8.
     """
     if image.shape != (SIZE, SIZE):
         raise ValueError(f"image has shape {image.shape}; give a centred grey eye of {SIZE}×{SIZE}")
@@ -99,21 +100,21 @@ def _smoothed(image: np.ndarray) -> np.ndarray:
 
 
 def _black_and_white(image: np.ndarray) -> np.ndarray:
-    """0 where the image is dark, 255 where it is bright, smooth between: float64 (H, W)."""
+    """0 where the image is dark and 255 where it is bright, with smooth transitions: float64 (H, W)."""
     cut = np.minimum(np.rint(_smoothed(image.astype(float))), _LEVEL)
     stretched = (cut - cut.min()) * (255 / max(cut.max() - cut.min(), 1))
     return np.rint(_smoothed(np.where(stretched > _LEVEL, 255.0, 0.0)))
 
 
 def _edges(image: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Place (x, y) and gradient (x, y) of each edge pixel, where the Sobel gradient is a ridge across itself."""
+    """Place (x, y) and gradient (x, y) of each edge pixel, whose Sobel gradient is a maximum along its direction."""
     smear, slope = np.array([1.0, 2, 1]), np.array([-1.0, 0, 1])
     gx = correlate1d(correlate1d(image, smear, 0, mode="nearest"), slope, 1, mode="nearest")
     gy = correlate1d(correlate1d(image, smear, 1, mode="nearest"), slope, 0, mode="nearest")
     size = np.abs(gx) + np.abs(gy)
     y, x = np.nonzero(size >= _EDGE)
     gx, gy = gx[y, x], gy[y, x]
-    # One step along the gradient, to the nearest of eight neighbours.
+    # One step along the gradient leads to the nearest of eight neighbours.
     step_x, step_y = (np.rint(g / np.maximum(np.abs(gx), np.abs(gy))).astype(int) for g in (gx, gy))
     padded, here = np.pad(size, 1), size[y, x]
     ridge = (here >= padded[y + 1 - step_y, x + 1 - step_x]) & (here > padded[y + 1 + step_y, x + 1 + step_x])

@@ -1,4 +1,4 @@
-"""Rows of a published label table, and splits that follow from a patient's name alone."""
+"""Rows of a published label table."""
 
 import csv
 import gzip
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the place ("file, line 3") and the texts of `columns` of each row of a CSV, plain or gzipped.
+    """Yield the place ("file, line 3") and the texts of `columns` of each row of a CSV file, plain or gzipped.
 
-    A cell that is not there reads as "". Raises ValueError, naming the file, for a missing column (`expected` says
-    which table is meant) and for a file that is damaged or no text.
+    An absent cell is read as "". Raises ValueError, naming the file, for a missing column (`expected` says which table
+    is meant), and for a file that is damaged or not text.
     """
     path = Path(path)
     opener = gzip.open if path.suffix == ".gz" else open

@@ -1,12 +1,14 @@
-"""Anybody's own images: a cohort file, a folder of DICOM, PNG and JPEG, or one such file, at one working size.
+"""A user's own images at one working size: a cohort file, a folder of DICOM, PNG and JPEG files, or one such file.
 
-The rules, each of which `OpenedImages.rules` states where it was applied:
-size: every image is squeezed to the working size by area averages, its aspect lost; a smaller one is refused.
-grey: colour becomes luma; MONOCHROME1 is inverted; padding pixels take the darkest value of the rest.
-patient: from the cohort file, the table given, or the DICOM header; otherwise every image is its own patient.
-set: the rows of a cohort file are taken alike, whichever of train, validation and test its column set says.
-many: beyond a limit, whole patients (files, where no table names their patients) are drawn at random until it is
-reached; the rest is not read.
+`OpenedImages.rules` states which of these rules were applied:
+size: every image is squeezed to the working size by area averages, so its aspect ratio is lost; a smaller image is
+refused.
+grey: colour becomes luma, MONOCHROME1 is inverted, and padding pixels take the darkest value of the other pixels.
+patient: the patient is named by the cohort file, by the given table or by the DICOM header; otherwise every image is
+its own patient.
+split: the rows of a cohort file are treated alike, whether they are of train, validation or test.
+limit: beyond a limit, whole patients (or files, if no table names their patients) are drawn at random until the limit
+is reached; the other images are not read.
 """
 
 import csv
@@ -34,14 +36,14 @@ class TooSmallError(ValueError):
 class OpenedImages(NamedTuple):
     """What `open_images` read."""
 
-    images: np.ndarray  # (n, size, size) float32, 0 to 255 where `is_8_bit`, otherwise as stored
-    patients: np.ndarray  # (n,) str; without a name from anywhere, the image's own
+    images: np.ndarray  # (n, size, size) float32, 0 to 255 if `is_8_bit`, otherwise as stored
+    patients: np.ndarray  # (n,) str; the image's own name if no patient is named
     names: np.ndarray  # (n,) str
-    sides: np.ndarray  # (n,) int64, the shorter side of each as stored, in pixels
+    sides: np.ndarray  # (n,) int64, the shorter side of each stored image, in pixels
     is_8_bit: bool
-    everyone: np.ndarray  # (p,) str, all patients known without reading, those of images not read as well
-    found: int  # images there, as far as known without reading all, of which n were kept
-    rules: tuple[str, ...]  # sentences on what was done
+    everyone: np.ndarray  # (p,) str, all patients known without reading, also those of images that were not read
+    found: int  # images in the source, as far as known without reading all; n of them were kept
+    rules: tuple[str, ...]  # sentences that say what was done
 
 
 def open_images(
@@ -54,12 +56,12 @@ def open_images(
 ) -> OpenedImages:
     """Read at most `most` images from `source` at `size` × `size`, by the rules of this module.
 
-    source: a Cohort or its file, a folder (searched to the bottom), or one image file; of a DICOM file each frame is
-    an image, and a file without a known suffix is DICOM if its bytes say so. patients: a table with the columns file
-    and patient, whose files are named from the folder on, or from within it.
-    Raises ValueError, one sentence that names the file: nothing to read, damaged, smaller than `size`, NaN, colours
-    that are not RGB, not in the table, or there with two patients. ImportError, with the command, where DICOM needs
-    pydicom.
+    source: a Cohort or its file, a folder with its subfolders, or one image file. Each frame of a DICOM file is an
+    image, and a file without a known suffix is DICOM if its bytes say so. patients: a table with the columns file and
+    patient, whose paths begin with the name of the folder or within it.
+    Raises ValueError, in one sentence that names the file, if there is nothing to read, for a file that is damaged,
+    smaller than `size` or of colours other than RGB, for NaN, and for a file that is absent from the table or has two
+    patients in it. Raises ImportError, with the command, if DICOM needs pydicom.
     """
     if size < 8 or most < 1:
         raise ValueError(f"size is {size} and most {most}: give 8 pixels and one image at least")
@@ -78,14 +80,14 @@ def open_images(
 
 
 def counted(n: int, noun: str) -> str:
-    """Number and noun, in the plural unless `n` is 1."""
+    """The number and the noun, which is in the plural unless `n` is 1."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def squeezed(image: np.ndarray, size: int, name: str) -> np.ndarray:
     """`image` (H, W) as (size, size) float32, each pixel the area average of what it covers.
 
-    Raises ValueError, naming the image, for NaN, and TooSmallError for fewer pixels than `size` on a side.
+    Raises ValueError, naming the image, for NaN, and TooSmallError if a side has fewer pixels than `size`.
     """
     if min(image.shape) < size:
         raise TooSmallError(f"{name}: {image.shape[1]}×{image.shape[0]} pixels; give {size}×{size} at least")
@@ -123,7 +125,7 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
     patients = cohort.patient.astype(str)
     sides = np.full(len(rows), min(high, wide))
     darkest, brightest = images.min(), images.max()
-    if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # rounded, a handful of grey levels
+    if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # too few grey levels would remain
         pixels = [low + of * (top - low) / 255 for of in (darkest, brightest)]
         raise ValueError(
             f"{cohort.name}: all pixels lie from {pixels[0]:g} to {pixels[1]:g}, and the file's value range is "
@@ -153,7 +155,7 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
         raise ValueError(f"{path}: no image in it; known are {known}, and cohort files {', '.join(COHORT_SUFFIXES)}")
     rules = [f"{counted(len(every) - len(files), 'other file')} passed over"] * (len(every) > len(files))
     of = None if not table else _patients_of(files, folder, Path(table))
-    # Who is in a DICOM file stands in its header; reading all headers of a large set takes longer than the audit.
+    # The header of a DICOM file names its patient, but reading all headers of a large set takes longer than the audit.
     by = "file, whose patients were not compared" if of is None else "patient"
     rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng, by=by)
     images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
@@ -172,7 +174,7 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
             break
     rules += drawn + [f"{counted(how.count(done), 'file')} {done}" for done in sorted(set(how))]
     rules += _size_rule(set(shapes), size)
-    if len(images) > most or len(depths) < len(rows):  # files of many frames
+    if len(images) > most or len(depths) < len(rows):  # some files have many frames
         rules.append(f"the first {most:,} images of these files kept; the others were not looked at")
     if unnamed:
         rules.append(f"{counted(unnamed, 'image')} without a patient, each its own: intervals may be too narrow")
@@ -186,7 +188,7 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
 def _drawn(
     patients: np.ndarray, most: int, rng: np.random.Generator, *, by: str = "patient"
 ) -> tuple[np.ndarray, list[str]]:
-    """Rows of whole patients in random order up to `most` images, ascending, and the rule if not all are there."""
+    """The rows, ascending, of up to `most` images of patients drawn at random, and the rule if some are left out."""
     if len(patients) <= most:
         return np.arange(len(patients)), []
     code = np.unique(patients, return_inverse=True)[1]
@@ -229,7 +231,7 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
 
 
 def _kind(path: Path) -> str | None:
-    """DICOM, PNG or JPEG by the suffix; with another or none, DICOM by its mark, but for the index of a medium."""
+    """DICOM, PNG or JPEG by the suffix; a file of another suffix is DICOM by its mark, unless it indexes a medium."""
     if (kind := _KIND.get(path.suffix.lower())) or path.name.upper() == "DICOMDIR":
         return kind
     with path.open("rb") as file:
@@ -237,7 +239,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _read(path: Path) -> tuple[list[np.ndarray], bool, str, list[str]]:
-    """Frames (H, W) float32, whether deeper than 8 bits, the patient if the file names one, and rules applied."""
+    """Frames (H, W) float32, whether they exceed 8 bits, the patient if the file names one, and the rules applied."""
     return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path)
 
 
@@ -263,7 +265,7 @@ def _read_dicom(path: Path):
     try:
         header = pydicom.dcmread(path)
         pixels = header.pixel_array
-    except Exception as error:  # pydicom and its decoders raise what they like
+    except Exception as error:  # pydicom and its decoders raise errors of many kinds
         raise ValueError(damaged) from error
     kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
     if (kind, samples) == ("RGB", 3):
@@ -280,7 +282,7 @@ def _read_dicom(path: Path):
 
 
 def _padding(header, frames: np.ndarray) -> np.ndarray:
-    """Which pixels (n, H, W) are padding, by the header's value or range."""
+    """Which pixels (n, H, W) are padding, by the value or the range in the header."""
     value = header.get("PixelPaddingValue")
     if value is None:
         return np.zeros(frames.shape, bool)
@@ -289,7 +291,7 @@ def _padding(header, frames: np.ndarray) -> np.ndarray:
 
 
 def _shown(frame: np.ndarray, padding: np.ndarray, inverted: bool) -> np.ndarray:
-    """The frame as a reader sees it: bright is bright, padding is dark."""
+    """The frame as a reader sees it: not inverted, and with dark padding."""
     if padding.all():
         return np.zeros_like(frame)
     low, high = frame[~padding].min(), frame[~padding].max()

@@ -1,3 +1,3 @@
-"""Phantom cohorts: images that are drawn, of known patients, findings and masks; one module for each anatomy."""
+"""Phantom cohorts: drawn images whose patients, findings and masks are known; one module for each anatomy."""
 
 PHANTOMS = ("chest", "iris", "mass", "vertebra")  # modules of this package, each with a function `draw`

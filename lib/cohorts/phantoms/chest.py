@@ -1,9 +1,9 @@
-"""Frontal chest radiographs drawn from a known anatomy: two hospitals and more, 14 findings, patients who never lived.
+"""Frontal chest radiographs drawn from a known anatomy, of several hospitals and with 14 findings.
 
-A patient keeps lungs, heart, ribs, vessels and the place of each lesion; a radiograph has its own pose, breath, view
-and lines; a hospital has its own prevalence, mix of views and style. Lengths are in half-widths of the thorax
-(u, from the midline, positive to the patient's left) and in heights of the right lung (v, 0 apex to 1 dome).
-Views are independent of findings, which in real hospitals they are not.
+The radiographs of a patient share lungs, heart, ribs, vessels and the place of each lesion. Each radiograph has its own
+pose, breath, view and lines, and each hospital its own prevalences, mix of views and style. Lengths are in half-widths
+of the thorax (u, from the midline, positive to the patient's left) and in heights of the right lung (v, from 0 at the
+apex to 1 at the dome). Unlike in real hospitals, views are independent of findings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,18 +26,18 @@ FINDINGS = (
 SHARED = ("Cardiomegaly", "Effusion", "Atelectasis", "Pneumothorax", "Pneumonia", "Edema", "Consolidation")
 SIZES, SPLITS = (16, 256), (70, 10, 20)
 PERSISTENCE = (
-    0.6  # latent correlation of two radiographs of one patient; NIH's consecutive radiographs: .40 to .91, median .62
+    0.6  # latent correlation of two radiographs of a patient; for consecutive ones of NIH .40 to .91, median .62
 )
 
-# Columns as FINDINGS. A: NIH, 112,120 radiographs, labels of 2020. B: CheXpert where it has the label (uncertain
-# read as in the published table), otherwise our choice. C: halfway, our choice.
+# Columns are those of FINDINGS. A: NIH, 112,120 radiographs, labels of 2020. B: CheXpert if it has the label (uncertain
+# labels are read as in the published table), otherwise our choice. C: halfway between them, our choice.
 _PREVALENCE = {
     "hospital_a": (.103, .025, .119, .177, .052, .056, .013, .047, .042, .021, .022, .015, .030, .002),
     "hospital_b": (.312, .158, .453, .250, .050, .060, .108, .107, .068, .322, .030, .020, .040, .004),
     "hospital_c": (.200, .080, .250, .200, .050, .060, .050, .070, .055, .120, .025, .020, .035, .003),
 }  # fmt: skip
-# Tetrachoric correlations of NIH's labels (112,120 radiographs, labels of 2020): of two normal deviates which, cut at
-# the two prevalences, have the labels' φ. Below the diagonal, in the order of FINDINGS.
+# Tetrachoric correlations of NIH's labels (112,120 radiographs, labels of 2020): those of two normal deviates that have
+# the φ of the labels when they are cut at the two prevalences. Below the diagonal, in the order of FINDINGS.
 _TETRACHORIC = (
     (),
     (.07,),
@@ -54,8 +54,8 @@ _TETRACHORIC = (
     (.10, .06, .23, .07, .24, .19, .02, .14, .13, -.01, .14, .26),
     (.11, .03, -.05, -.04, .13, -.04, .00, -.03, -.11, -.05, -.03, .12, .02),
 )  # fmt: skip
-# Of a hospital: share of AP; contrast, brightness and gamma of its curve; noise; blur; share of radiographs with bars
-# above and below; chance of each line or lead; chance and place of a side marker (from the edge, from the top).
+# For each hospital: share of AP; contrast, brightness and gamma of its curve; noise; blur; share of radiographs with
+# bars above and below; chance of each line or lead; chance and place of a side marker (from the edge, from the top).
 _STYLE = {
     "hospital_a": (0.15, 1.0, 0.0, 1.0, 0.05, 0.0022, 0.0, 0.06, 0.8, 0.07, 0.10),
     "hospital_b": (0.85, 0.85, -0.1, 0.8, 0.09, 0.0035, 0.85, 0.60, 0.7, 0.06, 0.30),
@@ -63,8 +63,8 @@ _STYLE = {
 }
 _STYLES = ("ap", "contrast", "bright", "gamma", "noise", "blur", "barred", "lined", "marked", "marker_x", "marker_y")
 
-# Of each quantity: its median in PA, how much patients and radiographs of one patient vary, and what AP does to it. The
-# first table varies by factors, exp(SD z), the second by sums, SD z.
+# For each quantity: its median in PA, its SD between patients and between the radiographs of a patient, and the change
+# in AP. Quantities of the first table vary by factors, exp(SD z), and those of the second by sums, SD z.
 _FACTORS = {
     "wide": (0.345, 0.04, 0.015, 0.97),  # half-width of the thorax, in widths of the radiograph
     "high": (0.565, 0.05, 0.03, 0.88),  # from apex to right dome, in heights of the radiograph
@@ -102,7 +102,7 @@ _SUMS = {
     "exposure": (0.0, 0.13, 0.16, 0.0),
 }
 _ONE_SIDED = (.6, 0, .6, .2, 1, 1, .8, .95, .85, 0, 0, .1, .75, 0)  # fmt: skip  # chance, in the order of FINDINGS
-_LEAST = 0.35  # severity of the mildest case; the gravest has 1
+_LEAST = 0.35  # severity of the mildest case; the most severe has 1
 
 
 def draw(
@@ -110,18 +110,19 @@ def draw(
     splits: Sequence[float] = SPLITS, radiographs: float = 2.0, findings: Sequence[str] = FINDINGS,
     prevalence: Mapping[str, float] | None = None, correlation: np.ndarray | None = None,
 ) -> Cohort:  # fmt: skip
-    """Draw the radiographs of `patients` patients of one hospital, `radiographs` of each on average (1 + Poisson).
+    """Draw the radiographs of `patients` patients of one hospital, on average `radiographs` of each (1 + Poisson).
 
-    images: uint8 (N, image_size, image_size), image_size from 16 to 256. Known of each: `patient`; `labels` (N, K) 0/1,
-    a column for each of `findings`, and no other finding is drawn; `site`, an index of SITES; `view` 0 PA, 1 AP;
-    `split`, disjoint by patient, in the proportions `splits` of train, validation and test; `source_name`, the patient
+    `images` are uint8 (N, image_size, image_size), with image_size from 16 to 256. `labels` are (N, K), 0 or 1, with a
+    column for each of `findings`; no other finding is drawn. `site` is an index of SITES; `view` is 0 PA, 1 AP; `split`
+    is disjoint by patient, in the proportions `splits` of train, validation and test; `source_name` names the patient
     and the radiograph.
-    prevalence: of some findings, instead of the hospital's. correlation: (K, K), of the Gaussian copula that couples
-    `findings`; that of NIH's labels unless given. Two radiographs of a patient share their latents by PERSISTENCE. The
-    same state of `rng` gives the same patients at every size and hospital, as long as prevalences agree.
+    prevalence: prevalences of some findings that replace those of the hospital. correlation: (K, K), that of the
+    Gaussian copula that couples `findings`; by default that of NIH's labels. PERSISTENCE is the correlation of the
+    latents of two radiographs of a patient. The same state of `rng` gives the same patients at every size and in every
+    hospital, as long as prevalences are equal.
 
     Raises ValueError for an unknown site or finding, a size out of range, fewer patients than splits, fewer radiographs
-    than one a patient, a prevalence outside (0, 1), or a matrix that is not a correlation.
+    than one per patient, a prevalence outside (0, 1), and a matrix that is not a correlation.
     """
     if not isinstance(patients, (int, np.integer)) or patients < 1:
         raise ValueError(f"patients is {patients!r}; give a whole number from 1")
@@ -156,9 +157,9 @@ def draw(
 
 
 def prevalences(site: str, findings: Sequence[str] = FINDINGS, other: Mapping[str, float] | None = None) -> np.ndarray:
-    """(K,) prevalence of `findings` at a hospital, with those in `other` instead of its own.
+    """The prevalence (K,) of each of `findings` at a hospital; values in `other` replace those of the hospital.
 
-    Raises ValueError for an unknown site, an unknown, repeated or absent finding, or a prevalence outside (0, 1).
+    Raises ValueError for an unknown site, an unknown, repeated or absent finding, and a prevalence outside (0, 1).
     """
     other = dict(other or {})
     if site not in SITES:
@@ -177,7 +178,7 @@ def prevalences(site: str, findings: Sequence[str] = FINDINGS, other: Mapping[st
 
 
 def _correlation(findings: tuple[str, ...], given: np.ndarray | None) -> np.ndarray:
-    """(K, K) latent correlation."""
+    """The latent correlation (K, K) of `findings`."""
     if given is None:
         full = np.eye(len(FINDINGS))
         for row, values in enumerate(_TETRACHORIC):
@@ -193,7 +194,7 @@ def _correlation(findings: tuple[str, ...], given: np.ndarray | None) -> np.ndar
 
 
 def _severity(owner, shares, correlation, columns, rng) -> np.ndarray:
-    """(N, 14) severity of each finding on each radiograph, 0 where absent: the tail of a Gaussian copula."""
+    """The severity (N, 14) of each finding on each radiograph, from the tail of a Gaussian copula; 0 if absent."""
     draws = (rng.standard_normal((owner[-1] + 1, len(FINDINGS)))[owner], rng.standard_normal((len(owner), 14)))
     latent = np.sqrt(PERSISTENCE) * draws[0] + np.sqrt(1 - PERSISTENCE) * draws[1]
     latent = latent[:, columns] @ np.linalg.cholesky(correlation).T
@@ -204,7 +205,7 @@ def _severity(owner, shares, correlation, columns, rng) -> np.ndarray:
 
 
 def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Everything that is random except fields, one row a radiograph, and the style of its hospital."""
+    """Everything random except the fields, one row for each radiograph, and the style of its hospital."""
     p, n = owner[-1] + 1, len(owner)
     normal, uniform = rng.standard_normal, rng.uniform
     view = (uniform(size=n) < style["ap"]).astype(np.int64)
@@ -212,7 +213,7 @@ def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float]
     for name, (median, between, within, ap) in (_FACTORS | _SUMS).items():
         z = between * normal(p)[owner] + within * normal(n)
         truth[name] = median * np.exp(z) * ap**view if name in _FACTORS else median + z + ap * view
-    # A finding is graver on one side, or on that side alone; that side, and places, are the patient's.
+    # A finding is more severe on one side, or only on that side; the side and the places are those of the patient.
     first, alone = uniform(size=(p, 14)) < 0.5, uniform(size=(p, 14)) < np.array(_ONE_SIDED)
     other = np.where(alone, 0, np.where(np.array(_ONE_SIDED) > 0, 0.65, 1))
     for i, name in enumerate(FINDINGS):
@@ -235,12 +236,12 @@ def _anatomy(owner: np.ndarray, severity: np.ndarray, style: Mapping[str, float]
 
 
 def _tree(p: int, rng: np.random.Generator):
-    """Vessels of both lungs as curves of three control points, (p, S, 3, 2), and widths at both ends, (p, S, 2)."""
+    """Vessels of both lungs as curves of three control points (p, S, 3, 2), and their widths at both ends (p, S, 2)."""
     normal, uniform, trunks, twigs = rng.standard_normal, rng.uniform, 10, 3
     turn = np.linspace(-1.35, 1.45, trunks) + 0.13 * normal((p, 2, trunks))
     long = (0.50 + 0.16 * np.sin(turn).clip(0) - 0.1 * np.sin(-turn).clip(0)) * np.exp(0.15 * normal((p, 2, trunks)))
     hilum = np.array([0.20, 0.46]) + 0.02 * normal((p, 2, trunks, 2))
-    hilum[:, 1, :, 1] -= 0.03  # the left hilum stands higher
+    hilum[:, 1, :, 1] -= 0.03  # the left hilum is higher
     hilum[..., 1] += 0.06 * np.sin(turn)
 
     def curve(start, turn, long, bend):
@@ -260,7 +261,7 @@ def _tree(p: int, rng: np.random.Generator):
     return tree.reshape(p, -1, 3, 2), np.stack([wide, np.maximum(0.25 * wide, 0.004)], -1).reshape(p, -1, 2)
 
 
-# Control points (u, v) of lines, tubes and leads; the last five are leads.
+# Control points (u, v) of lines, tubes and leads, of which the last five are leads.
 _LINES = np.array([
     [[-0.95, -0.05], [-0.25, -0.02], [-0.10, 0.44]], [[0.02, -0.4], [-0.02, 0.2], [0.12, 1.30]],
     [[-0.02, -0.4], [0.0, 0.1], [0.01, 0.27]], [[0.03, -0.4], [0.05, 0.1], [0.04, 0.27]],
@@ -268,7 +269,7 @@ _LINES = np.array([
     [[-0.75, 0.80], [-0.5, 1.0], [-0.3, 1.6]], [[0.78, 0.85], [0.6, 1.0], [0.3, 1.6]],
     [[0.35, 0.62], [0.7, 0.9], [1.3, 0.8]],
 ])  # fmt: skip
-# Letters R and L as curves, right and down from their centre, in heights of a letter.
+# The letters R and L as curves, to the right of and below their centre, in heights of a letter.
 _LETTERS = np.array([
     [[[-.3, -.5], [-.3, 0], [-.3, .5]], [[-.3, -.5], [.7, -.25], [-.3, 0]], [[-.3, 0], [0, .2], [.35, .5]]],
     [[[-.3, -.5], [-.3, 0], [-.3, .5]], [[-.3, .5], [0, .5], [.35, .5]], [[-.3, .5], [0, .5], [.35, .5]]],
@@ -276,14 +277,15 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Lines and leads in (u, v), the letter of a side in parts of the radiograph: (n, 12, 3, 2); brightness (n, 12)."""
+    """Curves (n, 12, 3, 2) of lines and leads in (u, v) and of a letter in parts of the radiograph; brightness (n,
+    12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube
     chance = style["lined"] * np.where(view, 1.0, 0.4)[:, None] * np.r_[0.8, 0.5, 0.35, 0.35, np.full(k - 4, 0.9)]
     luck = rng.uniform(size=(n, k))
     luck[:, 3] = luck[:, 2]
-    luck[:, 4:] = 0.3 * luck[:, 4:] + 0.7 * luck[:, 4:5]  # leads come together
+    luck[:, 4:] = 0.3 * luck[:, 4:] + 0.7 * luck[:, 4:5]  # leads tend to occur together
     shine = (luck < chance) * np.r_[1.1, 0.8, 0.5, 0.5, np.full(k - 4, 1.2)] * rng.uniform(0.7, 1.3, (n, k))
     left = rng.uniform(size=n) < 0.75
     edge = style["marker_x"] + 0.015 * rng.standard_normal(n)

@@ -1,24 +1,24 @@
-"""What each finding adds to the attenuation of a frontal chest radiograph: its radiographic sign.
+"""The radiographic sign of each finding: what it adds to the attenuation of a frontal chest radiograph.
 
-Each function takes `t`, what is known of the radiographs, one quantity (..., n, 1, 1), and `g`, their outlines and
-fields (n, H, W) or broadcastable, both made by `lib.cohorts.phantoms.chest_rendering`, and returns (n, H, W).
-Severities run from 0 to 1, right and left. What a finding does to outlines (a wide heart, a flat dome, lost volume) is
-drawn there.
+Each function takes `t`, the known quantities of the radiographs, each (..., n, 1, 1), and `g`, their outlines and
+fields, each broadcastable to (n, H, W), and returns (n, H, W). `lib.cohorts.phantoms.chest_rendering` makes both, and
+draws what a finding does to outlines (a wide heart, a flat dome, lost volume). Severities run from 0 to 1, on the right
+and on the left.
 """
 
 import numpy as np
 
 
 def ramp(distance, width):
-    """An edge: from 0 to 1 as `distance` goes from -width / 2 to width / 2."""
+    """An edge that rises from 0 to 1 as `distance` goes from -width / 2 to width / 2."""
     distance = distance / width
     distance += 0.5
     return np.clip(distance, 0, 1, out=distance)
 
 
 def bell(distance, width):
-    """A ridge: 1 at distance 0, 1/e at `width`."""
-    return np.exp(-np.minimum((distance / width) ** 2, 30))  # below e^-30 arithmetic is slow
+    """A ridge that is 1 at distance 0 and 1/e at `width`."""
+    return np.exp(-np.minimum((distance / width) ** 2, 30))  # arithmetic is slow below e^-30
 
 
 def _side(pair, g):
@@ -26,7 +26,7 @@ def _side(pair, g):
 
 
 def _distance(g, u, v):
-    """From a point, in half-widths of the thorax."""
+    """The distance of each pixel from a point (u, v), in half-widths of the thorax."""
     return np.sqrt((g["u"] - u) ** 2 + ((g["v"] - v) * g["tall"]) ** 2)
 
 
@@ -35,7 +35,7 @@ def _lesion_side(pair):
 
 
 def atelectasis(t, g):
-    """Plates, nearly horizontal, above a raised dome, and a haze behind the heart."""
+    """Nearly horizontal plates above a raised dome, and a haze behind the heart."""
     s, a, v = _side(t["Atelectasis"], g), abs(g["u"]), g["v"]
     first, gap, *slopes = t["plate"]
     total = 1.2 * bell(a - 0.28, 0.25) * bell(v - g["dome"] + 0.02, 0.13) * (1 + 0.3 * g["cloud"])
@@ -47,7 +47,7 @@ def atelectasis(t, g):
 
 
 def effusion(t, g):
-    """Fluid that hides dome and costophrenic angle and climbs the wall as a meniscus."""
+    """Fluid that hides the dome and the costophrenic angle and rises along the wall as a meniscus."""
     s = _side(t["Effusion"], g)
     surface = g["angle"] - 0.06 - 0.60 * s + 0.17 * (1 - np.exp(-np.clip(g["gap"], 0, None) / 0.22))
     wet = ramp(g["v"] - surface, 0.035 + g["edge_v"]) * (s > 0)
@@ -61,7 +61,7 @@ def infiltration(t, g):
 
 
 def mass(t, g):
-    """A round opacity of more than 3 cm, its margin lobed."""
+    """A round opacity of more than 3 cm with a lobed margin."""
     s, (u, v) = t["Mass"].max(0), t["mass_at"][0]
     rho = _distance(g, u * _lesion_side(t["Mass"]), v) / (0.13 + 0.13 * s) + 0.09 * g["cloud"] + 0.03 * g["mesh"]
     return 1.6 * ramp(1 - rho, 0.22 + g["edge_u"] / 0.15) * (1 - 0.25 * rho.clip(0, 1) ** 2) * g["cover"]
@@ -78,7 +78,7 @@ def nodule(t, g):
 
 
 def pneumonia(t, g):
-    """Confluent patches in one region of a lung, their margins fuzzy."""
+    """Confluent patches with fuzzy margins in one region of a lung."""
     s, (u, v) = _side(t["Pneumonia"], g), t["patch_at"][0]
     window = bell(abs(g["u"]) - u, 0.30) * bell(g["v"] - 0.25 - 0.65 * v, 0.20)
     patch = np.clip(0.75 + 0.75 * g["cloud"] + 0.2 * g["mesh"], 0, 2)
@@ -86,7 +86,7 @@ def pneumonia(t, g):
 
 
 def pneumothorax(t, g):
-    """A dark rim without vessels, wider at the apex, inside it the pleural line."""
+    """A dark rim without vessels, wider at the apex, with the pleural line along its inner border."""
     s = _side(t["Pneumothorax"], g)
     line = g["gap"] - (0.10 + 0.50 * s) * np.clip(1.15 - 0.75 * g["v"], 0.2, 1.2)
     rim = ramp(-line, 0.02 + g["edge_u"]) * (s > 0)
@@ -96,7 +96,7 @@ def pneumothorax(t, g):
 
 
 def consolidation(t, g):
-    """A dense lobe that ends at its fissure; the bronchi in it stay dark."""
+    """A dense lobe that ends at its fissure, with dark bronchi in it."""
     s, a = _side(t["Consolidation"], g), abs(g["u"])
     beyond = (g["v"] - 0.50 - 0.10 * (a - 0.5)) * (2 * t["lobe"] - 1)  # from the fissure into the lobe
     lobe = ramp(beyond, 0.02 + g["edge_v"]) * ramp(0.20 + 0.22 * s - beyond, 0.22)
@@ -105,7 +105,7 @@ def consolidation(t, g):
 
 
 def edema(t, g):
-    """A haze about both hila, shaped like wings, with wide vessels and septal lines."""
+    """A haze around both hila in the shape of wings, with wide vessels and septal lines."""
     s, a = _side(t["Edema"], g), abs(g["u"])
     wing = bell(a - 0.33, 0.38) * bell(g["v"] - 0.53, 0.30) * np.clip(1 + 0.25 * g["cloud"], 0, 2)
     septa = 0.22 * bell(g["gap"] - 0.08, 0.09) * np.clip(np.sin(130 * g["v"]), 0, 1) * bell(g["v"] - 0.85, 0.15)
@@ -127,14 +127,14 @@ def fibrosis(t, g):
 
 
 def pleural_thickening(t, g):
-    """A bright rim along the wall and over the apex, its inner border uneven."""
+    """A bright rim with an uneven inner border, along the wall and over the apex."""
     s = _side(t["Pleural_Thickening"], g)
     thick = (0.05 + 0.09 * s) * np.clip(1 + 0.35 * g["cloud"], 0.3, 2) * (1 + 0.8 * ramp(0.15 - g["v"], 0.2))
     return 1.7 * (s > 0) * ramp(thick - g["gap"], 0.02 + g["edge_u"]) * g["cover"]
 
 
 def hernia(t, g):
-    """Stomach behind the heart: a round shadow, gas above fluid in it."""
+    """The stomach behind the heart: a round shadow that holds gas above fluid."""
     s = t["Hernia"].max(0)
     u, v, size = t["pouch"]
     radius = (0.22 + 0.14 * s) * size

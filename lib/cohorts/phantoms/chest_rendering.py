@@ -1,8 +1,9 @@
-"""Radiographs of a thorax, from the anatomy that `lib.cohorts.phantoms.chest` draws.
+"""Radiographs of a thorax, rendered from the anatomy that `lib.cohorts.phantoms.chest` draws.
 
-Attenuations add along the ray, a lung being tissue less air; a logistic curve turns the sum into grey. What
-depends on u or v alone is a row or a column; what is thin (vessels, lines, letters) is strewn as points and
-blurred. u is the distance from the midline in half-widths of the thorax, v that from the apex in heights.
+Attenuations add along the ray, where a lung is tissue less air, and a logistic curve maps the sum to grey levels. What
+depends only on u or only on v is computed as a row or a column; thin structures (vessels, lines, letters) are placed as
+points and blurred. u is the distance from the midline in half-widths of the thorax, and v the distance from the apex in
+heights of the lung.
 """
 
 import functools
@@ -11,14 +12,14 @@ import numpy as np
 
 from lib.cohorts.phantoms.chest_findings import SIGNS, bell, ramp
 
-_RENDERED = (64, 256)  # radiographs are drawn at twice their size, within these, and box-averaged
+_RENDERED = (64, 256)  # radiographs are drawn at twice their size, within these limits, and box-averaged
 _GRIDS = {"cloud": 11, "mesh": 60, "noise": 128}  # control points of the random fields, in each direction
-_WIDTHS = np.array([0.0025, 0.006, 0.014])  # SDs to which strewn points are blurred, in widths of the radiograph
+_WIDTHS = np.array([0.0025, 0.006, 0.014])  # SDs to which points are blurred, in widths of the radiograph
 _OUTSIDE = 4.6
 
 
 def render(truth: dict[str, np.ndarray], size: int, chunk: int | None = None) -> np.ndarray:
-    """Radiographs (N, size, size) uint8; `chunk` radiographs at a time change the speed, not a byte."""
+    """Radiographs (N, size, size) uint8. `chunk`, how many are drawn at a time, changes the speed and no byte."""
     factor = max(-(-_RENDERED[0] // size), 2 if 2 * size <= _RENDERED[1] else 1)
     fine, n = factor * size, len(truth["key"])
     chunk = chunk or max(1, 2**16 // fine**2)
@@ -58,11 +59,11 @@ def _expose(t: dict[str, np.ndarray], size: int) -> np.ndarray:
 
 
 def _normal(c, g, size, t):
-    """Attenuation (n, H, W) of the thorax without signs; its outlines join `g`."""
+    """The attenuation (n, H, W) of the thorax without signs; adds its outlines to `g`."""
     u, v, fine_u, fine_v = g["u"], g["v"], g["edge_u"], g["edge_v"]
     a, left = abs(u), ramp(u, 0.30)
     flat = c["Emphysema"].max(0)
-    # The lung: under an arch, above a dome, beside the mediastinum.
+    # The lung lies under an arch, above a dome and beside the mediastinum.
     rise = 1 - np.clip(1 - v / 0.95, 0, None) ** (c["apex"] + 0.8 * flat)
     rise = np.where(v < 0, 4 * v, np.sqrt(np.clip(rise, 0, None)))
     g["wall"] = wall = 0.40 + 0.60 * rise
@@ -74,9 +75,9 @@ def _normal(c, g, size, t):
     g["angle"], g["dome"] = crest + 1.05 * drop, crest - _pick(raised, left) + drop * fall
     g["cover"] = cover = ramp(gap, fine_u) * ramp(g["dome"] - v, fine_v)
     cover *= ramp(a - 0.42 + 0.40 * rise, fine_u)
-    # The heart and the great vessels take the place of air.
+    # The heart and the great vessels replace air.
     spine = u - c["lean"] * (v - 0.5)
-    # Gas and fluid push the mediastinum away, lost volume pulls it.
+    # Gas and fluid push the mediastinum away, and lost volume pulls it.
     push = c["Pneumothorax"] + 0.6 * c["Effusion"] - 0.6 * c["Atelectasis"]
     middle = spine - 0.10 * (push[0] - push[1])
     big = c["Cardiomegaly"].max(0)
@@ -90,7 +91,7 @@ def _normal(c, g, size, t):
     for x, y, radius, depth in ((0.17, 0.30, c["knob"], 0.85), (0.17, 0.43, 0.11, 0.6), (-0.14, 0.55, 0.15, 0.5)):
         solid *= 1 - depth * _ball(middle - x, v - y, radius, radius / g["tall"], fine_u)
     g["solid"] = solid = 1 - solid
-    # Trunk, neck and shoulders; beyond them is air.
+    # Trunk, neck and shoulders, beyond which is air.
     slope = 0.02 - 0.36 * np.exp(-np.clip(a - 0.34, 0, None) / 0.25) + 0.4 * np.clip(a - 1.35, 0, None) ** 2
     arm = 0.5 + 0.5 * np.cos(np.pi * np.clip((v + 0.05) / 0.5, 0, 1))
     flank = c["flank"] + 1.1 * arm + 0.10 * np.clip(v - 0.9, 0, 0.5)
@@ -104,14 +105,14 @@ def _normal(c, g, size, t):
     level += 0.85 * solid * np.clip(1 - 2 * (v - 1.05), 0.4, 1)
     level += 0.75 * ramp(v - g["dome"], 0.02) * ramp(flank - a, 0.4) * (1 - 0.4 * solid) * (1 + 0.1 * g["cloud"])
     _bones(c, g, level, a, left, spine, size)
-    # Windpipe, gas in the stomach, breasts.
+    # The windpipe, gas in the stomach, and the breasts.
     windpipe = bell(middle - 0.01, 0.07) * ramp(0.37 - v, 0.06)
     windpipe += bell(abs(middle) - 0.10 - 0.6 * (v - 0.40), 0.06) * bell(v - 0.40, 0.05)
     level -= 0.55 * windpipe * body
     gas = _ball(u - 0.50, v - g["angle"] - 0.02 + c["Atelectasis"][1] * 0.1, 0.24, 0.10, fine_u)
     level -= np.clip(c["bubble"], 0, 1.2) * 0.9 * gas * ramp(v - g["dome"] - 0.03, 0.03)
     level += 0.45 * np.clip(c["breast"], 0, 0.8) * _ball(a - 0.62, v - 0.78, 0.50, 0.26, 0.15)
-    # Vessels, and the haze of those too fine to be seen.
+    # Vessels, and the haze of vessels that are too fine to be seen.
     tree = _strew(t["vessel"], t["vessel_wide"], 20 * t["vessel_wide"], t, size, max(12, size // 5))
     tree += 0.25 * bell(a - 0.22, 0.12) * bell(v - 0.48, 0.13)
     g["tree"] = tree = tree * c["vessels"] * np.minimum(cover, 1 - 0.6 * solid)
@@ -121,22 +122,22 @@ def _normal(c, g, size, t):
 
 
 def _pick(pair: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Of a quantity (2, n, 1, 1) of the right and the left side, that of each column: (n, 1, W)."""
+    """For each column, the value (n, 1, W) on its side of a quantity (2, n, 1, 1) of the right and the left side."""
     return pair[0] + (pair[1] - pair[0]) * left
 
 
 def _ball(x, y, wide, high, edge):
-    """Thickness, 0 to 1, of an ellipsoid seen through."""
+    """The thickness of an ellipsoid along the ray, from 0 to 1."""
     inside = 1 - (x / wide) ** 2 - (y / high) ** 2
     return np.sqrt(np.clip(inside, 0, 1)) * ramp(inside, 4 * edge)
 
 
 def _bones(c, g, level, a, left, spine, size):
-    """Adds spine, ribs, clavicles and shoulder blades to `level`."""
+    """Add the spine, the ribs, the clavicles and the shoulder blades to `level`."""
     v, fine_v = g["v"], g["edge_v"]
     cage = ramp(g["wall"] + 0.05 - a, 0.05) * ramp(g["dome"] + 0.05 - v, 0.2)
     fine = np.maximum(0.10, fine_v / c["spacing"])
-    # Behind, ribs run outwards and turn down at the wall; in front, they come back down to the midline.
+    # At the back, ribs run outwards and turn down at the wall; at the front, they return downwards to the midline.
     arc = -0.14 * a + 0.20 * a**2 + 0.30 * a**4
     behind = (v - arc * (0.8 + 0.4 * v)) / c["spacing"] + c["rib_phase"]
     ribs = _tube(behind, 0.23, fine)
@@ -147,7 +148,7 @@ def _bones(c, g, level, a, left, spine, size):
     g["ribs"] = ribs = c["rib"] * ribs
     level += ribs
     level += 0.30 * ramp(0.115 - abs(spine), 0.03) * (1 + 0.35 * np.cos(2 * np.pi / c["spacing"] * v))
-    # Clavicles: a gentle S from the breastbone to the shoulder.
+    # The clavicles have the shape of a gentle S from the breastbone to the shoulder.
     along = (a - 0.12) / 1.0
     height = c["clavicle_at"] + (2 * left - 1) * 0.008 - c["clavicle_tilt"] * along + 0.035 * np.sin(5.5 * along - 0.3)
     thick = 0.030 + 0.02 * (along - 0.5) ** 2
@@ -160,7 +161,7 @@ def _bones(c, g, level, a, left, spine, size):
 
 
 def _tube(phase, half, fine):
-    """Hollow bones, one a unit of `phase`, brighter at their edges."""
+    """Hollow bones, one for each unit of `phase`, which are brighter at their edges."""
     away = phase - np.floor(phase)
     away -= 0.5
     np.abs(away, out=away)
@@ -169,7 +170,7 @@ def _tube(phase, half, fine):
 
 
 def _hardware(t, size):
-    """Lines, leads and the letter of a side: (n, H, W)."""
+    """The lines, the leads and the letter of a side: (n, H, W)."""
     seen = t["line_shine"]
     if not seen.any():
         return 0
@@ -182,9 +183,9 @@ def _hardware(t, size):
 
 
 def _strew(curves, wide, shine, t, size, points):
-    """Curves of three control points (n, S, 3, 2) in (u, v), as an image: (n, H, W).
+    """An image (n, H, W) of curves of three control points (n, S, 3, 2) in (u, v).
 
-    wide, shine: (n, S, 2) SD across, in half-widths of the thorax, and attenuation, at both ends.
+    wide, shine: (n, S, 2), the SD across a curve in half-widths of the thorax, and its attenuation, at both ends.
     """
     radiograph, curve = np.nonzero(shine.any(-1))
     curves, wide, shine = curves[radiograph, curve], wide[radiograph, curve], shine[radiograph, curve]
@@ -216,7 +217,7 @@ def _strew(curves, wide, shine, t, size, points):
 
 @functools.cache
 def _blurs(size: int) -> list[np.ndarray]:
-    """For each of _WIDTHS the (size, size) matrix that blurs a column."""
+    """The matrix (size, size) that blurs a column, for each of _WIDTHS."""
     away = np.subtract.outer(np.arange(size), np.arange(size)) / size
     kernels = [np.exp(-0.5 * (away / np.hypot(width, 0.25 / size)) ** 2) for width in _WIDTHS]
     return [np.where(k < 1e-5, 0, k / k[size // 2].sum()).astype(np.float32) for k in kernels]
@@ -224,16 +225,16 @@ def _blurs(size: int) -> list[np.ndarray]:
 
 @functools.cache
 def _pool(size: int) -> np.ndarray:
-    """(size, size): a wide blur that keeps constants."""
+    """The matrix (size, size) of a wide blur that preserves constants."""
     away = np.subtract.outer(np.arange(size), np.arange(size)) / size
     kernel = np.exp(-0.5 * (away / 0.08) ** 2)
     return (kernel / kernel.sum(1, keepdims=True)).astype(np.float32)
 
 
 def _fields(keys: np.ndarray, size: int) -> list[np.ndarray]:
-    """Fields of unit variance, (n, size, size) each, a stream a radiograph."""
+    """Random fields of unit variance, each (n, size, size), from one stream for each radiograph."""
     counts = [k * k for k in _GRIDS.values()]
-    # Bytes are a fifth of the price of normal deviates, and smearing makes them normal.
+    # Random bytes cost a fifth of normal deviates, and smearing makes them normal.
     raw = np.stack([np.random.SFC64(int(key)).random_raw(-(-sum(counts) // 8)) for key in keys])
     white = (raw.astype("<u8").view(np.uint8).astype(np.float32) - 127.5) / 73.9
     parts = np.split(white[:, : sum(counts)], np.cumsum(counts)[:-1], axis=1)
@@ -245,10 +246,10 @@ def _fields(keys: np.ndarray, size: int) -> list[np.ndarray]:
 
 @functools.cache
 def _smear(points: int, pixels: int) -> np.ndarray:
-    """(pixels, points): mixtures of white noise with unit variance, averaged over each pixel."""
+    """The matrix (pixels, points) that mixes white noise to unit variance and averages it over each pixel."""
     at = (np.arange(8 * pixels) + 0.5) / (8 * pixels)
     grid = np.linspace(-0.03, 1.03, points)
     weight = np.exp(-0.5 * ((at[:, None] - grid) / (0.7 * (grid[1] - grid[0]))) ** 2)
-    weight[weight < 1e-4] = 0  # denormal numbers would slow the products a hundredfold
+    weight[weight < 1e-4] = 0  # denormal numbers would make the products a hundred times slower
     weight /= np.linalg.norm(weight, axis=1, keepdims=True)
     return weight.reshape(pixels, 8, points).mean(1).astype(np.float32)

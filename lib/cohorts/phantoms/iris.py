@@ -1,11 +1,12 @@
-"""Near-infrared eyes drawn from a known anatomy: an iris is a fingerprint and shows disease, of people who never lived.
+"""Near-infrared images of eyes drawn from a known anatomy, whose iris identifies the patient and shows disease.
 
-A patient keeps skin, brow, lids, lashes and the texture of both irides; an eye adds a jitter; an image has its own
-place, pupil, lids' opening and light. Within the iris disc nothing depends on the patient but a texture of amplitude
-`leak`: with 0, discs of two patients are exchangeable. Glaucoma shows there only: a mid-dilated pupil, haze, and a
-bright sector. Right eyes are mirrored back, as preprocessing does, so that temples lie on the left; their light then
-falls from the other side. Lengths are in half-widths of the frame, from the iris centre, right and down; brightness
-is in parts of the full range, but `leak` and `noise` are in those of pixels scaled to -1 … 1.
+The images of a patient share skin, brow, lids, lashes and the texture of both irides; each eye adds a jitter; each
+image has its own place, pupil, opening of the lids and light. Within the iris disc only a texture of amplitude `leak`
+depends on the patient; if it is 0, the discs of two patients are exchangeable. Glaucoma shows only there, as a
+mid-dilated pupil, haze and a bright sector. Right eyes are mirrored, as in the published preprocessing, so that temples
+lie on the left; their light then comes from the other side. Lengths are in half-widths of the frame, to the right of
+and below the centre of the iris. Brightness is in parts of the full range, but `leak` and `noise` refer to pixels
+scaled to -1 … 1.
 """
 
 import numpy as np
@@ -17,13 +18,13 @@ LABELS, REGIMES, EYES, SIZES = ("no glaucoma", "glaucoma"), ("factorial", "eye")
 PREVALENCE, SPLITS = 0.35, (70, 10, 20)
 SHIFT = 2 / 32  # 2 px of 64
 
-_DRAWN = 128  # pixels a side, box-averaged to the size asked for
-_MARGIN = 24  # of them, on each side, that no disc reaches
-_RINGS, _SPOKES, _ORDERS = 24, 512, 16  # of the table of a texture; its angular frequencies
-_ALONG, _REACH = 512, 1.4  # of the table of lashes along a lid, which runs from -_REACH to _REACH
+_DRAWN = 128  # pixels on a side, box-averaged to the size asked for
+_MARGIN = 24  # pixels of these, on each side, that no disc reaches
+_RINGS, _SPOKES, _ORDERS = 24, 512, 16  # the size of the table of a texture, and its angular frequencies
+_ALONG, _REACH = 512, 1.4  # the size of the table of lashes along a lid, which extends from -_REACH to _REACH
 _LASHES, _LOW_LASHES, _WAVES, _HAIRS = 22, 14, 10, 64
 _SKIN = 0.60
-# Of each quantity outside the disc: median, SD between patients, SD between the eyes of one.
+# For each quantity outside the disc: its median, its SD between patients, and its SD between the eyes of a patient.
 _FACE = {
     "tone": (0.0, 0.07, 0.01), "slope_x": (0.03, 0.06, 0.01), "slope_y": (0.03, 0.06, 0.01),
     "nose": (0.08, 0.06, 0.01), "sclera": (0.70, 0.04, 0.006), "mottle": (0.04, 0.012, 0.002),
@@ -42,13 +43,14 @@ def draw(
 ) -> Cohort:  # fmt: skip
     """Draw `images` images of each of 1 or 2 `eyes` of each patient.
 
-    images: uint8 (N, image_size, image_size), 32 or 64. Known of each: `patient`; `labels` 0 no glaucoma, 1 glaucoma, a
-    share PREVALENCE of the images (regime "factorial") or of the eyes ("eye": constant an eye, as in hospital
-    collections, so that identity predicts disease); `view` 0 left eye, 1 right; `masks` 0/1, the iris disc, whole even
-    where a lid covers it; `split`, 70/10/20 % of the images of each patient, so each patient stands in every split
-    (declared closed_set); `source_name`. leak: SD of the patient's texture in the disc. noise: SD of each pixel's
-    noise. The same state of `rng` gives the same eyes for every size, regime, leak and noise; but for the noise and the
-    rim of the disc, 32 is 64 box-averaged.
+    `images` are uint8 (N, image_size, image_size), with image_size 32 or 64. `labels` are 0 no glaucoma, 1 glaucoma,
+    the latter for a share PREVALENCE of the images (regime "factorial") or of the eyes (regime "eye": the same for all
+    images of an eye, as in hospital collections, so that identity predicts disease). `view` is 0 left eye, 1 right eye;
+    `masks` are the iris disc, including what a lid covers; `split` is 70/10/20 % of the images of each patient, so that
+    each patient is in every split (`closed_set`); `source_name` names patient, eye and image. leak: the SD of the
+    patient's texture in the disc. noise: the SD of the noise of each pixel. The same state of `rng` gives the same eyes
+    for every size, regime, leak and noise. Apart from the noise and the rim of the disc, size 32 is size 64
+    box-averaged.
 
     Raises ValueError for an unknown regime or size, fewer than one patient, one eye or three images a patient, more
     than two eyes, or a leak or noise outside 0 to 0.5.
@@ -62,9 +64,9 @@ def draw(
         raise ValueError(f"image_size is {image_size!r}; choose one of {', '.join(map(str, SIZES))}")
     if regime not in REGIMES:
         raise ValueError(f"unknown regime {regime!r}: choose one of {', '.join(REGIMES)}")
-    for name, share in (("leak", leak), ("noise", noise)):
-        if not 0 <= share <= 0.5:
-            raise ValueError(f"{name} is {share}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
+    for name, sd in (("leak", leak), ("noise", noise)):
+        if not 0 <= sd <= 0.5:
+            raise ValueError(f"{name} is {sd}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
     of_face, of_image, of_label, of_split, of_noise = map(np.random.default_rng, rng.integers(0, 2**63, 5))
     eye = np.repeat(np.arange(patients * eyes), images)
     groups = len(eye) if regime == "factorial" else patients * eyes
@@ -94,7 +96,7 @@ def draw(
 
 
 def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What is random of each eye (G, ...), and tables: its texture, of SD 1, and the lashes along its lids."""
+    """The random quantities of each eye (G, ...), its texture of SD 1, and tables of the lashes along its lids."""
 
     def vary(between, within, *shape):
         own = between * rng.standard_normal((patients, 1, *shape))
@@ -102,8 +104,7 @@ def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.n
 
     face = {name: median + vary(*spread) for name, (median, *spread) in _FACE.items()}
     face["wave"] = vary(2.6, 0.0, 2, _WAVES), vary(9.0, 0.3, 2, _WAVES), vary(0.35, 0.03, _WAVES)
-    phase, ring = vary(9.0, 0.2, _ORDERS), vary(9.0, 0.2, _ORDERS)
-    face["texture"] = _texture(phase, ring, vary(1.6, 0.1, _ORDERS))
+    face["texture"] = _texture(vary(9.0, 0.2, _ORDERS), vary(9.0, 0.2, _ORDERS), vary(1.6, 0.1, _ORDERS))
     for name, count, wide in (("lash", _LASHES, 0.017), ("low", _LOW_LASHES, 0.017), ("hair", _HAIRS, 0.014)):
         root = np.linspace(-1.1, 1.1, count) + vary(0.035, 0.008, count)
         length = np.exp(vary(0.22, 0.05, count))
@@ -114,7 +115,7 @@ def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.n
 
 
 def _texture(phase: np.ndarray, ring: np.ndarray, twist: np.ndarray) -> np.ndarray:
-    """Radial fibres and furrows of a Fourier series, (G, _RINGS, _SPOKES), of SD 1; parameters (G, _ORDERS)."""
+    """Radial fibres and furrows (G, _RINGS, _SPOKES) of SD 1, from a Fourier series with parameters (G, _ORDERS)."""
     order = np.arange(3, 3 + phase.shape[-1])[:, None, None]
     rho, turn = np.linspace(0, 1, _RINGS)[:, None], np.linspace(0, 2 * np.pi, _SPOKES, endpoint=False)
     phase, ring, twist = (a[..., None, None] for a in (phase, ring, twist))
@@ -124,7 +125,7 @@ def _texture(phase: np.ndarray, ring: np.ndarray, twist: np.ndarray) -> np.ndarr
 
 
 def _images(eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What is random of each image but its noise: (N,) each, whoever the patient is."""
+    """The random quantities of each image except its noise, each (N,); they do not depend on the patient."""
     n, normal, uniform = len(eye), rng.standard_normal, rng.uniform
     healthy, severity = uniform(0.30, 0.40, n), uniform(0.7, 1, n)
     return {
@@ -137,7 +138,7 @@ def _images(eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.G
 
 
 def _render(face: dict, truth: dict, size: int, leak: float, chunk: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Noiseless grey levels (N, size, size) float32 and masks uint8; `chunk` changes the speed, not a byte."""
+    """Noiseless grey levels (N, size, size) float32 and masks uint8; `chunk` changes the speed and no byte."""
     grey = np.empty((len(truth["eye"]), size, size), np.float32)
     masks, at = np.empty(grey.shape, np.uint8), (np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1
     common = _texture(*np.random.default_rng(0).uniform(0, 2 * np.pi, (3, 1, 2 * _ORDERS)))
@@ -152,7 +153,7 @@ def _render(face: dict, truth: dict, size: int, leak: float, chunk: int = 8) -> 
             a.reshape(len(a), -1, _DRAWN // size, a.shape[2] * size // _DRAWN, _DRAWN // size).mean((2, 4))
             for a in (_disc(t, texture, x[..., core], y[:, core]), _surround(face, t, x, y))
         )
-        # Composed at the final size: a pixel of the mask holds nothing of what is around the disc.
+        # Composed at the final size, so that a pixel of the mask holds nothing of what surrounds the disc.
         beyond = np.hypot(at - t["x"], at[:, None] - t["y"]) - t["radius"]
         masks[part] = beyond <= 0
         cover = np.clip(1 - beyond[:, few, few] * (size / 2), 0, 1)
@@ -162,17 +163,17 @@ def _render(face: dict, truth: dict, size: int, leak: float, chunk: int = 8) -> 
 
 
 def _ramp(distance: np.ndarray, width: float = 2 / _DRAWN) -> np.ndarray:
-    """An edge: from 0 to 1 as `distance` goes from -width / 2 to width / 2."""
+    """An edge that rises from 0 to 1 as `distance` goes from -width / 2 to width / 2."""
     return np.clip(distance / width + 0.5, 0, 1)
 
 
 def _bell(distance: np.ndarray, width) -> np.ndarray:
-    """A ridge: 1 at distance 0, 1/e at `width`."""
-    return np.exp(-np.minimum((distance / width) ** 2, 30))  # below e^-30 arithmetic is slow
+    """A ridge that is 1 at distance 0 and 1/e at `width`."""
+    return np.exp(-np.minimum((distance / width) ** 2, 30))  # arithmetic is slow below e^-30
 
 
 def _disc(t, texture, x, y):
-    """Iris, pupil, reflex, disease, and the lids where they cover them: the same law for every patient."""
+    """The iris, the pupil, the reflex, disease, and the lids that cover them, with the same law for every patient."""
     r, turn = np.sqrt(x**2 + y**2) / t["radius"], np.arctan2(y, x)
     rho = np.clip((r - t["pupil"]) / (1 - t["pupil"]), 0, 1)
     ring, spoke = (rho * (_RINGS - 1) + 0.5).astype(np.intp), (turn * (_SPOKES / 2 / np.pi)).astype(np.intp) % _SPOKES
@@ -193,9 +194,9 @@ def _disc(t, texture, x, y):
 
 
 def _surround(face, t, x, y):
-    """Sclera, lids with lashes, skin, brow and nose: the patient outside the disc."""
+    """What lies outside the disc and depends on the patient: sclera, lids with lashes, skin, brow and nose."""
     f = {k: face[k][t["eye"]][:, None, None].astype(np.float32) for k in _FACE}
-    # Lids are the image's alone as far as the disc reaches; beyond it the patient shapes them.
+    # As far as the disc reaches, lids depend only on the image; beyond it they depend on the patient.
     s, outer = np.clip(np.abs(x) - 0.48, 0, None), _ramp(-x, 0.2)
     lean = f["tilt"] * np.sign(x) * s
     h = -t["open"] + 0.45 * x**2 + lean + (f["up_in"] + (f["up_out"] - f["up_in"]) * outer) * s**2 - y  # above the lid
@@ -228,6 +229,6 @@ def _surround(face, t, x, y):
 
 
 def _along(table: np.ndarray, eye: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Values at `place` (n, H, W) of the tables (G, _ALONG) of the eyes (n,) along their lids."""
+    """The values at `place` (n, H, W) of the tables (G, _ALONG) along the lids of the eyes (n,)."""
     which = np.clip((place + _REACH) * ((_ALONG - 1) / 2 / _REACH) + 0.5, 0, _ALONG - 1).astype(np.intp)
     return table.astype(np.float32).reshape(-1).take(eye[:, None, None] * _ALONG + which)

@@ -1,12 +1,12 @@
-"""Mammographic masses drawn from a known anatomy: crops like CBIS-DDSM's, of patients who never lived.
+"""Mammographic masses drawn from a known anatomy: crops that resemble those of CBIS-DDSM.
 
-A breast has a density, a gain and a direction of its strands; a lesion is a solid, an ellipsoid with lobes and
-needles. So its craniocaudal (CC) and mediolateral oblique (MLO) crops are projections of one object in two pieces
-of one breast. Units: widths of a crop, cycles per crop, and for brightness the argument of a logistic curve.
+A breast has a density, a gain and a direction of its strands; a lesion is a solid, namely an ellipsoid with lobes and
+needles. Its craniocaudal (CC) and mediolateral oblique (MLO) crops are therefore projections of one object in two parts
+of one breast. Lengths are in widths of a crop, frequencies in cycles per crop, and brightness is the argument of a
+logistic curve.
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -14,23 +14,25 @@ import scipy.fft
 from lib.cohorts.cohort import Cohort
 
 SCANNERS, LABELS, VIEWS = ("film", "digital"), ("malignant", "benign"), ("CC", "MLO")
-SHARE_VALIDATION, SHARE_TEST, SHARE_MALIGNANT = 0.11, 0.24, 0.45  # as among the mass crops of CBIS-DDSM
+SHARE_VALIDATION, SHARE_TEST, SHARE_MALIGNANT = 0.11, 0.24, 0.45  # as in the mass crops of CBIS-DDSM
 
-# What a patient has: lesions, and how many of them are seen in one view only; 1.92 crops on average.
+# For a patient: the number of lesions, and how many of them are seen in one view only; 1.92 crops on average.
 _HISTORY, _HISTORY_P = ((1, 1), (1, 0), (2, 1), (2, 0), (3, 0)), (0.25, 0.66, 0.03, 0.05, 0.01)
 _LOBES, _NEEDLES, _LIGAMENTS = 10, 24, 5
-_DRIFT_BAND, _FIBRE_BAND = 8, 32  # these fields have no power from this frequency on
-# Characteristic curve: offset, slope, exponent; grain; blur; share of crops with air; magnification.
+_DRIFT_BAND, _FIBRE_BAND = 8, 32  # the frequency from which on these fields have no power
+# For each scanner: offset, slope and exponent of the characteristic curve; grain; blur; share of crops with air;
+# magnification.
 _SCAN = {"film": (-0.05, 1.0, 1, 0.034, 0.0045, 0.08, 1.0), "digital": (0.12, 1.7, 1.5, 0.038, 0.0025, 0.45, 0.64)}
 
 
 def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scanner: str = "film") -> Cohort:
-    """Draw the mass crops of `patients` patients, about 1.9 each.
+    """Draw the mass crops of `patients` patients, about 1.9 of each.
 
-    images: uint8 (N, image_size, image_size). Known of each: `patient`, `lesion`, `view` (0 CC, 1 MLO), `labels` (0
-    malignant, 1 benign), `site` (0 film, 1 digital), `masks` (0/1, the lesion without needles), and `split`, disjoint
-    by patient, stratified by label where both have three. The same state of `rng` gives the same patients at every
-    size, a small image being a large one box-averaged. Raises ValueError for bad `patients`, `image_size` or `scanner`.
+    `images` are uint8 (N, image_size, image_size), with an even image_size from 16 to 256. `view` is 0 CC, 1 MLO;
+    `labels` are 0 malignant, 1 benign; `site` is 0 film, 1 digital; `masks` are 0 or 1, the lesion without its needles;
+    `split` is disjoint by patient, and stratified by label if three patients have each; `source_name` names patient,
+    lesion and view. The same state of `rng` gives the same patients at every size, where a small image is a large one
+    box-averaged. Raises ValueError for fewer than three patients, another size, and an unknown scanner.
     """
     if patients < 3:
         raise ValueError(f"patients is {patients}; three splits need at least 3")
@@ -40,14 +42,17 @@ def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scan
         raise ValueError(f"unknown scanner {scanner!r}: choose one of {', '.join(SCANNERS)}")
     truth = _anatomy(patients, scanner, rng)
     images, masks = _render(truth, image_size, scanner)
-    facts: dict[str, Any] = {column: truth[column] for column in ("patient", "lesion", "view", "labels", "split")}
-    who = [f"patient{p}_lesion{n}_{VIEWS[v]}" for p, n, v, *_ in zip(*facts.values(), strict=True)]
+    crops = zip(truth["patient"], truth["lesion"], truth["view"], strict=True)
     return Cohort(
         images,
-        **facts,
+        truth["patient"],
+        truth["labels"],
+        truth["split"],
+        lesion=truth["lesion"],
+        view=truth["view"],
         masks=masks,
         site=np.full(len(images), SCANNERS.index(scanner)),
-        source_name=who,
+        source_name=[f"patient{p}_lesion{n}_{VIEWS[v]}" for p, n, v in crops],
         label_names=LABELS,
         name="phantom_mass",
         modality="MG",
@@ -57,7 +62,7 @@ def draw(*, patients: int, image_size: int = 128, rng: np.random.Generator, scan
 
 
 def _splits(malignant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Split code of each patient, stratified by `malignant` (P,) where both classes have 3 patients."""
+    """The split code of each patient, stratified by `malignant` (P,) if both classes have 3 patients."""
     code, few = np.zeros(len(malignant), np.uint8), min(malignant.sum(), (~malignant).sum()) < 3
     for stratum in [np.ones_like(malignant)] if few else [malignant, ~malignant]:
         members = rng.permutation(np.flatnonzero(stratum))
@@ -67,7 +72,7 @@ def _splits(malignant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """All that is random of p patients except the pixels' noise: one row an image, whatever the image size."""
+    """Everything random of p patients except the noise of pixels: one row for each image, whatever its size."""
     normal, uniform, share_air, magnification = rng.standard_normal, rng.uniform, *_SCAN[scanner][5:]
     first_malignant, density = rng.permutation(p) < round(SHARE_MALIGNANT * p), _logistic(1.2 * normal(p))
     breast = {
@@ -76,7 +81,7 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
         "cloud": 0.13 + 0.14 * density, "beta": uniform(2.9, 3.4, p), "grain": np.exp(0.3 * normal(p)),
         "fibre": np.exp(-3.3 + 0.3 * normal(p) + 0.6 * density), "stretch": np.exp(uniform(0.3, 1.2, p)),
     }  # fmt: skip
-    # Lesions. A suspicion, higher in cancer but overlapping, drives each sign with an error of its own.
+    # Lesions. A severity, which is higher in cancer but overlaps, drives each sign with an error of its own.
     history = np.array(_HISTORY)[rng.choice(len(_HISTORY), p, p=_HISTORY_P)]
     owner = np.repeat(np.arange(p), history[:, 0])
     n, first = len(owner), np.r_[True, owner[1:] != owner[:-1]]
@@ -105,12 +110,12 @@ def _anatomy(p: int, scanner: str, rng: np.random.Generator) -> dict[str, np.nda
     projection, tilt = np.zeros((n, 2, 3)), np.where(view, uniform(0.7, 1.05, n), uniform(-0.1, 0.1, n))
     projection[:, 0, 0], projection[:, 1, 1:] = breast["side"][owner], np.stack([np.cos(tilt), np.sin(tilt)], 1)
     across = breast["strands"][owner, None] + np.pi / 2 + 0.5 * normal(arcs := (n, _LIGAMENTS))
-    # A border, beyond which lies dark air, bright pectoral muscle, or tissue a little darker or brighter.
+    # A border, beyond which lies dark air, bright pectoral muscle, or tissue that is a little darker or brighter.
     air, muscle, towards = uniform(size=n) < share_air, view * uniform(size=n) > 0.85, uniform(0, 2 * np.pi, n)
     crop = {
         "patient": owner, "lesion": lesion, "view": view, "labels": np.where(malignant[lesion], 0, 1),
         "key": rng.integers(0, 2**63, n), "projection": projection, "radius": radius[lesion] * np.exp(0.1 * normal(n)),
-        # The published crops look up and to the left of the lesion: it lies low and to the right.
+        # In the published crops the lesion lies below the centre and to the right of it.
         "centre": [0.56, 0.64] + 0.05 * normal((n, 2)), "level": 0.12 * normal(n), "slope": 0.3 * normal((n, 2)),
         # Arcs: normal (x, y), distance, curvature, thickness, brightness, phase of a wave.
         "arc": np.stack([np.cos(across), np.sin(across), uniform(-0.6, 0.5, arcs), 0.5 * normal(arcs), 0.008 * np.exp(
@@ -127,14 +132,14 @@ def _logistic(x: np.ndarray) -> np.ndarray:
 
 
 def _render(truth: dict[str, np.ndarray], size: int, scanner: str, chunk: int | None = None):
-    """Images and masks (N, size, size) uint8; `chunk` images at a time change the speed, not a byte."""
+    """Images and masks (N, size, size) uint8. `chunk`, how many are drawn at a time, changes the speed and no byte."""
     starts = range(0, len(truth["key"]), chunk := chunk or max(1, 2**16 // size**2))
     crops = [_expose({k: v[i : i + chunk] for k, v in truth.items()}, size, scanner) for i in starts]
     return tuple(np.concatenate(stack) for stack in zip(*crops, strict=True))
 
 
 def _expose(truth: dict[str, np.ndarray], size: int, scanner: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and masks of a few crops. Below, t holds their truth, c the same shaped to broadcast."""
+    """Images and masks of a few crops; in the code, t holds their truth, and c the same in shapes that broadcast."""
     offset, slope, exponent, grain, blur, *_ = _SCAN[scanner]
     t = {k: v if k == "key" else v.astype(np.float32) for k, v in truth.items()}
     c = {k: np.moveaxis(v, 0, -1)[..., None, None] for k, v in t.items()}
@@ -142,7 +147,7 @@ def _expose(truth: dict[str, np.ndarray], size: int, scanner: str) -> tuple[np.n
     x, y = at - c["centre"][0], at[:, None] - c["centre"][1]
     cloud, drift, fibres = _tissue(t["key"], {k: v[..., 0] for k, v in c.items()}, size, grain, blur)
     level = c["fibre"] * (fibres + _ligaments(c["arc"], x, y, size)) * np.clip(0.7 + 0.5 * drift, 0, None) + cloud
-    # The body is the thickness of a solid seen through: a soft, frayed edge, and perhaps a halo.
+    # The body is the thickness of a solid along the ray, with a soft, frayed edge and perhaps a halo.
     r = np.sqrt(x**2 + y**2)
     rho, which = _outline(t, x, y, r)
     inside = 1 - (rho + c["fray"] / c["cloud"] * cloud) ** 2
@@ -164,7 +169,7 @@ def _lattice(size: int, band: int):
     fy, fx = np.mgrid[-band + 1 : band, :band].reshape(2, -1)
     fx, fy = np.stack([fx, fy])[:, np.argsort(np.maximum(abs(fy), fx), kind="stable")]
     weight = np.exp(1j * np.pi * (fx + fy) / size) * np.sinc(fx / size) * np.sinc(fy / size)
-    weight *= np.where(fx == 0, np.sqrt(2), 1) * (fx + abs(fy) > 0)  # the inverse halves the power of this column
+    weight *= np.where(fx == 0, np.sqrt(2), 1) * (fx + abs(fy) > 0)  # the inverse halves this column's power
     place = np.zeros(size * (size // 2 + 1), np.intp)  # where each coefficient goes; elsewhere the first, which is 0
     place[fy % size * (size // 2 + 1) + fx] = np.arange(len(fx))
     return fx.astype(np.float32), fy.astype(np.float32), weight.astype(np.complex64), place
@@ -173,17 +178,17 @@ def _lattice(size: int, band: int):
 def _field(white: np.ndarray, power: np.ndarray, size: int, band: int) -> np.ndarray:
     """Gaussian fields (n, size, size) of a power spectrum (n, m), from complex white noise (n, m or more)."""
     fx, _, weight, place = _lattice(size, band)
-    # Not `*`, which NumPy does in place for large temporaries, rounded otherwise: bytes would depend on the chunk.
+    # Not `*`, which NumPy computes in place for large temporaries with other rounding: bytes would depend on the chunk.
     spectrum = np.multiply(white[:, : len(fx)], np.sqrt(power) * weight).take(place, axis=1)
     return scipy.fft.irfft2(spectrum.reshape(len(white), size, -1), s=(size, size), norm="forward", overwrite_x=True)
 
 
 def _tissue(keys, c, size, grain, blur):
-    """Clouds of power-law noise with grain, a smooth drift of SD 1, and skewed fibres: (n, size, size) each."""
+    """Clouds of power-law noise with grain, a smooth drift of SD 1, and skewed fibres, each (n, size, size)."""
     half, fine = size // 2, min(_FIBRE_BAND, size // 2)
     ends = np.cumsum([band * (2 * band - 1) for band in (_DRIFT_BAND, _FIBRE_BAND, half)])
     white = np.empty((len(keys), ends[-1], 2), np.float32)
-    for row, key in zip(white, keys, strict=True):  # a stream an image: no dependence on its neighbours
+    for row, key in zip(white, keys, strict=True):  # a stream for each image: it depends on no other
         np.random.default_rng(key).standard_normal(out=row, dtype=np.float32)
     of_drift, of_fibres, of_cloud = np.split(white.view(np.complex64)[..., 0], ends[:2], axis=1)
     cos, sin = np.cos(c["strands"] + c["turned"]), np.sin(c["strands"] + c["turned"])
@@ -193,7 +198,7 @@ def _tissue(keys, c, size, grain, blur):
         stretched = (fx * cos + fy * sin) ** 2 * stretch + (fy * cos - fx * sin) ** 2 / stretch
         return stretched, np.exp(-4 * (np.pi * blur) ** 2 * (fx**2 + fy**2))
 
-    # The power of f^-3 adds up to 9 over the lattice: 18 gives the cloud an SD of 1 before it is scaled.
+    # The power f^-3 adds up to 9 over the lattice, so 18 gives the cloud an SD of 1 before it is scaled.
     f2, optics = squared(half, c["stretch"] ** 0.25)
     power = np.exp(np.log(np.maximum(f2, 0.5)) * (-0.5 * c["beta"])) * optics * (c["cloud"] ** 2 / 18)
     cloud = _field(of_cloud, power + (c["grain"] * grain / 128) ** 2 / 2, size, half)  # grain at 128 pixels
@@ -205,22 +210,22 @@ def _tissue(keys, c, size, grain, blur):
 
 
 def _ligaments(arcs, x, y, size):
-    """Cooper's ligaments: long gentle arcs, thin as a thread."""
+    """Cooper's ligaments, which are long, thin, gently curved arcs."""
     total = 0
     for nx, ny, distance, bend, thick, shine, phase in np.moveaxis(arcs, 1, 0):
         wide = np.sqrt(thick**2 + (0.35 / size) ** 2)
-        # Across an arc: nx x + ny y - distance + bend (ny x - nx y)^2 and a wave, in units of its width.
+        # The distance across an arc is nx x + ny y - distance + bend (ny x - nx y)^2 and a wave, in units of its width.
         across = (-2 * nx * ny * bend / wide) * x * y
         across += (nx * x + bend * (ny * x) ** 2 - distance + 0.012 * np.sin(9 * x + phase)) / wide
         across += (ny * y + bend * (nx * y) ** 2 + 0.012 * np.sin(8 * y + phase)) / wide
-        np.minimum(np.square(across, out=across), 30, out=across)  # below e^-30 arithmetic is slow
+        np.minimum(np.square(across, out=across), 30, out=across)  # arithmetic is slow below e^-30
         total += shine * thick / wide * np.exp(-across)
     return total
 
 
 @functools.cache
 def _rays(bins: int) -> np.ndarray:
-    """Unit vectors (2, bins), even in y / (|x| + |y|): the bin of a pixel is found without an arctangent."""
+    """Unit vectors (2, bins), evenly spaced in y / (|x| + |y|), so that the bin of a pixel needs no arctangent."""
     turn = (np.arange(bins) + 0.5) * 4 / bins - 1
     y = np.where(turn > 1, 2 - turn, turn)
     ray = np.stack([(1 - abs(y)) * np.where(turn > 1, -1, 1), y])
@@ -232,18 +237,18 @@ def _look_up(table, which):
 
 
 def _outline(t, x, y, r):
-    """Distance of each pixel from the lesion's centre in units of its outline there, and its bin of direction."""
+    """The distance of each pixel from the centre of the lesion, in units of its outline, and its bin of direction."""
     turn, ray = y / (np.abs(x) + np.abs(y)), _rays(4 * r.shape[-1])
     which = ((np.where(x < 0, 2 - turn, turn) + 1) * (r.shape[-1] - 1e-4)).astype(np.int32)
     shadow = np.linalg.inv(np.einsum("nij,njk,nlk->nil", t["projection"], t["quadric"], t["projection"]))
     outline = np.einsum("ib,nij,jb->nb", ray, shadow, ray) ** -0.5 * t["radius"][:, None]
-    facing = np.einsum("nli,nji,jb->nlb", t["lobe"], t["projection"], ray)  # a lobe seen from its side bulges out
+    facing = np.einsum("nli,nji,jb->nlb", t["lobe"], t["projection"], ray)  # seen from its side, a lobe bulges out
     bulge = np.einsum("nl,nlb->nb", t["bulge"], np.exp(t["keen"][..., None] * (facing - 1)))
     return r / _look_up(outline * np.clip(1 + bulge, 0.5, 1.8), which), which
 
 
 def _needles(t, x, y, r, rho, which, drift):
-    """Spicules: thin rays from the margin outwards, bent by the tissue; a pixel sees the nearest in angle."""
+    """Spicules, which are thin rays outwards from the margin, bent by the tissue; a pixel sees the nearest in angle."""
     tip = np.einsum("nki,nji->jnk", t["needle"], t["projection"])
     length = np.sqrt((tip**2).sum(0))
     near = np.einsum("jnk,jb->nkb", tip / length, _rays(4 * r.shape[-1]))

@@ -1,9 +1,9 @@
-"""Vertebral units drawn from a known anatomy: T1 spine MRI of patients who never lived.
+"""Vertebral units of T1 spine MRI, drawn from a known anatomy.
 
-A unit is one disc with half a vertebral body above and below, in nine sagittal slices from the patient's
-right to the left: the middle ones show the canal, the outer ones pedicles and neural foramina. Anterior is
-on the left of an image, posterior on the right. The frame follows the size of the body, so lengths are in
-widths of the frame, which is half as high as it is wide; brightness is in parts of the full range.
+A unit is one disc with half a vertebral body above and below it, in nine sagittal slices from the right of the patient
+to the left. The middle slices show the canal, and the outer slices show pedicles and neural foramina. Anterior is on
+the left of an image, posterior on the right. The frame follows the size of the body, so lengths are in widths of the
+frame, which is half as high as it is wide. Brightness is in parts of the full range.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,9 @@ LEVELS = (
 SPLITS = (70, 24, 24)
 SIZES = (16, 256)
 
-# Of each quantity: its median in the cervical, thoracic and lumbar spine, and how much patients, and units
-# of one patient, vary. The first table varies by factors, exp(SD z); the second by sums, SD z.
+# For each quantity: its median in the cervical, thoracic and lumbar spine, its SD between patients, and its SD between
+# the units of a patient. Quantities of the first table vary by factors, exp(SD z), and those of the second by sums, SD
+# z.
 _FACTORS = {
     "depth": (0.37, 0.40, 0.42, 0.05, 0.02),  # of the body, front to back
     "half": (0.215, 0.215, 0.275, 0.06, 0.02),  # half the body's width, right to left
@@ -63,7 +64,7 @@ _SUMS = {
     "coil": (0.12, 0.15, 0.18, 0.10, 0.03),  # brightness gained towards the coil, behind the patient
     "beside": (0.0, 0.16, 0.13, 0.02, 0.01),  # from the midline to the great vessel
 }
-# Of a scanner: gain, offset, noise, blur.
+# For each scanner: gain, offset, noise, blur.
 _SCAN = {"trial_a": (1.0, 0.0, 0.018, 0.012), "trial_b": (1.25, 0.12, 0.032, 0.017)}
 
 
@@ -74,17 +75,16 @@ def draw(
 ) -> Cohort:  # fmt: skip
     """Draw the vertebral units of `patients` patients.
 
-    images: uint8 (N, 9, H, W); image_size: H = W, or (H, W). The native size is (112, 224); a square one
-    squeezes the width. Known for each: `patient`; `region` and `labels` 0 cervical, 1 thoracic, 2 lumbar;
-    `site` 0 trial_a, 1 trial_b; `split`, disjoint by patient, in the proportions `splits` of train,
-    validation and test; `source_name`, patient and level. units: cervical, thoracic and lumbar units a patient, at
-    neighbouring levels. test_scanner: that of the patients of the test split, when it is another.
-    The same state of `rng` gives the same patients at every size and on every scanner: a smaller image is
-    what box-averaging a larger one leaves, and trial_b is trial_a with gain ×1.25, offset +0.12, more noise
-    and more blur.
+    `images` are uint8 (N, 9, H, W). `region` and `labels` are 0 cervical, 1 thoracic, 2 lumbar; `site` is 0 trial_a, 1
+    trial_b; `split` is disjoint by patient, in the proportions `splits` of train, validation and test; `source_name`
+    names patient and level. image_size: H = W, or (H, W); the native size is (112, 224), and a square size squeezes the
+    width. units: the numbers of cervical, thoracic and lumbar units of each patient, at neighbouring levels.
+    test_scanner: the scanner of the patients of the test split, if it is another one. The same state of `rng` gives the
+    same patients at every size and on every scanner: a smaller image is a larger one box-averaged, and trial_b is
+    trial_a with gain ×1.25, offset +0.12, more noise and more blur.
 
-    Raises ValueError for no patient, fewer patients than splits, a size outside 16 to 256, an unknown
-    scanner, or units that a spine does not have.
+    Raises ValueError for no patient, fewer patients than splits, a size outside 16 to 256, an unknown scanner, and
+    units that a spine does not have.
     """
     size = tuple(np.broadcast_to(image_size, 2).tolist()) if np.size(image_size) in (1, 2) else ()
     if not size or not all(isinstance(n, int) and SIZES[0] <= n <= SIZES[1] for n in size):
@@ -121,7 +121,7 @@ def draw(
 
 
 def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
-    """Everything that is random except fields, one row a unit, and each unit's level within its region."""
+    """Everything random except the fields, one row for each unit, and the level of each unit within its region."""
     normal, uniform = rng.standard_normal, rng.uniform
     starts = [(len(levels) - k) // 2 for levels, k in zip(LEVELS, units, strict=True)]
     region = np.tile(np.repeat(np.arange(3), units), patients)
@@ -132,22 +132,22 @@ def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
     for name, (*median, between, within) in (_FACTORS | _SUMS).items():
         z = between * normal(patients)[owner] + within * normal(n)
         truth[name] = np.array(median)[region] * np.exp(z) if name in _FACTORS else np.array(median)[region] + z
-    # The lumbar lordosis and the discs grow downwards; so do thoracic bodies.
+    # The lumbar lordosis, the discs and the thoracic bodies grow downwards.
     down = level / (np.array([len(levels) for levels in LEVELS])[region] - 1) - 0.5
     truth["wedge"] += np.where(region == 2, 0.10, 0.0) * down
     truth["disc"] *= 1 + 0.15 * down
-    # Degeneration: a patient's tendency, and each disc's own fate.
+    # Degeneration is a tendency of the patient with a deviation of each disc.
     worn = 1 / (1 + np.exp(1.4 - 1.2 * normal(patients)[owner] - 0.7 * normal(n)))
     truth["disc"] *= 1 - 0.45 * worn
     truth["fibre"] *= 1 - 0.25 * worn
     truth["bulge"] = 0.008 + 0.02 * worn * uniform(0.3, 1, n)
     truth["spur"] = (0.006 + 0.035 * worn * uniform(0, 1, n))[:, None] * uniform(0.3, 1, (n, 2))
     inflamed = np.where(uniform(size=patients) < 0.35, uniform(0.3, 1, patients), 0)[owner]
-    # Corners: upper front, upper back, lower front, lower back; fat shines, oedema darkens.
+    # Corners: upper front, upper back, lower front, lower back. Fat is bright, and oedema is dark.
     lesion = (uniform(size=(n, 4)) < 0.15 + 0.5 * inflamed[:, None]) * uniform(0.05, 0.22, (n, 4))
     truth["corner"] = lesion * np.where(uniform(size=(n, 4)) < 0.8, 1, -0.6) * (0.3 + inflamed[:, None])
     truth["band"] = np.where(uniform(size=(n, 2)) < 0.5 * worn[:, None], uniform(-0.08, 0.12, (n, 2)), 0)
-    # Bones of the arch, right and left: shift in x and y, stretch in x and y. Spinous processes have no side.
+    # Bones of the arch, right and left: shift in x and y, and stretch in x and y. Spinous processes have no side.
     arch = 0.8 * normal((patients, 2, spine.ARCHES, 4))[owner] + 0.6 * normal((n, 2, spine.ARCHES, 4))
     arch[:, 1, : spine.SPINOUS] = arch[:, 0, : spine.SPINOUS]
     truth["arch"] = np.concatenate([0.010 * arch[..., :2], np.exp(0.10 * arch[..., 2:])], -1)

@@ -1,25 +1,25 @@
-"""What lies where in a sagittal slice of the spine, for `lib.cohorts.phantoms.vertebra_rendering` to draw.
+"""The places of structures in a sagittal slice of the spine, which `lib.cohorts.phantoms.vertebra_rendering` draws.
 
-`t` holds what is known of each unit as float32 arrays that broadcast over (units, slices, pixels of a row or
-column). x runs from front to back, 0 to 1; y downwards, -0.25 to 0.25; z from the patient's right to the
-left, 0 at the midline; all in widths of the frame.
+`t` holds the known quantities of each unit as float32 arrays that broadcast over (units, slices, pixels of a row or
+column). x runs from front to back, from 0 to 1; y runs downwards, from -0.25 to 0.25; z runs from the right of the
+patient to the left and is 0 at the midline. All are in widths of the frame.
 """
 
 import numpy as np
 
-DARK = 0.05  # brightness of cortical bone, ligament, flowing blood
-MARGIN = 0.09  # by which a row may bend
-BEHIND = 0.4  # where the bones of the arch may begin
-ARCHES, SPINOUS = 16, 4  # bells that make the bones of an arch; those of its spinous processes come first
+DARK = 0.05  # the brightness of cortical bone, ligaments and flowing blood
+MARGIN = 0.09  # the largest bend of a row
+BEHIND = 0.4  # the first place of the bones of the arch
+ARCHES, SPINOUS = 16, 4  # bells that make up the bones of an arch, of which the spinous processes come first
 
 
 def bell(at, middle, wide):
-    """exp(-((at - middle) / wide)²), at least exp(-20): products of denormal numbers are a hundred times slower."""
+    """exp(-((at - middle) / wide)²), at least exp(-20), for products of denormal numbers are a hundred times slower."""
     return np.exp(np.maximum(((at - middle) / wide) ** 2 * -1, -20))
 
 
 def place(t):
-    """Add to `t` where things are in each slice, (n, slices, 1), and how rows bend, (n, 1, H)."""
+    """Add to `t` the places of structures in each slice (n, slices, 1) and the bends of rows (n, 1, H)."""
     across = np.minimum(t["side"] / t["half"], 1.1)
     t["share"] = np.clip((t["half"] - t["side"]) / t["spacing"] + 0.4, 0, 1)  # of the body in the slice
     t["open"] = np.clip((t["reach"] - t["side"]) / t["spacing"] + 0.5, 0, 1)  # of the canal
@@ -33,7 +33,7 @@ def place(t):
 
 
 def walls(t):
-    """Front and back wall of the body in each row, (n, slices, H): hollow, with the disc's bulge and spurs."""
+    """The front and back walls of the body in each row (n, slices, H): hollow, with spurs and the bulge of the disc."""
     v = t["v"]
     hollow = t["waist"] * (1 - bell(v, 0, 0.13))
     belly = t["bulge"] * np.exp(-((v / (0.45 * t["disc"])) ** 4))
@@ -44,7 +44,7 @@ def walls(t):
 
 
 def tissues(t):
-    """Brightness along u, and how rough the strands are there: (n, slices, len(u)) each."""
+    """The brightness along u, and the roughness of the strands, each (n, slices, len(u))."""
     u, sharp, fat, muscle, front = t["u"], t["sharp_x"], t["fat"], t["muscle"], t["front"] - 0.016
     wall, canal, rear, open_, closed = (t[k] for k in ("wall", "canal", "rear", "open", "closed"))
     base = muscle + np.zeros_like(t["z"]) * u
@@ -58,11 +58,11 @@ def tissues(t):
         for painted, with_ in ((base, value), (rough, roughness)):
             painted += cover * (with_ - painted)
 
-    def tube(middle, z, radius, share):  # runs down: a slice cuts a chord of it
+    def tube(middle, z, radius, share):  # it runs downwards, and a slice cuts a chord of it
         chord = np.sqrt(np.clip(radius**2 - (t["z"] - z) ** 2, 1e-8, None))
         paint(middle - chord, middle + chord, share, DARK + 0.02, 0.15)
 
-    # In front: fat, then great vessels, lung or airway; in the neck the vertebral arteries beside the body.
+    # In front: fat, then great vessels, lung or airway; in the neck also the vertebral arteries beside the body.
     paint(-1, front - 0.035 - t["fringe"], t["loin"], 0.5 * (muscle + fat), 1.3)
     lung = t["chest"] * np.clip((t["side"] - 0.8 * t["half"]) / t["spacing"], 0, 1)
     paint(-1, front - 0.02 - 0.5 * t["fringe"], lung, 0.04, 0.1)
@@ -90,7 +90,7 @@ def tissues(t):
 
 
 def spots(t):
-    """Soft spots: x, y, their half-widths, and the change of brightness."""
+    """Soft spots: their x, y and half-widths, and their change of brightness."""
     wall, deep, open_, closed, fat = (t[k] for k in ("wall", "deep", "open", "closed", "fat"))
     root = 0.065 * t["neck"] - 0.085
     vein = 0.6 * open_ * (fat - t["fluid"])
@@ -106,7 +106,7 @@ def spots(t):
 
 
 def arches(t):
-    """Bells that add up to bones: x, y, half-widths, amount, + of the lower vertebra, - of the upper."""
+    """Bells that add up to bones: x, y, half-widths, and amount, + for the lower vertebra and - for the upper one."""
     wall, rear, joint = t["wall"], t["rear"], t["wall"] + t["deep"]
     beside = (t["open"] < 0.5).astype(np.float32)
     midline, neck = 1 - beside, beside * t["neck"]

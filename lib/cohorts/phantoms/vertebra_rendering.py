@@ -1,8 +1,8 @@
-"""Sagittal T1 slices of vertebral units, from the anatomy that `lib.cohorts.phantoms.vertebra` draws.
+"""Sagittal T1 slices of vertebral units, rendered from the anatomy that `lib.cohorts.phantoms.vertebra` draws.
 
-Speed comes from rank: what is a profile along x times a profile along y is one term of a matrix product a
-slice; only outlines that bend are computed pixel by pixel. x runs from front to back, 0 to 1; y downwards,
--0.25 to 0.25; z from the patient's right to the left; all in widths of the frame.
+For speed, a product of a profile along x and a profile along y is one term of a matrix product for each slice, and only
+outlines that bend are computed pixel by pixel. x runs from front to back, from 0 to 1; y runs downwards, from -0.25 to
+0.25; z runs from the right of the patient to the left. All are in widths of the frame.
 """
 
 import functools
@@ -12,16 +12,16 @@ import numpy as np
 from lib.cohorts.phantoms import vertebra_anatomy as spine
 
 SLICES = 9
-# Control points (y, x) of the random fields of a slice, and over how many slices they reach.
+# The control points (y, x) of the random fields of a slice, and the number of slices over which they reach.
 _GRIDS = {"strands": (8, 60, 1.0), "marrow": (18, 44, 0.7), "noise": (56, 84, 0)}
 
 
 def render(truth: dict[str, np.ndarray], size: tuple[int, int], chunk: int | None = None) -> np.ndarray:
-    """Images (N, 9, H, W) uint8; `chunk` units at a time change the speed, not a byte."""
+    """Images (N, 9, H, W) uint8. `chunk`, how many units are drawn at a time, changes the speed and no byte."""
     n = len(truth["key"])
     chunk = chunk or max(1, 2**15 // (size[0] * size[1]))
     images = np.empty((n, SLICES, *size), np.uint8)
-    # What is known of a unit broadcasts over (n, slices, pixels); a table of m columns is (m, n, 1, 1).
+    # Known quantities of a unit broadcast over (n, slices, pixels); a table of m columns is (m, n, 1, 1).
     known = {k: np.moveaxis(v, 0, -1)[..., None, None].astype(np.float32) for k, v in truth.items() if k != "key"}
     for start in range(0, n, chunk):
         part = slice(start, start + chunk)
@@ -43,7 +43,7 @@ def _scan(t: dict[str, np.ndarray], keys: np.ndarray, high: int, wide: int) -> n
     fields = _fields(keys)
     image = _bent(_surroundings(t, fields["strands"], high, wide), t["bend"], wide)
     inside = _unit(t, fields["marrow"])
-    # The body, and on its walls the cortex and the longitudinal ligaments.
+    # The body, with the cortex and the longitudinal ligaments on its walls.
     front, back = spine.walls(t)
     bare = np.maximum(t["open"], np.clip(40 * (t["height"] - y), 0, 1))  # of pedicles
     image += _cover(t, front - 0.016, back + 0.013 * bare) * (spine.DARK - image)
@@ -62,7 +62,7 @@ def _scan(t: dict[str, np.ndarray], keys: np.ndarray, high: int, wide: int) -> n
 
 
 def _cover(t, low, high):
-    """How much of each pixel lies in the body between two walls (n, slices, H): (n, slices, H, W)."""
+    """The share (n, slices, H, W) of each pixel that lies in the body between two walls (n, slices, H)."""
     at = (t["x"] * t["sharp_x"])[..., None, :]
     cover, beyond = (np.clip(at + (0.5 - wall * t["sharp_x"])[..., None], 0, 1) for wall in (low, high))
     cover -= beyond
@@ -71,7 +71,8 @@ def _cover(t, low, high):
 
 
 def _bent(flat, bend, wide):
-    """Rows of a wider image (n, slices, H, wide + margins), each moved by its bend (n, 1, H), in frames."""
+    """The rows of a wider image (n, slices, H, wide + margins), moved by their bends (n, 1, H) in widths of the
+    frame."""
     n, slices, high, cells = flat.shape
     move = (cells - wide) / 2 - np.broadcast_to(bend, (n, slices, high)).reshape(-1) * wide
     whole = move.astype(np.intp)
@@ -85,7 +86,7 @@ def _bent(flat, bend, wide):
 
 
 def _surroundings(t, strands, high, wide):
-    """Everything but the body and the disc before rows bend: (n, slices, H, wide + margins)."""
+    """Everything except the body and the disc, before rows bend: (n, slices, H, wide + margins)."""
     n, _, points, across = strands.shape
     margin = int(np.ceil(spine.MARGIN * wide)) + 1
     t["u"] = u = (np.arange(-margin, wide + margin, dtype=np.float32) + 0.5) / wide
@@ -99,7 +100,7 @@ def _surroundings(t, strands, high, wide):
     strands = strands @ _smear(across, len(u), margin).T
     strands *= rough[..., None, :]
     image = down @ np.concatenate([strands, base[..., None, :], along], -2)
-    # Bones behind: far from zero is marrow, nearer is cortex, and between + and - is a joint.
+    # Bones at the back: values far from zero are marrow, nearer ones are cortex, and a joint lies between + and -.
     behind = margin + int(spine.BEHIND * wide)
     a, b, wide_a, wide_b, amount = _stack(spine.arches(t), n)
     own = np.where(t["z"] > 0, t["arch"][1], t["arch"][0]).transpose(1, 2, 3, 0, 4)  # left, right
@@ -127,7 +128,7 @@ def _surroundings(t, strands, high, wide):
 
 
 def _stack(rows, n):
-    """Rows of five numbers or (n, slices or 1, 1) arrays as five columns (n, slices, rows, 1)."""
+    """Stack rows of five numbers or arrays (n, slices or 1, 1) into five columns (n, slices, rows, 1)."""
     stacked = np.empty((5, n, SLICES, len(rows), 1), np.float32)
     for i, row in enumerate(rows):
         for column, values in zip(stacked, row, strict=True):
@@ -136,7 +137,7 @@ def _stack(rows, n):
 
 
 def _unit(t, marrow):
-    """Marrow, endplates and disc as if they filled the frame: (n, slices, H, W)."""
+    """Marrow, endplates and disc, as if they filled the frame: (n, slices, H, W)."""
     n, _, points, across = marrow.shape
     x, v = t["x"], t["v"]
     off = x - (t["front"] + t["back"]) / 2
@@ -158,7 +159,7 @@ def _unit(t, marrow):
     lower += t["plate"][..., None] * (1 + t["shift"][..., None]) * edge
     plate = np.minimum(upper, lower, out=upper)
     np.clip(plate, 0, 1, out=plate)
-    # Marrow: trabeculae, corners, bands along worn endplates, the vein at mid-height.
+    # Marrow: trabeculae, corners, bands along worn endplates, and the vein at mid-height.
     rim = t["disc"] / 2 * (1 - t["concave"] / 2) + 0.02
     top, back = np.array([[-1, -1, 1, 1], [-1, 1, -1, 1]], np.float32)[..., None, None, None]
     sign = np.array([-1, 1], np.float32)[:, None, None, None]
@@ -181,14 +182,14 @@ def _unit(t, marrow):
 
 
 def _fields(keys):
-    """White noise of each unit, mixed over slices: {name: (n, slices, rows, columns)}."""
+    """White noise of each unit, mixed over slices, by name: (n, slices, rows, columns)."""
     counts = [SLICES * rows * columns for rows, columns, _ in _GRIDS.values()]
-    # A stream a unit. Bytes are a fifth of the price of normal deviates, and smearing makes them normal.
+    # One stream for each unit. Random bytes cost a fifth of normal deviates, and smearing makes them normal.
     raw = np.stack([np.random.SFC64(key).random_raw(-(-sum(counts) // 8)) for key in keys])
     white = raw.astype("<u8").view(np.uint8).astype(np.float32)
     white -= 127.5
     white *= 1 / 73.9
-    white[:, : counts[0]] *= 0.75 * np.exp(0.6 * white[:, : counts[0]])  # strands: few and bright
+    white[:, : counts[0]] *= 0.75 * np.exp(0.6 * white[:, : counts[0]])  # strands are few and bright
     fields = {}
     parts = np.split(white[:, : sum(counts)], np.cumsum(counts)[:-1], axis=1)
     for part, (name, (rows, columns, reach)) in zip(parts, _GRIDS.items(), strict=True):
@@ -201,7 +202,7 @@ def _fields(keys):
 
 @functools.cache
 def _through(reach: float) -> np.ndarray:
-    """(slices, slices): makes neighbouring slices alike, and keeps the variance."""
+    """The matrix (slices, slices) that makes neighbouring slices alike and preserves the variance."""
     gap = np.subtract.outer(np.arange(SLICES), np.arange(SLICES))
     weight = np.exp(-((gap / reach) ** 2))
     return (weight / np.linalg.norm(weight, axis=1, keepdims=True)).astype(np.float32)
@@ -209,15 +210,15 @@ def _through(reach: float) -> np.ndarray:
 
 @functools.cache
 def _smear(points: int, pixels: int, margin: int = 0) -> np.ndarray:
-    """(pixels, points): mixtures of white noise with unit variance, averaged over each pixel.
+    """The matrix (pixels, points) that mixes white noise to unit variance and averages it over each pixel.
 
-    The points span the frame and the margin of a row; the pixels are those of the frame with `margin` more
-    on each side, of which the last may lie beyond the points: no row bends so far.
+    The points span the frame and the margins of a row. The pixels are those of the frame and `margin` more on each
+    side; the last of them may lie beyond the points, but no row bends so far.
     """
     at = ((np.arange(8 * pixels) + 0.5) / 8 - margin) / (pixels - 2 * margin)
     grid = np.linspace(-spine.MARGIN - 0.03, 1 + spine.MARGIN + 0.03, points)
     at = np.clip(at, grid[0], grid[-1])
     weight = np.exp(-0.5 * ((at[:, None] - grid) / (0.7 * (grid[1] - grid[0]))) ** 2)
-    weight[weight < 1e-4] = 0  # denormal numbers would slow the products a hundredfold
+    weight[weight < 1e-4] = 0  # denormal numbers would make the products a hundred times slower
     weight /= np.linalg.norm(weight, axis=1, keepdims=True)
     return weight.reshape(pixels, 8, points).mean(1).astype(np.float32)

@@ -1,7 +1,8 @@
-"""Photographs of the retina of the APTOS 2019 challenge, graded 0 to 4 for diabetic retinopathy.
+"""Photographs of the retina from the APTOS 2019 challenge, graded 0 to 4 for diabetic retinopathy.
 
-The release is train.csv (id_code, diagnosis) beside train_images/<id_code>.png, 3,662 photographs; the grades of the
-challenge's test images are not public. It names no patient: two eyes of one person may be in two splits.
+The release is train.csv (id_code, diagnosis) beside train_images/<id_code>.png, 3,662 photographs. The grades of the
+test images of the challenge are not public. The release names no patient, so two eyes of one person may be in two
+splits.
 """
 
 import hashlib
@@ -12,16 +13,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
-from lib.cohorts.io import label_tables as tables
+from lib.cohorts.io import fetch, image_files, label_tables
 from lib.cohorts.splits import hashed_split
 
 COHORTS = ("aptos", "aptos_950")
-DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
 SIZE = 256
 LABELS = ("none", "mild", "moderate", "severe", "proliferative")
-BALANCED = 190  # of each grade in aptos_950
+BALANCED = 190  # photographs of each grade in aptos_950
 TABLE, PHOTOGRAPHS = "train.csv", "train_images"
 LICENCE = "APTOS 2019 Blindness Detection competition rules: competition use, academic research and education"
 CITATION = "APTOS 2019 Blindness Detection, Aravind Eye Hospital; kaggle.com/c/aptos2019-blindness-detection"
@@ -31,17 +30,18 @@ _LAYOUT = f"give --from the folder that holds {TABLE} beside {PHOTOGRAPHS}/<id_c
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing can be fetched: the release asks for an account."""
+    """No source, because the release requires an account."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list[Path]:
-    """Write aptos.h5, and aptos_950.h5 where every grade has 190 photographs, from the release at `folder`.
+    """Write aptos.h5, and aptos_950.h5 if every grade has `balanced` photographs, from the release at `folder`.
 
-    `images` (n, 3, 256, 256), in order of id_code (see `read_photograph`); `labels` is the grade; each photograph is
-    its own patient; `source_name` the id_code. Split: 70/10/20 % by a hash of the id_code; by such a hash also the
-    `balanced` photographs of each grade that are in aptos_950 are chosen. Rows without a photograph are left out.
-    Raises ValueError, naming file and fix, for a wrong tree, a bad row, a photograph without one, or a damaged one.
+    `images` are (n, 3, 256, 256) uint8 in order of id_code (see `read_photograph`); `labels` are the grades; each
+    photograph is its own patient; `source_name` is the id_code. The split is 70/10/20 % by a hash of the id_code.
+    aptos_950 holds `balanced` photographs of each grade, chosen by such a hash. Rows without a photograph are left out.
+    Returns the paths written. Raises ValueError, naming file and fix, for a wrong tree, a bad row, a photograph without
+    a row, and a damaged photograph.
     """
     folder = Path(folder)
     for name, found in ((TABLE, (folder / TABLE).is_file()), (PHOTOGRAPHS, (folder / PHOTOGRAPHS).is_dir())):
@@ -49,7 +49,7 @@ def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list
             raise ValueError(f"{folder}: no {name} in it; {_LAYOUT}")
     grades: dict[str, int] = {}
     paths = sorted((folder / PHOTOGRAPHS).glob("*.png"))
-    for where, (name, grade) in tables.read_rows(folder / TABLE, ("id_code", "diagnosis"), expected=TABLE):
+    for where, (name, grade) in label_tables.read_rows(folder / TABLE, ("id_code", "diagnosis"), expected=TABLE):
         if not _NAME.fullmatch(name) or grade not in ("0", "1", "2", "3", "4"):
             raise ValueError(f"{where}: {name!r}, grade {grade!r}: give an id_code and a grade from 0 to 4")
         if grades.setdefault(name, int(grade)) != int(grade):
@@ -82,8 +82,8 @@ def read_photograph(path: Path, size: int) -> np.ndarray:
 
 
 def _cohort(name: str, paths: list[Path], labels: np.ndarray, ids: np.ndarray) -> Cohort:
-    images = png.Unread(paths, SIZE, read_photograph)
-    images.shape, images.ndim = (len(paths), 3, SIZE, SIZE), 4
+    images = image_files.Unread(paths, SIZE, read_photograph)
+    images.shape, images.ndim = (len(paths), 3, SIZE, SIZE), 4  # `read_photograph` keeps the colours
     splits = [hashed_split(f"aptos/{path.stem}") for path in paths]
     return Cohort(
         images,

@@ -1,8 +1,8 @@
-"""Mass crops of CBIS-DDSM and BCDR, and published synthetic ones, of github.com/RichardObi/mammo_dp.
+"""Mass crops of CBIS-DDSM and BCDR, and published synthetic crops, from github.com/RichardObi/mammo_dp.
 
-Three cohorts of 128×128 8-bit grey crops: `cbis_ddsm` (1,698, three splits), `bcdr` (1,106, an external
-test set) and `mcgan` (3,000 images of a GAN trained on the first). Patient and label stand in the file
-names: patient<set>__<patient>_image<source>_mass<contour>_is_benign_<0|1>.png.
+There are three cohorts of 128×128 8-bit grey crops: `cbis_ddsm` (1,698 crops in three splits), `bcdr` (1,106 crops, an
+external test set) and `mcgan` (3,000 images of a GAN trained on the first). File names state patient and label:
+patient<set>__<patient>_image<source>_mass<contour>_is_benign_<0|1>.png.
 """
 
 import re
@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.cohorts.cohort import SPLITS, Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
+from lib.cohorts.io import fetch, image_files
 
 COHORTS = ("cbis_ddsm", "bcdr", "mcgan")
 LABELS = ("malignant", "benign")
@@ -22,14 +21,14 @@ SIZE = 128
 TRAIN, VALIDATION, TEST = (f"dataset16062024/cbis-ddsm/{name}" for name in ("train", "val", "test"))
 EXTERNAL = "dataset16062024/bcdr/test"
 SYNTHETIC = "extension/synthetic_data/cbis-ddsm/c-dcgan"
-COUNTS = {  # folder: images published, malignant and benign
+COUNTS = {  # the numbers of published images in each folder, malignant and benign
     TRAIN: (525, 579),
     VALIDATION: (102, 90),
     TEST: (157, 245),
     EXTERNAL: (486, 620),
     SYNTHETIC: (1500, 1500),
 }
-DIGESTS = {  # of the cohorts made of the published files
+DIGESTS = {  # of the cohorts made from the published files
     "cbis_ddsm": "e4e22542a91983b135081e034d71b7dffcab499be240bb5928544ab8e5d4d943",
     "bcdr": "0226a79eb0c19d522428af99b06b5860988553b511d7881295ed91c511a5d771",
     "mcgan": "da4d47082032178fdd088e3c76d699161a8aea8d4f7f8e07a3ff4b7aa382dcfd",
@@ -61,16 +60,16 @@ CITATIONS = {
 
 
 def sources() -> list[fetch.Source]:
-    """What `prepare` reads, as one source that can be fetched."""
+    """The files that `prepare` reads, as one source that can be fetched."""
     manifest = fetch.read_manifest(_MANIFEST)
     commit = "20caed79441855870bae6f7efca1cac0ca8bac7e"
     return [fetch.Source("RichardObi/mammo_dp", commit, manifest, archive=True)]
 
 
 def find_tree(folder: Path) -> Path:
-    """The folder that holds dataset16062024: `folder`, or one named mammo_dp* in it; or its parent.
+    """The folder that holds dataset16062024: `folder`, a folder mammo_dp* in it, or its parent.
 
-    The parent is taken only when `folder` is dataset16062024 itself. Raises ValueError for a wrong tree.
+    The parent is taken only if `folder` is dataset16062024 itself. Raises ValueError for a wrong tree.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,13 +82,13 @@ def find_tree(folder: Path) -> Path:
 
 
 def prepare(folder: Path, out_folder: Path, *, counts: Mapping[str, tuple[int, int]] = COUNTS) -> list[Path]:
-    """Write cbis_ddsm.h5, bcdr.h5 and mcgan.h5 from the tree at or near `folder`; returns their paths.
+    """Write cbis_ddsm.h5, bcdr.h5 and mcgan.h5 from the tree at or near `folder`, and return their paths.
 
-    `labels` is 0 malignant, 1 benign; `patient` numbers the patients of a cohort in sorted order (of `mcgan`, each
-    image is its own); `source_name` is the file name; order is by split, label, name. counts: images expected in
-    each folder, (malignant, benign). Nothing is written unless all three are whole.
-    Raises ValueError, naming file or folder and the fix, for a wrong tree, wrong counts, a label that
-    contradicts its folder, a patient in two splits, or a PNG that is damaged or not 128×128 8-bit grey.
+    `labels` are 0 malignant, 1 benign; `patient` numbers the patients of a cohort in sorted order (in `mcgan` each
+    image is its own patient); `source_name` is the file name. Images are in order of split, label and name. counts: the
+    expected numbers of images in each folder, (malignant, benign). Nothing is written unless all three cohorts are
+    complete. Raises ValueError, naming file or folder and fix, for a wrong tree, wrong numbers, a label that
+    contradicts its folder, a patient in two splits, and a PNG that is damaged or not 128×128 8-bit grey.
     """
     tree = find_tree(folder)
     cohorts = [_read(tree, name, counts) for name in COHORTS]
@@ -108,7 +107,7 @@ def _read(tree: Path, name: str, counts: Mapping[str, tuple[int, int]]) -> Cohor
             splits.append(SPLITS[split])
     _check_disjoint(paths, patients, splits)
     return Cohort(
-        png.Unread(paths, SIZE, png.read_exact)[:],
+        image_files.Unread(paths, SIZE, image_files.read_exact)[:],
         np.unique(patients, return_inverse=True)[1],
         labels,
         splits,
@@ -136,7 +135,7 @@ def _crops(folder: Path) -> list[tuple[Path, str, int]]:
 
 def _drawn(folder: Path) -> list[tuple[Path, str, int]]:
     rows = [(path, path.name, LABELS.index(_match(_DRAWN, path)["label"])) for path in _pngs(folder)]
-    return sorted(rows, key=lambda row: row[2])  # stable: by name within a label
+    return sorted(rows, key=lambda row: row[2])  # the sort is stable, so names are in order within a label
 
 
 def _pngs(folder: Path) -> list[Path]:

@@ -1,6 +1,7 @@
-"""What a public DenseNet-121 says of the 22,433 test radiographs of NIH ChestX-ray14, beside NIH's labels. No image.
+"""Predictions of a public DenseNet-121 for the 22,433 test radiographs of NIH ChestX-ray14, beside the labels of NIH.
 
-Of github.com/jrzech/reproduce-chexnet: 14 probabilities a radiograph; labels, patient and view come from NIH's table.
+They come from github.com/jrzech/reproduce-chexnet: 14 probabilities for each radiograph. Labels and patients come from
+the table of NIH. There are no images.
 """
 
 import csv
@@ -12,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.cohorts.io import fetch
-from lib.cohorts.io import label_tables as tables
+from lib.cohorts.io import fetch, label_tables
 from lib.cohorts.public import nih_cxr14
 from lib.core.files import atomic
 
@@ -31,9 +31,9 @@ _SCORES = tuple(f"prob_{finding}" for finding in FINDINGS)
 
 @dataclass(frozen=True)
 class Predictions:
-    """Labels and scores of each radiograph, columns by FINDINGS.
+    """Labels and scores of n radiographs, with columns in the order of FINDINGS.
 
-    `radiograph` (n,) str, `patient` (n,) int64, `labels` (n, 14) 0 or 1, `scores` (n, 14) in [0, 1].
+    radiograph: (n,) str. patient: (n,) int64. labels: (n, 14) int64, 0 or 1. scores: (n, 14) float64 in [0, 1].
     """
 
     radiograph: np.ndarray
@@ -44,12 +44,12 @@ class Predictions:
 
     @classmethod
     def open(cls, path: Path) -> "Predictions":
-        """Read a prepared table; ValueError for one that is damaged."""
+        """Read a prepared table. Raises ValueError for a damaged one."""
         columns = ("radiograph", "patient", *FINDINGS, *_SCORES)
-        rows = [values for _, values in tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
-        radiograph, patient, *values = zip(*rows, strict=True)
-        table = np.array(values, float).T
-        return cls(np.array(radiograph), np.array(patient, np.int64), table[:, :14].astype(np.int64), table[:, 14:])
+        rows = [values for _, values in label_tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
+        radiograph, patient, *numbers = zip(*rows, strict=True)
+        values = np.array(numbers, float).T
+        return cls(np.array(radiograph), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
 
     @property
     def digest(self) -> str:
@@ -65,22 +65,23 @@ class Predictions:
 
 
 def sources() -> list[fetch.Source]:
-    """The predictions, and NIH's label table."""
+    """The predictions and the label table of NIH."""
     predictions = {f"pretrained/{_TABLE}": "303332d593f56dc3c8191f2a903f0904"}
     labels = nih_cxr14.sources()[1]
     return [fetch.Source("jrzech/reproduce-chexnet", "a011a9ab108cb03a533aeab52dc934b02a823ac8", predictions), labels]
 
 
 def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
-    """Write chexnet_predictions.csv.gz from preds.csv and NIH's label table, both at or near `folder`.
+    """Write chexnet_predictions.csv.gz from preds.csv and the label table of NIH, both at or near `folder`.
 
-    count: radiographs expected. Raises ValueError, naming file and fix, where one of the two is missing, a radiograph
-    has no label row or stands twice, a probability is none, or the count is another.
+    count: the expected number of radiographs. Returns the one path written. Raises ValueError, naming file and fix, if
+    one of the two files is absent, if a radiograph has no label row or two predictions, for a value that is not a
+    probability, and for another number of radiographs.
     """
     path, labels_path = find_files(Path(folder))
     labels = nih_cxr14.read_table(labels_path)
     lines, seen = [], set()
-    for where, (radiograph, *scores) in tables.read_rows(
+    for where, (radiograph, *scores) in label_tables.read_rows(
         path, ("Image Index", *_SCORES), expected=f"{_TABLE} of {CITATION}"
     ):
         if radiograph not in labels:
@@ -104,7 +105,7 @@ def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]
 
 
 def find_files(folder: Path) -> tuple[Path, Path]:
-    """preds.csv and NIH's label table at or near `folder`; ValueError that says which is missing."""
+    """preds.csv and the label table of NIH at or near `folder`. Raises ValueError, naming the file that is absent."""
     roots = [folder / name for name in _FOLDERS]
     found = [root / _TABLE for root in roots if (root / _TABLE).is_file()]
     if not found:

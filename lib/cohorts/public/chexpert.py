@@ -1,9 +1,9 @@
-"""Frontal chest radiographs of CheXpert (Stanford) with 14 observations, some of them uncertain, patient and view.
+"""Frontal chest radiographs of CheXpert (Stanford) with patient, view and 14 observations, some of them uncertain.
 
-The release is 224,316 radiographs of 65,240 patients in CheXpert-v1.0 or, smaller, CheXpert-v1.0-small: train.csv
-(labels read from the reports by machine: 1 positive, 0 negative, -1 uncertain, blank not mentioned), valid.csv (234
-radiographs, labelled by radiologists) and train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral radiographs are
-left out.
+The release is CheXpert-v1.0, or CheXpert-v1.0-small with smaller radiographs: 224,316 radiographs of 65,240 patients.
+It holds train.csv (labels that software read from the reports: 1 positive, 0 negative, -1 uncertain, blank not
+mentioned), valid.csv (234 radiographs that radiologists labelled) and
+train|valid/patientNNNNN/studyN/viewN_frontal.jpg. Lateral radiographs are left out.
 """
 
 import re
@@ -13,26 +13,25 @@ import numpy as np
 
 from lib.cohorts import splits
 from lib.cohorts.cohort import SPLITS, Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
-from lib.cohorts.io import label_tables as tables
+from lib.cohorts.io import fetch, image_files, label_tables
 
 COHORTS = ("chexpert",)
-DIGESTS: dict[str, str] = {}  # not known here: the release is given out on request
+DIGESTS: dict[str, str] = {}  # unknown: the release is given out on request
 SIZE = 256
-FINDINGS = (  # the order of the release's own columns
+FINDINGS = (  # in the order of the columns of the release
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema",
     "Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
     "Support Devices",
 )  # fmt: skip
-# What an uncertain label (-1) counts as. Those not in ASSUMED were recovered from label vectors that users of the set
-# printed; of the others no uncertain row is visible, and 1 (the "U-Ones" of Irvin 2019) is an assumption.
+# What an uncertain label (-1) counts as. The values that are not in ASSUMED were recovered from label vectors that
+# users of the set printed. These show no uncertain row of the other findings, for which 1 (the "U-Ones" of Irvin 2019)
+# is an assumption.
 UNCERTAIN = dict.fromkeys(FINDINGS, 1) | {"Consolidation": 0}
 ASSUMED = (
     "No Finding", "Enlarged Cardiomediastinum", "Lung Lesion", "Pneumonia", "Pleural Other", "Fracture",
     "Support Devices",
 )  # fmt: skip
-VIEWS = ("PA", "AP", "LL", "RL")  # the last two: lying on a side, 17 radiographs of the release
+VIEWS = ("PA", "AP", "LL", "RL")  # the last two, 17 radiographs of the release, are of patients who lie on a side
 LICENCE = "Stanford University Dataset Research Use Agreement: no redistribution"
 CITATION = "Irvin et al. 2019, AAAI, arXiv 1901.07031; stanfordmlgroup.github.io/competitions/chexpert"
 
@@ -48,20 +47,19 @@ _LAYOUT = (
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing can be fetched: the release is given out on request."""
+    """No source, because the release is given out on request."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
-    """Write chexpert.h5 from the release at `folder`, or one folder below; returns its path.
+    """Write chexpert.h5 from the release at `folder`, or one folder below, and return its path.
 
-    `images` are 256×256, squeezed and stretched by `png.read_squeezed` whatever the size of a radiograph, in the order
-    of the tables; `labels` is (N, 14) 0/1 by FINDINGS under the policy of `read_table`; `patient` is the release's
-    patient number; `view` is by VIEWS; `source_name` the path in the release. `split`: the radiographs of valid.csv are
-    test, one eighth of the other patients, by a hash of their number, validation. Radiographs of the tables that are
-    not there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong
-    tree, a radiograph without a row, a bad row, or a radiograph that is damaged, deeper than 8 bits or smaller than 256
-    pixels.
+    `images` are 256×256 by `image_files.read_squeezed`, in the order of the tables; `labels` are (N, 14), 0 or 1, in
+    the order of FINDINGS and by the rules of `read_table`; `patient` is the number in the release; `view` is an index
+    of VIEWS; `source_name` is the path in the release. The radiographs of valid.csv are the test split; one eighth of
+    the other patients, by a hash of their number, are validation. Absent radiographs of the tables are left out, so
+    that a part of the release can be prepared. Raises ValueError, naming file and fix, for a wrong tree, a radiograph
+    without a row, a bad row, and a radiograph that is damaged, deeper than 8 bits or smaller than 256 pixels.
     """
     root = _find_release(Path(folder))
     table = read_table(root / "train.csv") | read_table(root / "valid.csv")
@@ -77,7 +75,7 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
         np.array(column) for column in zip(*(table[radiograph] for radiograph in rows), strict=True)
     )
     cohort = Cohort(
-        png.Unread([root / radiograph for radiograph in rows], SIZE, png.read_squeezed),
+        image_files.Unread([root / radiograph for radiograph in rows], SIZE, image_files.read_squeezed),
         patients,
         labels,
         [_split(radiograph, patient) for radiograph, patient in zip(rows, patients.tolist(), strict=True)],
@@ -94,16 +92,18 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
 
 
 def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
-    """The frontal radiographs of train.csv or valid.csv, in its order: radiograph → (patient, 14 labels as 0/1, view).
+    """The frontal radiographs of train.csv or valid.csv, in its order: patient, 14 labels 0 or 1, and view of each.
 
-    Blank and 0 become 0, 1 stays, and -1 becomes what UNCERTAIN says of the finding. Raises ValueError, naming the
-    line, for a missing column, an unknown label or view, a path of another form, or a repeated radiograph.
+    Blank and 0 become 0, 1 stays 1, and -1 becomes the value that UNCERTAIN has for the finding. Raises ValueError,
+    naming the line, for a missing column, an unknown label or view, a path of another form, and a repeated radiograph.
     """
     table = {}
-    for where, (name, side, view, *values) in tables.read_rows(path, _COLUMNS, expected="a table of CheXpert-v1.0"):
+    rows = label_tables.read_rows(path, _COLUMNS, expected="a table of CheXpert-v1.0")
+    for where, (name, side, view, *values) in rows:
         match = _PATH.fullmatch(name)
         if match is None or match["side"] != side.lower():
-            raise ValueError(f"{where}: {name!r} is no {side or 'frontal radiograph'} of it; fetch the table again")
+            what = side or "radiograph"
+            raise ValueError(f"{where}: {name!r} is not a {what} of this release; fetch the table again")
         if side != "Frontal":
             continue
         if match["radiograph"] in table:

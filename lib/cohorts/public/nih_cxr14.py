@@ -1,8 +1,8 @@
-"""Frontal chest radiographs of NIH ChestX-ray14 with 14 findings, patient and view: all, or 1,000 of them.
+"""Frontal chest radiographs of NIH ChestX-ray14 with 14 findings, patient and view: the full release, or 1,000 of them.
 
-The full release is 112,120 radiographs of 30,805 patients (images_001/images … images_012/images, or one folder),
-its label table Data_Entry_2017.csv (or _v2020) and the lists train_val_list.txt and test_list.txt.
-The subset is 500 radiographs without finding and 500 with Pneumonia, of 682 patients, from the tree of
+The full release holds 112,120 radiographs of 30,805 patients (in images_001/images … images_012/images, or in one
+folder), the label table Data_Entry_2017.csv (or _v2020), and the lists train_val_list.txt and test_list.txt.
+The subset holds 500 radiographs without finding and 500 with Pneumonia, of 682 patients, from the tree of
 github.com/muhammedtalo/COVID-19, with the label table of github.com/mlmed/torchxrayvision.
 """
 
@@ -14,13 +14,11 @@ import numpy as np
 
 from lib.cohorts import splits
 from lib.cohorts.cohort import SPLITS, Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
-from lib.cohorts.io import label_tables as tables
+from lib.cohorts.io import fetch, image_files, label_tables
 
 COHORTS = ("nih_cxr14_1000", "nih_cxr14")
 SIZE = 256
-# The order of the release's own paper (Wang 2017, extended from 8 to 14) and of the models trained on it.
+# In the order of the paper of the release (Wang 2017, extended from 8 to 14) and of the models trained on it.
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
@@ -45,15 +43,15 @@ _MANIFEST = Path(__file__).parent / "manifests" / "nih_cxr14_radiographs.txt.gz"
 
 
 def radiograph_fingerprint(path: Path) -> str:
-    """128 bits of the SHA-256 of the pixels of a radiograph at 256×256, 32 hexadecimal digits.
+    """128 bits of the SHA-256 of the pixels of a radiograph at 256×256, as 32 hexadecimal digits.
 
-    The project knows the radiographs in this form only; the published ones have 1024×1024 pixels.
+    The project knows the radiographs only in this form; the published ones have 1024×1024 pixels.
     """
-    return hashlib.sha256(png.read_reduced(path, SIZE).tobytes()).hexdigest()[:32]
+    return hashlib.sha256(image_files.read_reduced(path, SIZE).tobytes()).hexdigest()[:32]
 
 
 def sources() -> list[fetch.Source]:
-    """What the 1,000-radiograph subset needs; the full release (42 GB) cannot be fetched without a browser."""
+    """The files of the 1,000-radiograph subset; the full release (42 GB) cannot be fetched without a browser."""
     radiographs = fetch.read_manifest(_MANIFEST)
     table = {"torchxrayvision/data/Data_Entry_2017_v2020.csv.gz": "9d4de640ee4f760215d8be98376b2038"}
     return [
@@ -65,16 +63,17 @@ def sources() -> list[fetch.Source]:
 
 
 def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) -> list[Path]:
-    """Write nih_cxr14_1000.h5 or nih_cxr14.h5, as the radiographs at or near `folder` are laid out.
+    """Write nih_cxr14_1000.h5 or nih_cxr14.h5, according to the layout of the radiographs at or near `folder`.
 
-    `images` are 256×256 (see `png.read_reduced`), in order of file name; `labels` is (N, 14) 0/1 by FINDINGS; `patient`
-    is NIH's patient number; `view` is 0 PA, 1 AP; `source_name` the file name. Radiographs of the release that are not
-    there are left out: a part of it can be prepared. Split: with the official lists beside the radiographs, test is as
-    listed and one eighth of the patients of train_val is validation; without, 70/10/20 % of the patients. Both draw by
-    a hash of the patient number, so that a patient's place depends neither on the other radiographs nor on a seed.
-    counts: radiographs expected in each folder of the subset. Returns the one path written. Raises ValueError, naming
-    file and fix, for a wrong tree or count, a radiograph without label row, an unknown finding or view, a radiograph
-    that contradicts its folder, that stands in both lists or none, or that is damaged.
+    `images` are 256×256 by `image_files.read_reduced`, in order of file name; `labels` are (N, 14), 0 or 1, in the
+    order of FINDINGS; `patient` is NIH's patient number; `view` is 0 PA, 1 AP; `source_name` is the file name. Absent
+    radiographs of the release are left out, so that a part of it can be prepared. If the official lists lie beside the
+    radiographs, the test split is as listed and one eighth of the patients of train_val are validation; otherwise the
+    split is 70/10/20 % of the patients. Both are drawn by a hash of the patient number, so that the split of a patient
+    depends neither on other radiographs nor on a seed. counts: the expected numbers of radiographs in each folder of
+    the subset. Returns the one path written. Raises ValueError, naming file and fix, for a wrong tree or number, a
+    radiograph without a label row, an unknown finding or view, and a radiograph that contradicts its folder, is in both
+    lists or in none, or is damaged.
     """
     root, radiographs = _find_radiographs(Path(folder))
     subset = radiographs[0].parent.parent.name == SUBSET
@@ -96,7 +95,7 @@ def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) 
         _check_folders(radiographs, labels)
     name = COHORTS[0] if subset else COHORTS[1]
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, png.read_reduced),
+        image_files.Unread(radiographs, SIZE, image_files.read_reduced),
         patients,
         labels,
         _splits(root, radiographs, patients),
@@ -113,13 +112,13 @@ def prepare(folder: Path, out_folder: Path, *, counts: dict[str, int] = COUNTS) 
 
 
 def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
-    """NIH's label table: radiograph → (patient, 14 findings as 0/1, view). CSV, plain or gzipped.
+    """NIH's label table, a CSV file, plain or gzipped: patient, 14 findings (0 or 1) and view of each radiograph.
 
-    Raises ValueError, naming the line, for a missing column, unknown finding or view, or a repeated radiograph.
+    Raises ValueError, naming the line, for a missing column, an unknown finding or view, and a repeated radiograph.
     """
     columns = ("Image Index", "Finding Labels", "Patient ID", "View Position")
-    table, read = {}, {}  # radiographs; and findings by their text, of which there are few
-    for where, (radiograph, findings, patient, view) in tables.read_rows(
+    table, read = {}, {}  # by radiograph; by the text of the findings, of which there are few
+    for where, (radiograph, findings, patient, view) in label_tables.read_rows(
         path, columns, expected="NIH's Data_Entry_2017 table"
     ):
         if radiograph in table:
@@ -137,7 +136,7 @@ def read_table(path: Path) -> dict[str, tuple[int, np.ndarray, int]]:
 
 
 def split_of(patient: int, *, held_out: bool = True) -> int:
-    """The split of a patient by `tables.hashed_split`: 70/10/20 %, or 7/8 and 1/8 unless `held_out`."""
+    """The split code of a patient by `splits.hashed_split`: 70/10/20 %, or 7/8 and 1/8 unless `held_out`."""
     return splits.hashed_split(f"nih_cxr14/{patient}", held_out=held_out)
 
 
@@ -164,7 +163,8 @@ def _find_radiographs(folder: Path) -> tuple[Path, list[Path]]:
 
 
 def find_table(root: Path) -> Path:
-    """NIH's label table in `root`, or where the sources of this set keep it below; ValueError when there is none."""
+    """NIH's label table in `root`, or in the folder below it that `sources` name. Raises ValueError if there is
+    none."""
     for folder in _TABLE_FOLDERS:
         for name in _TABLES:
             if (root / folder / name).is_file():

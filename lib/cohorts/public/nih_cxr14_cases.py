@@ -1,20 +1,20 @@
-"""Chest radiographs as cases to be shown: patients of several radiographs, one finding, lung fields as the evidence.
+"""Chest radiographs as cases: patients with several radiographs, one finding, and lung fields as the evidence.
 
-Of the radiographs of `nih_cxr14` those of patients with few radiographs are left out, so that each identity can be
-recognised.
+Patients with few radiographs in `nih_cxr14` are left out, so that each identity can be recognised.
 
-Confounds, measured on nih_cxr14_1000 (500 radiographs without finding, 500 with Pneumonia), finding Pneumonia, fewest
-3: 67 patients, 288 radiographs, 42 % with Pneumonia. - Identity predicts disease: only 10 of the 67 patients have
-radiographs of both kinds, and guessing each patient's commoner
-  kind is right in 94.8 % of radiographs. Of the 500 other radiographs none has any other finding: the contrast is
-  disease against health, not Pneumonia against other disease.
-- View predicts disease: 70 % of the radiographs with Pneumonia are AP, 95 % of those without (phi -.34); 51 patients
-have
-  one view only, so view is identity as well.
-- Few radiographs an identity: 4.3 on average, 1 to 9 of them in train. The nearest train radiograph by correlation of
-pixels is
-  of the same patient for 17 % of test radiographs, within the masks for 15 % (chance 1.5 %); with fewest 6, of 10
-  patients, for 29 % and 50 % of 14 test radiographs.
+Confounds, measured on nih_cxr14_1000 (500 radiographs without finding, 500 with Pneumonia) for the finding Pneumonia
+and at least 3 radiographs of each patient (67 patients, 288 radiographs, 42 % with Pneumonia):
+
+- Identity predicts disease. Only 10 of the 67 patients have radiographs of both kinds, and the more frequent kind of
+  each patient is right for 94.8 % of the radiographs. None of the 500 other radiographs has any other finding, so the
+  contrast is disease against health, and not Pneumonia against other diseases.
+- View predicts disease. 70 % of the radiographs with Pneumonia are AP, and 95 % of those without (phi -.34). 51 of the
+  patients have one view only, so view also predicts identity.
+- There are few radiographs of each identity: 4.3 on average, 1 to 9 of them in train. The nearest radiograph in train,
+  by correlation of pixels, is of the same patient for 17 % of the test radiographs, and for 15 % by the pixels within
+  the masks (chance 1.5 %). With at least 6 radiographs of each of 10 patients, these are 29 % and 50 % of 14 test
+  radiographs.
+
 Infiltration varies most within patients: 22 of the 67 have radiographs of both kinds (16 %, phi with AP -.20).
 """
 
@@ -23,18 +23,19 @@ import numpy as np
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.splits import split_within
 
-# Ellipses: centre x, y and half-axes x, y, in widths of the radiograph, laid on the mean of the 1,000 radiographs.
+# Ellipses (centre x, y and half-axes x, y, in widths of the radiograph), placed on the mean of the 1,000 radiographs.
 LUNGS = ((0.335, 0.43, 0.145, 0.28), (0.685, 0.43, 0.145, 0.28))
 
 
 def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, image_size: int = 64) -> Cohort:
     """The radiographs of patients with at least `fewest` radiographs, with one finding and the same mask for all.
 
-    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. Of the result: `images` uint8 (N, image_size,
-    image_size); `patient` from 0, in the order of the patients' numbers; `labels` 0 without, 1 with `finding`; `view` 0
-    PA, 1 AP; `masks` by `lung_fields`; `split` by `splits.split_within`, so each patient stands in every split;
-    `source_name` the radiograph. Raises ValueError for an unknown finding, fewer than three radiographs a patient,
-    radiographs of one kind only or of no patient with enough, or a size that does not divide theirs.
+    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. In the result, `images` are uint8 (N, image_size,
+    image_size); `patient` counts from 0 in the order of the patients' numbers; `labels` are 0 without and 1 with
+    `finding`; `view` is 0 PA, 1 AP; `masks` are by `lung_fields`; `split` is by `splits.split_within`, so that each
+    patient is in every split; `source_name` is the file name of the radiograph. Raises ValueError for an unknown
+    finding, `fewest` below three, no patient with enough radiographs, radiographs of one kind only, and a size that
+    does not divide that of the radiographs.
     """
     if finding not in radiographs.label_names or radiographs.labels.ndim != 2:
         raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.label_names)}")
@@ -70,9 +71,10 @@ def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, i
 
 
 def lung_fields(size: int) -> np.ndarray:
-    """Two ellipses where lungs lie on most frontal radiographs: (size, size) uint8, 1 inside.
+    """Two ellipses where the lungs lie on most frontal radiographs: (size, size) uint8, 1 inside.
 
-    Fixed, so the mask says nothing of a patient; it is no segmentation: hearts reach into it, and lungs out of it.
+    They are fixed, so the mask holds no information on a patient. It is not a segmentation: hearts reach into it, and
+    lungs reach out of it.
     """
     at = (np.arange(size) + 0.5) / size
     inside = [((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 <= 1 for x, y, wide, high in LUNGS]

@@ -1,8 +1,8 @@
-"""Synthetic vertebral units that Sun et al. 2021 (pGAN) published: 10,000 of nine sagittal T1 slices.
+"""Synthetic vertebral units that Sun et al. 2021 (pGAN) published: 10,000 units of nine sagittal T1 slices.
 
-One HDF5 file (Zenodo, doi 10.5281/zenodo.5031881): `images` float64 (N, 9, H, W) in -1 … 1, as a tanh leaves
-them, and `regions` float64 (N, 1), 0 cervical, 1 thoracic, 2 lumbar. Its checksum is not known to this
-project, so it is not fetched; the real images behind it were never published.
+The release is one HDF5 file (Zenodo, doi 10.5281/zenodo.5031881): `images` float64 (N, 9, H, W) in -1 … 1, the output
+of a tanh, and `regions` float64 (N, 1), 0 cervical, 1 thoracic, 2 lumbar. The project does not know its checksum, so it
+is not fetched. The real images that it was trained on were never published.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from lib.cohorts.cohort import Cohort, Rows
 from lib.cohorts.io import fetch
 
 COHORTS = ("pgan_release",)
-DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
 LABELS = ("cervical", "thoracic", "lumbar")
 SLICES = 9
 COUNT = 10_000
@@ -27,16 +27,16 @@ _AGAIN = f"download it again from doi {DOI}"
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing can be fetched: the file is downloaded by hand."""
+    """No source, because the file must be downloaded by hand."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]:
-    """Write pgan_release.h5 from the published file, or the folder that holds it; returns its path.
+    """Write pgan_release.h5 from the published file, or from the folder that holds it, and return its path.
 
-    Pixels become float32 and are read in blocks, so memory stays bounded. count: images expected.
-    Raises ValueError, naming file and fix, for what `read` refuses, another count, or a pixel that is NaN
-    or outside -1 … 1; then nothing is written.
+    Pixels become float32 and are read in blocks, so memory stays bounded. count: the expected number of images.
+    Raises ValueError, naming file and fix, for what `read` refuses, for another number of images, and for a pixel that
+    is NaN or outside -1 … 1; nothing is then written.
     """
     path = find_file(Path(folder))
     cohort = read(path)
@@ -46,7 +46,8 @@ def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]
 
 
 def find_file(folder: Path) -> Path:
-    """The published file: `folder` itself, or the one HDF5 file in it; ValueError when there is none, or more."""
+    """The published file: `folder` itself, or the one HDF5 file in it. Raises ValueError unless there is exactly
+    one."""
     if folder.is_file():
         return folder
     found = sorted(path for path in folder.glob("*") if path.suffix in (".h5", ".hdf5") and path.name[0] != ".")
@@ -58,11 +59,11 @@ def find_file(folder: Path) -> Path:
 
 
 def read(path: Path) -> Cohort:
-    """The published file as a cohort whose pixels are read when asked for.
+    """The published file as a cohort whose pixels are read when they are asked for.
 
-    `images` float32; `region` and `labels` as published; `patient` the row: each image is its own patient; all
-    are of `split` 0. Raises ValueError, naming the file, when it is truncated or not HDF5, when `images` or
-    `regions` is missing or has another shape or type, or when a region is not 0, 1 or 2.
+    `images` are float32; `region` and `labels` are as published; each image is its own patient; `split` is 0. Raises
+    ValueError, naming the file, if it is truncated or not HDF5, if `images` or `regions` is absent or has another shape
+    or type, or if a region is not 0, 1 or 2.
     """
     try:
         with h5py.File(path) as file:
@@ -80,7 +81,7 @@ def read(path: Path) -> Cohort:
             regions = file["regions"][:].reshape(-1)
     except OSError as error:
         raise ValueError(f"{path}: truncated, damaged or not HDF5; {_AGAIN}") from error
-    wrong = regions[~np.isin(regions, range(len(LABELS)))]  # NaN too
+    wrong = regions[~np.isin(regions, range(len(LABELS)))]  # NaN is among them
     if len(wrong):
         raise ValueError(f"{path}: region {wrong[0]:g} where 0, 1 and 2 were published; {_AGAIN}")
     return Cohort(
@@ -99,7 +100,7 @@ def read(path: Path) -> Cohort:
 
 
 class _Tanh(Rows):
-    """Rows that refuse a pixel outside -1 … 1."""
+    """Rows whose reading raises ValueError for a pixel outside -1 … 1."""
 
     def select(self, which) -> Rows:
         return _Tanh(self.path, self.key, self.index[which])

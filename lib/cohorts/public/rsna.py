@@ -1,9 +1,9 @@
 """Frontal chest radiographs of the RSNA Pneumonia Detection Challenge 2018, with or without an opacity.
 
 The release is stage_2_train_labels.csv (a row for each box, so several for a radiograph) beside the 26,684 DICOM
-radiographs of stage_2_train_images. Its radiographs come from NIH ChestX-ray14, under other names: a patient of the one
-may be a patient of the other, and nothing in this release says which. Do not test on it what was trained on all of
-ChestX-ray14.
+radiographs of stage_2_train_images. The radiographs come from NIH ChestX-ray14, under other names. A patient of one set
+may thus be a patient of the other, and nothing in this release says which; do not use it to test what was trained on
+all of ChestX-ray14.
 """
 
 import re
@@ -14,12 +14,10 @@ from PIL import Image
 
 from lib.cohorts import splits
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
-from lib.cohorts.io import label_tables as tables
+from lib.cohorts.io import fetch, image_files, label_tables
 
 COHORTS = ("rsna",)
-DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
 SIZE = 256
 LABELS = ("no opacity", "opacity")
 VIEWS = ("PA", "AP")
@@ -33,19 +31,19 @@ _LAYOUT = f"give --from the folder that holds {TABLE} beside {RADIOGRAPHS}/<pati
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing can be fetched: the release asks for an account."""
+    """No source, because the release requires an account."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
-    """Write rsna.h5 from the release at `folder`; returns its path. Needs pydicom.
+    """Write rsna.h5 from the release at `folder`, and return its path. This needs pydicom.
 
-    `images` are 256×256 (see `read_radiograph`), in order of name; `labels` is 1 where a radiologist marked an opacity
-    that may be pneumonia; each radiograph is its own patient, as the release knows no other; `view` is 0 PA, 1 AP, of
-    the DICOM header; `source_name` the patientId. Split: 70/10/20 % by a hash of the patientId. Rows whose radiograph
-    is not there are left out: a part of the release can be prepared. Raises ValueError, naming file and fix, for a
-    wrong tree, a radiograph without a row, a bad row or a bad radiograph, and ImportError, with the command, where
-    pydicom is not installed.
+    `images` are 256×256 by `read_radiograph`, in order of name; `labels` are 1 if a radiologist marked an opacity that
+    may be pneumonia; each radiograph is its own patient, for the release names none; `view` is 0 PA, 1 AP, from the
+    DICOM header; `source_name` is the patientId. The split is 70/10/20 % by a hash of the patientId. Rows whose
+    radiograph is absent are left out, so that a part of the release can be prepared. Raises ValueError, naming file and
+    fix, for a wrong tree, a radiograph without a row, a bad row and a bad radiograph; and ImportError, with the
+    command, if pydicom is not installed.
     """
     folder = Path(folder)
     for name, found in ((TABLE, (folder / TABLE).is_file()), (RADIOGRAPHS, (folder / RADIOGRAPHS).is_dir())):
@@ -60,7 +58,7 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
             raise ValueError(f"{radiograph}: no row in {TABLE}; give the label table of these radiographs")
     names = [radiograph.stem for radiograph in radiographs]
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, read_radiograph),
+        image_files.Unread(radiographs, SIZE, read_radiograph),
         np.arange(len(radiographs)),
         [table[name] for name in names],
         [splits.hashed_split(f"rsna/{name}") for name in names],
@@ -77,13 +75,13 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
 
 
 def read_table(path: Path) -> dict[str, int]:
-    """The label table: patientId → 0 or 1. The rows of a radiograph, one a box, must agree.
+    """The label of each patientId, 0 or 1. The rows of a radiograph, one for each box, must agree.
 
     Raises ValueError, naming the line, for a missing column, a Target other than 0 or 1, a Target that contradicts
-    another row or its box, or a patientId that cannot be a file name of the release.
+    another row or its box, and a patientId that cannot be a file name of the release.
     """
     table: dict[str, int] = {}
-    for where, (name, *box, target) in tables.read_rows(path, _COLUMNS, expected=f"the challenge's {TABLE}"):
+    for where, (name, *box, target) in label_tables.read_rows(path, _COLUMNS, expected=f"the challenge's {TABLE}"):
         if not _NAME.fullmatch(name):
             raise ValueError(f"{where}: {name!r} is not a patientId of the release; fetch the table again")
         if target not in ("0", "1"):
@@ -98,7 +96,7 @@ def read_table(path: Path) -> dict[str, int]:
 def read_radiograph(path: Path, size: int) -> np.ndarray:
     """The pixels of a DICOM radiograph of any shape, squeezed to `size` × `size` by area averages: (size, size) uint8.
 
-    Grey levels stay as stored, inverted where the header says MONOCHROME1. Raises ValueError that names the file if
+    Grey levels stay as stored, or are inverted if the header says MONOCHROME1. Raises ValueError, naming the file, if
     it is damaged, in colour, of several frames, not of 8 bits, or smaller than `size` on a side.
     """
     header = _read(path)
@@ -110,12 +108,12 @@ def read_radiograph(path: Path, size: int) -> np.ndarray:
         raise ValueError(f"{path}: not 8 unsigned bits a pixel, as are published; convert the file")
     try:
         radiograph = header.pixel_array
-    except Exception as error:  # pydicom and its decoders raise what they like
+    except Exception as error:  # pydicom and its decoders raise errors of many kinds
         raise ValueError(f"{path}: truncated or damaged DICOM; fetch the file again") from error
     if radiograph.ndim != 2:
         raise ValueError(f"{path}: pixels of shape {radiograph.shape} where one frame is expected; convert the file")
-    png.require_larger(path, radiograph.shape, size)
-    radiograph = np.asarray(png.squeezed(Image.fromarray(radiograph), size))
+    image_files.require_larger(path, radiograph.shape, size)
+    radiograph = np.asarray(image_files.squeezed(Image.fromarray(radiograph), size))
     return 255 - radiograph if kind == "MONOCHROME1" else radiograph
 
 

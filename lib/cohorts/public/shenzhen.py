@@ -1,7 +1,7 @@
 """Frontal chest radiographs of Shenzhen No. 3 People's Hospital, normal or with tuberculosis, as released by the NLM.
 
-The release is CXR_png/CHNCXR_0001_0.png …, 662 radiographs, whose name ends in 1 where the patient has tuberculosis,
-and, beside it, ClinicalReadings/CHNCXR_0001_0.txt with sex, age and reading of each.
+The release holds 662 radiographs CXR_png/CHNCXR_0001_0.png …, whose names end in 1 if the patient has tuberculosis, and
+ClinicalReadings/CHNCXR_0001_0.txt … with the sex, the age and the reading of each.
 """
 
 import re
@@ -11,11 +11,10 @@ import numpy as np
 
 from lib.cohorts import splits
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
+from lib.cohorts.io import fetch, image_files
 
 COHORTS = ("shenzhen",)
-DIGESTS: dict[str, str] = {}  # not known here: the release was not at hand
+DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
 SIZE = 256
 LABELS = ("normal", "tuberculosis")
 COUNTS = (326, 336)
@@ -28,18 +27,18 @@ _LAYOUT = f"give --from the folder that holds {RADIOGRAPHS}/CHNCXR_0001_0.png �
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing is fetched: the address of the release has changed several times."""
+    """No source, because the address of the release has changed several times."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
-    """Write shenzhen.h5 from the release at `folder`; returns its path.
+    """Write shenzhen.h5 from the release at `folder`, and return its path.
 
-    `images` are 256×256 (see `png.read_squeezed`), in order of name; `labels` is the last digit of the name; each
-    radiograph is its own patient, as the release knows no other; `source_name` the name without its ending. Split:
-    70/10/20 % by a hash of the number. Radiographs that are not there are left out, and `source` says how many were.
-    Raises ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both
-    labels, a radiograph without its reading where there are readings, or a damaged radiograph.
+    `images` are 256×256 by `image_files.read_squeezed`, in order of name; `labels` are the last digit of the name; each
+    radiograph is its own patient, for the release names none; `source_name` is the name without its ending. The split
+    is 70/10/20 % by a hash of the number. Absent radiographs are left out, and `source` says how many are there. Raises
+    ValueError, naming file and fix, for a wrong tree, a name that is not of the release, a number with both labels, a
+    radiograph without a reading if there are readings, and a damaged radiograph.
     """
     folder = Path(folder)
     if not (folder / RADIOGRAPHS).is_dir():
@@ -61,7 +60,7 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
     found = np.bincount(list(labels.values()), minlength=2)
     says = " and ".join(f"{n} of {of} {name}" for n, of, name in zip(found, COUNTS, LABELS, strict=True))
     cohort = Cohort(
-        png.Unread(radiographs, SIZE, png.read_squeezed),
+        image_files.Unread(radiographs, SIZE, image_files.read_squeezed),
         np.array([*map(int, labels)]),
         [*labels.values()],
         [splits.hashed_split(f"shenzhen/{number}") for number in labels],

@@ -1,9 +1,10 @@
-"""Near-infrared eyes of Warsaw-BioBase-Disease-Iris v2.1: patient, glaucoma of the eye, mask of the iris.
+"""Near-infrared images of eyes from Warsaw-BioBase-Disease-Iris v2.1: patient, glaucoma of the eye, mask of the iris.
 
-The release, given out on request, has a folder NNNNleft or NNNNright for each eye, and medical-description-v2-1.csv:
-one header row, then patient; diagnoses of the left eye; of the right eye, each a list separated by commas. Only images
-whose name contains IG are read, those of one near-infrared camera. An eye has glaucoma when one of its diagnoses is
-exactly "glaucoma" or "secondary glaucoma". The label is constant an eye, so identity predicts disease.
+The release, given out on request, has a folder NNNNleft or NNNNright for each eye, and medical-description-v2-1.csv
+with one header row and the columns patient, diagnoses of the left eye and diagnoses of the right eye, the latter two
+lists separated by commas. Only images whose names contain IG are read, which one near-infrared camera took. An eye has
+glaucoma if one of its diagnoses is exactly "glaucoma" or "secondary glaucoma". All images of an eye have the same
+label, so identity predicts disease.
 """
 
 import csv
@@ -15,12 +16,10 @@ from PIL import Image
 
 from lib.cohorts import splits as closed_set
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import fetch
-from lib.cohorts.io import image_files as png
-from lib.cohorts.io import iris_localisation as iris_circle
+from lib.cohorts.io import fetch, image_files, iris_localisation
 
 COHORTS = ("warsaw_iris",)
-DIGESTS: dict[str, str] = {}  # not known here: the release is given out on request
+DIGESTS: dict[str, str] = {}  # unknown: the release is given out on request
 LABELS = ("no glaucoma", "glaucoma")
 POSITIVE = {"glaucoma", "secondary glaucoma"}
 EYES = ("left", "right")
@@ -33,20 +32,21 @@ _LAYOUT = "give --from the folder that holds NNNNleft|NNNNright/*IG* beside medi
 
 
 def sources() -> list[fetch.Source]:
-    """Nothing can be fetched: the release is given out on request."""
+    """No source, because the release is given out on request."""
     return []
 
 
 def prepare(folder: Path, out_folder: Path) -> list[Path]:
-    """Write warsaw_iris.h5 from the release at `folder`; returns its path.
+    """Write warsaw_iris.h5 from the release at `folder`, and return its path.
 
-    `images` are 64×64 by `iris_circle.centred`, in order of patient, eye and file name; `masks` are by
-    `iris_circle.disc_mask`, empty where no circle was found (`made_by` says how many); `patient` runs from 0 in the
-    order of the patients' numbers, both eyes being one identity; `labels` 0 no glaucoma, 1 glaucoma; `view` 0 left, 1
-    right; `source_name` folder and file. `split`, by `splits.split_within`, is 0 train, 1 validation, 2 test: the
-    scripts published with this preparation use 1 for test and 2 for validation, and a split that cannot be drawn again.
-    Raises ValueError, naming file and fix, for a wrong tree or table, an eye without a row, a patient of fewer than
-    three images, or an image that is damaged, in colour, or smaller than 75 pixels on a side.
+    `images` are 64×64 by `iris_localisation.centred`, in order of patient, eye and file name; `masks` are by
+    `iris_localisation.disc_mask`, and empty if no circle was found (`made_by` says how many are); `patient` counts from
+    0 in the order of the patients' numbers, and both eyes of a patient are one identity; `labels` are 0 no glaucoma, 1
+    glaucoma; `view` is 0 left, 1 right; `source_name` is folder and file. `split`, by `splits.split_within`, is 0
+    train, 1 validation, 2 test; the scripts published with this preparation use 1 for test and 2 for validation, and a
+    split that cannot be drawn again. Raises ValueError, naming file and fix, for a wrong tree or table, an eye without
+    a row, a patient with fewer than three images, and an image that is damaged, in colour, or smaller than 75 pixels on
+    a side.
     """
     folder = Path(folder)
     files = find_images(folder)
@@ -59,8 +59,8 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
             f"{folder}: patient {absent[0]:04d} has no row in {table_path.name}; give the table of this tree"
         )
     split = closed_set.split_within(numbers, name=COHORTS[0])
-    images = np.stack([iris_circle.centred(read_image(path), right=eye == "right") for _, eye, path in files])
-    masks = np.stack([iris_circle.disc_mask(image) for image in images])
+    images = np.stack([iris_localisation.centred(read_image(path), right=eye == "right") for _, eye, path in files])
+    masks = np.stack([iris_localisation.disc_mask(image) for image in images])
     cohort = Cohort(
         images,
         np.unique(numbers, return_inverse=True)[1],
@@ -81,7 +81,7 @@ def prepare(folder: Path, out_folder: Path) -> list[Path]:
 
 
 def find_images(folder: Path) -> list[tuple[int, str, Path]]:
-    """Patient, eye and path of each IG image, sorted by them; ValueError where there is none."""
+    """Patient, eye and path of each IG image, sorted by them. Raises ValueError if there is none."""
     folders = [(match, path) for path in Path(folder).glob("*/") if (match := _FOLDER.fullmatch(path.name))]
     files = sorted(
         (int(match[1]), match[2], path)
@@ -96,7 +96,7 @@ def find_images(folder: Path) -> list[tuple[int, str, Path]]:
 
 
 def find_table(folder: Path) -> Path:
-    """The one medical-description*.csv in `folder`; ValueError where there is none, or more."""
+    """The one medical-description*.csv in `folder`. Raises ValueError unless there is exactly one."""
     found = sorted(Path(folder).glob("medical-description*.csv"))
     if len(found) != 1:
         problem = f"{len(found)} tables medical-description*.csv" if found else "no medical-description-v2-1.csv"
@@ -105,10 +105,10 @@ def find_table(folder: Path) -> Path:
 
 
 def read_table(path: Path) -> dict[int, dict[str, int]]:
-    """The diagnoses: patient → {"left": 0 or 1, "right": 0 or 1}. A patient may be written with or without zeros.
+    """The diagnoses of each patient, {"left": 0 or 1, "right": 0 or 1}; leading zeros of its number do not matter.
 
-    Raises ValueError, naming the line, for a row without three columns, a patient that is no number, or one with two
-    rows.
+    Raises ValueError, naming the line, for a row without three columns, a patient that is not a number, and a second
+    row of a patient.
     """
     table = {}
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
@@ -133,7 +133,7 @@ def read_table(path: Path) -> dict[int, dict[str, int]]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The pixels of a grey image, or of one stored as three equal colours: (H, W) uint8.
+    """The pixels of a grey image, or of one stored as three equal channels: (H, W) uint8.
 
     Raises ValueError, naming the file, if it is damaged, in colour, deeper than 8 bits or smaller than 75 pixels.
     """
@@ -148,5 +148,5 @@ def read_image(path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: mode {mode} where a grey near-infrared image is expected; remove or convert the file"
         )
-    png.require_larger(path, pixels.shape, iris_circle.SIZE + iris_circle.BOTTOM_ROWS)
+    image_files.require_larger(path, pixels.shape, iris_localisation.SIZE + iris_localisation.BOTTOM_ROWS)
     return pixels
