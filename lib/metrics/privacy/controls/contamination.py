@@ -46,18 +46,18 @@ def controls(
     synthetic: ArrayLike,
     *,
     train: ArrayLike,
-    independent: ArrayLike,
+    disjoint: ArrayLike,
     rng: np.random.Generator,
     leaks: Sequence[float] = (0.05, 0.1, 0.3),
 ) -> dict[str, InjectedCopies]:
     """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from no copy to copies only.
 
-    "independent": real images of patients who are neither in `train` nor in the attack's held-out set, offered as
-    synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of copies of
-    `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the size of
-    `train`). All as `inject_copies` returns them; what was copied is known.
+    "negative control": `disjoint`, real images of patients who are neither in `train` nor in the attack's held-out set,
+    offered as synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of
+    copies of `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the
+    size of `train`). All as `inject_copies` returns them; what was copied is known.
     """
-    sets = {"independent": inject_copies(synthetic, source=independent, share=1, rng=rng)}
+    sets = {"negative control": inject_copies(synthetic, source=disjoint, share=1, rng=rng)}
     for share in leaks:
         sets[f"leak_{100 * share:g}"] = inject_copies(synthetic, source=train, share=share, rng=rng)
     sets["memorising generator"] = inject_copies(synthetic, source=train, share=1, rng=rng)

@@ -161,8 +161,8 @@ def leaks():
         mixed = np.repeat(rng.normal(size=(n // 2, 4)), 2, axis=0) + 0.5 * rng.normal(size=(n, 4))
         return np.tensordot(mixed, patterns, 1) + 0.01 * rng.normal(size=(n, 16, 16))
 
-    train, heldout, generated, independent = (images(n) for n in (400, 400, 400, 400))
-    sets = controls(generated, train=train, independent=independent, rng=rng)
+    train, heldout, generated, disjoint = (images(n) for n in (400, 400, 400, 400))
+    sets = controls(generated, train=train, disjoint=disjoint, rng=rng)
     noisy = np.concatenate([train, train]) + 0.02 * rng.normal(size=(800, 16, 16))
     return (
         train,
@@ -190,7 +190,7 @@ def test_a_memorising_generator_is_found_unless_the_radius_is_the_published_one(
 
 
 def test_the_dose_response_rises(leaks):
-    names = ("independent", "leak_5", "leak_10", "leak_30", "memorising generator")
+    names = ("negative control", "leak_5", "leak_10", "leak_30", "memorising generator")
     pairwise = [evaluated(leaks, name) for name in names]
     density = [
         evaluated(leaks, name, quantile=n / 320_000) for name, n in zip(names, (20, 20, 40, 120, 400), strict=True)
@@ -202,7 +202,7 @@ def test_the_dose_response_rises(leaks):
         assert found[4] >= 0.99
 
 
-def test_independent_sets_are_at_chance_on_average():
+def test_sets_of_disjoint_patients_are_at_chance_on_average():
     rng = np.random.default_rng(4)
     found = []
     for _ in range(20):

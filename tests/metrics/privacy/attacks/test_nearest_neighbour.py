@@ -24,7 +24,7 @@ def test_injected_copies_are_found_exactly(sets, name, copies, similarity):
 
 
 def test_the_dose_response_rises_from_chance_to_certainty(sets):
-    names = ("independent", "leak_5", "leak_10", "leak_30", "memorising generator")
+    names = ("negative control", "leak_5", "leak_10", "leak_30", "memorising generator")
     attacks = [attacked(sets, sets["controls"][name].images).attack for name in names]
     auroc, tpr = [attack.auroc.value for attack in attacks], [attack.tpr.value for attack in attacks]
     assert auroc == sorted(auroc)
@@ -39,7 +39,7 @@ def test_the_dose_response_rises_from_chance_to_certainty(sets):
     assert tpr[2] >= 20 / 160
 
 
-def test_independent_sets_are_at_chance_on_average():
+def test_sets_of_disjoint_patients_are_at_chance_on_average():
     rng = np.random.default_rng(2)
     found = []
     for _ in range(40):
