@@ -173,6 +173,7 @@ class PPVAEGANTrainer(Trainer):
     """
 
     stream = "redrawing"
+    has_dropout = True
 
     def __init__(
         self,

@@ -105,6 +105,7 @@ class PPRLVGANTrainer(Trainer):
     """
 
     stream = "swapping"
+    has_dropout = True
 
     def __init__(self, examples: DeviceDataset, findings: Tensor, settings: dict, device: torch.device):
         super().__init__(settings, device)

@@ -22,7 +22,7 @@ an interrupted and resumed training equals an uninterrupted one bit for bit.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar, TypeVar
 
 import torch
@@ -41,7 +41,8 @@ class Trainer(ABC):
 
     `stream`: the first name of every random stream of the method. `shares_batches`: whether several ranks each compute
     their rows of a batch of settings["batch"] (`own`, a share of `share`); otherwise every rank computes all rows.
-    `channels_last`: whether `place` uses that layout where it is the faster one.
+    `channels_last`: whether `place` uses that layout where it is the faster one. `has_dropout`: whether `step` seeds
+    torch's own generators too, which dropout draws from; it takes long enough to matter in small networks.
 
     `networks` and `optimisers`, by name, are what a checkpoint keeps, and `values`: further tensors, by names that do
     not begin with the name of a network. `random` is a generator on the device, seeded anew at every step.
@@ -50,6 +51,7 @@ class Trainer(ABC):
     stream: ClassVar[str]
     shares_batches: ClassVar[bool] = False
     channels_last: ClassVar[bool] = False
+    has_dropout: ClassVar[bool] = False
 
     def __init__(self, settings: dict, device: torch.device):
         self.settings, self.device = settings, device
@@ -65,10 +67,10 @@ class Trainer(ABC):
         """The updates of step number `step`, from 0; the losses by name, detached and of no dimension."""
 
     def step(self, step: int) -> dict[str, Tensor]:
-        """`train_step` with `random` and torch's own generator, for dropout, seeded by (seed, step)."""
+        """`train_step` with all random numbers seeded by (seed, step)."""
         names = self.settings["seed"], self.stream, "step", step
         self.random.manual_seed(seeding.seed_of(*names))
-        with seeding.initialising(*names):
+        with seeding.initialising(*names) if self.has_dropout else nullcontext():
             return self.train_step(step)
 
     def initialising(self) -> AbstractContextManager[None]:
