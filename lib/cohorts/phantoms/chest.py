@@ -277,8 +277,7 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Curves (n, 12, 3, 2) of lines and leads in (u, v) and of a letter in parts of the radiograph; brightness (n,
-    12)."""
+    """Curves (n, 12, 3, 2), of lines in (u, v) and of a letter in parts of the radiograph, and brightness (n, 12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube
