@@ -106,10 +106,17 @@ _LEAST = 0.35  # severity of the mildest case; the most severe has 1
 
 
 def draw(
-    *, patients: int, image_size: int = 128, rng: np.random.Generator, site: str = "hospital_a",
-    splits: Sequence[float] = SPLITS, radiographs: float = 2.0, findings: Sequence[str] = FINDINGS,
-    prevalence: Mapping[str, float] | None = None, correlation: np.ndarray | None = None,
-) -> Cohort:  # fmt: skip
+    *,
+    patients: int,
+    image_size: int = 128,  # pixels on a side, 16 to 256
+    rng: np.random.Generator,
+    site: str = "hospital_a",  # one of SITES
+    splits: Sequence[float] = SPLITS,  # proportions of train, validation and test
+    radiographs: float = 2.0,  # of each patient, on average
+    findings: Sequence[str] = FINDINGS,  # those drawn and labelled
+    prevalence: Mapping[str, float] | None = None,  # of some findings, instead of the hospital's
+    correlation: np.ndarray | None = None,  # (K, K) of the latents of `findings`, instead of NIH's
+) -> Cohort:
     """Draw the radiographs of `patients` patients of one hospital, on average `radiographs` of each (1 + Poisson).
 
     `images` are uint8 (N, image_size, image_size), with image_size from 16 to 256. `labels` are (N, K), 0 or 1, with a
