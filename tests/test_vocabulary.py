@@ -53,7 +53,6 @@ EXCEPTIONS = (  # files, what may stand there, and why
     ("lib/cohorts/phantoms/chest_rendering.py", r"\barm\b", "the arm of a patient"),
     ("lib/cohorts/phantoms/chest*.py", r"\"knob\"", "the aortic knob, a bulge of the heart's outline"),
     ("lib/cohorts/phantoms/chest*.py", r"\"bar\"|\bbars\b", "the black bars beside a radiograph of another shape"),
-    ("lib/cohorts/phantoms/mass.py", r"A suspicion, higher in cancer", "the radiologist's, as in BI-RADS"),
     ("lib/plots/*.py", r"bars?", "the bars of a chart"),
     ("lib/report/page.html", r"\.bar\b|\"bar\"|\bbar\(paper\)", "the bars of a chart"),
     ("notebooks/*", r"\bbars(: 95 %| ± | over 3 seeds| are over patients)|colorbar", "the bars of a chart"),

@@ -81,10 +81,27 @@ class Cohort:
     """
 
     def __init__(
-        self, images, patient, labels, split, *, region=None, site=None, lesion=None, view=None, masks=None,
-        source_name=None, name: str, modality: str = "unknown", label_names: Sequence[str], value_range=(0, 255),
-        licence: str = "unknown", source: str = "unknown", closed_set: bool = False, made_by: str = "",
-    ):  # fmt: skip
+        self,
+        images,
+        patient,
+        labels,
+        split,
+        *,
+        region=None,
+        site=None,
+        lesion=None,
+        view=None,
+        masks=None,
+        source_name=None,
+        name: str,
+        modality: str = "unknown",  # DICOM's code: CR, MG, MR, …
+        label_names: Sequence[str],
+        value_range=(0, 255),
+        licence: str = "unknown",
+        source: str = "unknown",
+        closed_set: bool = False,
+        made_by: str = "",
+    ):
         self.images = images
         self.patient = np.asarray(patient).reshape(-1).astype(np.int64)
         self.labels = np.asarray(labels).astype(np.int64)

@@ -106,10 +106,17 @@ _LEAST = 0.35  # severity of the mildest case; the most severe has 1
 
 
 def draw(
-    *, patients: int, image_size: int = 128, rng: np.random.Generator, site: str = "hospital_a",
-    splits: Sequence[float] = SPLITS, radiographs: float = 2.0, findings: Sequence[str] = FINDINGS,
-    prevalence: Mapping[str, float] | None = None, correlation: np.ndarray | None = None,
-) -> Cohort:  # fmt: skip
+    *,
+    patients: int,
+    image_size: int = 128,  # pixels on a side, 16 to 256
+    rng: np.random.Generator,
+    site: str = "hospital_a",  # one of SITES
+    splits: Sequence[float] = SPLITS,  # proportions of train, validation and test
+    radiographs: float = 2.0,  # of each patient, on average
+    findings: Sequence[str] = FINDINGS,  # those drawn and labelled
+    prevalence: Mapping[str, float] | None = None,  # of some findings, instead of the hospital's
+    correlation: np.ndarray | None = None,  # (K, K) of the latents of `findings`, instead of NIH's
+) -> Cohort:
     """Draw the radiographs of `patients` patients of one hospital, on average `radiographs` of each (1 + Poisson).
 
     `images` are uint8 (N, image_size, image_size), with image_size from 16 to 256. `labels` are (N, K), 0 or 1, with a
@@ -277,8 +284,7 @@ _LETTERS = np.array([
 
 
 def _hardware(n: int, view: np.ndarray, style: Mapping[str, float], rng: np.random.Generator):
-    """Curves (n, 12, 3, 2) of lines and leads in (u, v) and of a letter in parts of the radiograph; brightness (n,
-    12)."""
+    """Curves (n, 12, 3, 2), of lines in (u, v) and of a letter in parts of the radiograph, and brightness (n, 12)."""
     k = len(_LINES)
     line = _LINES + np.array([0.05, 0.03, 0.05])[:, None] * rng.standard_normal((n, k, 3, 2))
     line[:, 3] = line[:, 2] + [0.05, 0.0]  # the two walls of one tube

@@ -38,9 +38,16 @@ _FACE = {
 
 
 def draw(
-    *, patients: int = 12, eyes: int = 2, images: int = 20, image_size: int = 64, rng: np.random.Generator,
-    regime: str = "factorial", leak: float = 0.06, noise: float = 0.07,
-) -> Cohort:  # fmt: skip
+    *,
+    patients: int = 12,
+    eyes: int = 2,  # of each patient, 1 or 2
+    images: int = 20,  # of each eye
+    image_size: int = 64,  # pixels on a side, 32 or 64
+    rng: np.random.Generator,
+    regime: str = "factorial",  # glaucoma by image, or "eye": by eye
+    leak: float = 0.06,  # SD of the patient's texture in the disc, of pixels in [-1, 1]
+    noise: float = 0.07,  # SD of each pixel's noise, of pixels in [-1, 1]
+) -> Cohort:
     """Draw `images` images of each of 1 or 2 `eyes` of each patient.
 
     `images` are uint8 (N, image_size, image_size), with image_size 32 or 64. `labels` are 0 no glaucoma, 1 glaucoma,

@@ -69,10 +69,15 @@ _SCAN = {"trial_a": (1.0, 0.0, 0.018, 0.012), "trial_b": (1.25, 0.12, 0.032, 0.0
 
 
 def draw(
-    *, patients: int, image_size: int | tuple[int, int] = 64, rng: np.random.Generator,
-    scanner: str = "trial_a", test_scanner: str | None = None, units: Sequence[int] = (2, 5, 2),
-    splits: Sequence[float] = SPLITS,
-) -> Cohort:  # fmt: skip
+    *,
+    patients: int,
+    image_size: int | tuple[int, int] = 64,  # pixels, H = W or (H, W), 16 to 256 each
+    rng: np.random.Generator,
+    scanner: str = "trial_a",
+    test_scanner: str | None = None,  # of the patients of the test split, if it is another one
+    units: Sequence[int] = (2, 5, 2),  # cervical, thoracic and lumbar, of each patient
+    splits: Sequence[float] = SPLITS,  # proportions of train, validation and test
+) -> Cohort:
     """Draw the vertebral units of `patients` patients.
 
     `images` are uint8 (N, 9, H, W). `region` and `labels` are 0 cervical, 1 thoracic, 2 lumbar; `site` is 0 trial_a, 1

@@ -71,8 +71,7 @@ def _cover(t, low, high):
 
 
 def _bent(flat, bend, wide):
-    """The rows of a wider image (n, slices, H, wide + margins), moved by their bends (n, 1, H) in widths of the
-    frame."""
+    """Rows of a wider image (n, slices, H, wide + margins), moved by bends (n, 1, H) in widths of the frame."""
     n, slices, high, cells = flat.shape
     move = (cells - wide) / 2 - np.broadcast_to(bend, (n, slices, high)).reshape(-1) * wide
     whole = move.astype(np.intp)

@@ -2,7 +2,7 @@
 
 A cohort is prepared once into `data/cohorts/<name>.h5`, and a table of published predictions into a .csv.gz beside it.
 A module of this package reads one set; nothing here imports it, so that a notebook that opens a cohort does not depend
-on the readers of all sets.
+on the modules of all sets.
 """
 
 from pathlib import Path

@@ -163,8 +163,7 @@ def _find_radiographs(folder: Path) -> tuple[Path, list[Path]]:
 
 
 def find_table(root: Path) -> Path:
-    """NIH's label table in `root`, or in the folder below it that `sources` name. Raises ValueError if there is
-    none."""
+    """NIH's label table in `root`, or below it where `sources` keep it. Raises ValueError if there is none."""
     for folder in _TABLE_FOLDERS:
         for name in _TABLES:
             if (root / folder / name).is_file():

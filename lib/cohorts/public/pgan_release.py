@@ -46,8 +46,7 @@ def prepare(folder: Path, out_folder: Path, *, count: int = COUNT) -> list[Path]
 
 
 def find_file(folder: Path) -> Path:
-    """The published file: `folder` itself, or the one HDF5 file in it. Raises ValueError unless there is exactly
-    one."""
+    """The published file: `folder` itself, or the HDF5 file in it. Raises ValueError unless there is exactly one."""
     if folder.is_file():
         return folder
     found = sorted(path for path in folder.glob("*") if path.suffix in (".h5", ".hdf5") and path.name[0] != ".")

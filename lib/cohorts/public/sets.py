@@ -1,6 +1,6 @@
 """The module of each public set, by the names in `lib.cohorts.public`.
 
-It is a module of its own so that code that opens a cohort does not depend on the readers of all sets.
+It is a module of its own so that code that opens a cohort does not depend on the modules of all sets.
 """
 
 import importlib
