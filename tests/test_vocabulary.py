@@ -85,6 +85,7 @@ STREAMS = {"seed_of", "torch_generator", "numpy_generator", "initialising", "nor
 
 def words(text: str) -> list[str]:
     """The private words in `text`, as they stand there; a name in camel case or with underscores is several words."""
+    text = text.replace("\\n", " ")  # a line break written in a string: "training\\nfilms" holds a word
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "\N{WORD JOINER}", text)
     found = []
     for pattern in WORDS:
@@ -163,7 +164,7 @@ def test_each_exception_is_needed(exception):
 @pytest.mark.parametrize(
     "text",
     [
-        "The films of a patient", "n_films = 3", "redrawn radiographs", "def _redraw(self)", "a memoriser",
+        "The films of a patient", "n_films = 3", "redrawn radiographs", "def _redraw(self)", "a memoriser", r"training\nfilms",
         "given strangers", "planted copies", "replanted", "Planting", "class PlantedCopies", "both arms", "arm_of",
         "the recogniser", "a reader trained on it", "innocent splits", "what betrays it", "acquitted", "accusation",
         "convicts", "suspicion(ratio)", "suspicious", "dealt anew", "deal(patients)", "class Adversaries",
