@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lib.statistics import checks as samples
-from lib.statistics.weighted import Statistic, WeightedAuprc, WeightedAuroc
+from lib.statistics.weighted import Statistic, WeightedAuroc
 
 # Weights held at a time, half a MiB, stay in a core's cache and are not mapped anew every block; of many images a few
 # draws at least, so that a step of the sums over the images is worth its call.
@@ -129,19 +129,6 @@ def bootstrap_auroc(
 ) -> Interval:
     """`bootstrap` of the AUROC of labels (n,) and scores (n,) or (n, k)."""
     return bootstrap(WeightedAuroc(labels, scores), groups=groups, draws=draws, rng=rng, level=level)
-
-
-def bootstrap_auprc(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    *,
-    groups: ArrayLike | None = None,
-    draws: int = 1000,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> Interval:
-    """`bootstrap` of the average precision of labels (n,) and scores (n,) or (n, k)."""
-    return bootstrap(WeightedAuprc(labels, scores), groups=groups, draws=draws, rng=rng, level=level)
 
 
 def patient_weights(groups: ArrayLike, *, draws: int, size: int | None = None, rng: np.random.Generator) -> np.ndarray:

@@ -76,12 +76,6 @@ def paired_difference(*, condition: ArrayLike, baseline: ArrayLike, level: float
     return PairedDifference(seed_interval(difference, level=level), int((difference > 0).sum()), len(difference))
 
 
-def mean_sd(values: ArrayLike) -> tuple[float, float]:
-    """Mean and population standard deviation (divisor n) of values (n,): the "mean±SD" of published tables."""
-    values = samples.columns(values, "values")
-    return float(values.mean()), float(values.std())
-
-
 def _per_seed(values: ArrayLike, name: str) -> np.ndarray:
     values = samples.columns(values, name)
     if values.ndim != 1 or len(values) < 2:

@@ -6,7 +6,7 @@ from sklearn import metrics as peer
 from lib.metrics.fidelity.intervals import bootstrap_frechet
 from lib.statistics import bootstrap as intervals
 from lib.statistics import seeds, weighted
-from lib.statistics.bootstrap import bootstrap, bootstrap_auprc, bootstrap_auroc, patient_weights
+from lib.statistics.bootstrap import bootstrap, bootstrap_auroc, patient_weights
 from tests.statistics.toy import task
 
 
@@ -51,8 +51,9 @@ def test_all_images_of_a_patient_are_drawn_together():
 def test_draws_in_several_calls_continue_one_stream():
     labels, scores = task(6, n=5000)  # 13 draws a block
     once = patient_weights(np.arange(5000), draws=30, rng=np.random.default_rng(4))
-    interval = bootstrap_auprc(labels, scores, draws=30, rng=np.random.default_rng(4))
-    np.testing.assert_allclose(interval.draws, weighted.WeightedAuprc(labels, scores)(once), atol=1e-13)
+    metric = weighted.WeightedAuprc(labels, scores)
+    interval = bootstrap(metric, draws=30, rng=np.random.default_rng(4))
+    np.testing.assert_allclose(interval.draws, metric(once), atol=1e-13)
 
 
 def test_a_paired_difference_uses_the_same_draws():

@@ -22,8 +22,6 @@ FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
     "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
 )  # fmt: skip
-# The findings that NIH ChestX-ray14 and CheXpert share, in the order of the published merged table.
-SHARED = ("Cardiomegaly", "Effusion", "Atelectasis", "Pneumothorax", "Pneumonia", "Edema", "Consolidation")
 SIZES, SPLITS = (16, 256), (70, 10, 20)
 PERSISTENCE = (
     0.6  # latent correlation of two radiographs of a patient; for consecutive ones of NIH .40 to .91, median .62

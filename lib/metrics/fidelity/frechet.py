@@ -5,7 +5,6 @@ import torch
 from numpy.typing import ArrayLike
 
 from lib.metrics.fidelity.scales import of_like_scales
-from lib.statistics import checks as samples
 
 
 def frechet_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> float:
@@ -30,28 +29,6 @@ def frechet_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | t
     else:
         overlap = _root_trace(first.T @ first, second.T @ second)
     return _assemble(difference, first.square().sum(), second.square().sum(), overlap)
-
-
-def frechet_from_moments(
-    *,
-    real_mean: ArrayLike | torch.Tensor,
-    real_covariance: ArrayLike | torch.Tensor,
-    synthetic_mean: ArrayLike | torch.Tensor,
-    synthetic_covariance: ArrayLike | torch.Tensor,
-) -> float:
-    """Squared Fréchet distance between two Gaussians given by means (d,) and covariances (d, d).
-
-    As `frechet_distance`, for statistics that were stored or are known in closed form. A singular covariance is
-    allowed. Raises ValueError on NaN, on shapes that do not fit, and on a covariance that is not symmetric or
-    has a negative eigenvalue beyond rounding.
-    """
-    mean_1 = samples.matrix(torch.as_tensor(real_mean)[None], "real_mean")[0]
-    mean_2 = samples.matrix(torch.as_tensor(synthetic_mean)[None], "synthetic_mean")[0].to(mean_1.device)
-    first = _covariance(real_covariance, mean_1, "real_covariance")
-    second = _covariance(synthetic_covariance, mean_2, "synthetic_covariance")
-    if first.shape != second.shape:
-        raise ValueError(f"real has {len(mean_1)} features and synthetic {len(mean_2)}: use one extractor for both")
-    return _assemble(mean_1 - mean_2, first.trace(), second.trace(), _root_trace(first, second))
 
 
 def frechet_of_subsets(
@@ -151,19 +128,6 @@ def _root(covariance: torch.Tensor) -> torch.Tensor:
     """Symmetric root of covariances that may be singular; an eigenvalue below 0 is rounding and counts as 0."""
     values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp_min(0).sqrt()[..., None, :]) @ vectors.mT
-
-
-def _covariance(values, mean: torch.Tensor, name: str) -> torch.Tensor:
-    values = samples.matrix(values, name).to(mean.device)
-    if values.shape != (len(mean), len(mean)):
-        raise ValueError(f"{name} has shape {tuple(values.shape)}: its mean asks for ({len(mean)}, {len(mean)})")
-    scale = values.diagonal().abs().max()
-    if (values - values.T).abs().max() > 1e-6 * scale:
-        raise ValueError(f"{name} is not symmetric: give a covariance (d, d)")
-    values = (values + values.T) / 2
-    if torch.linalg.cholesky_ex(values).info and torch.linalg.eigvalsh(values)[0] < -1e-6 * scale:
-        raise ValueError(f"{name} has a negative eigenvalue: give a covariance (d, d)")
-    return values
 
 
 def _assemble(difference: torch.Tensor, trace_1, trace_2, overlap) -> float:

@@ -3,8 +3,6 @@
 On Inception features it is the KID of Bińkowski et al. 2018 (doi 10.48550/arXiv.1801.01401).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -23,41 +21,6 @@ def kernel_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | to
     return float(
         _discrepancy(real, synthetic, real.new_ones(1, len(real)), synthetic.new_ones(1, len(synthetic)), block)
     )
-
-
-class KernelDistance(NamedTuple):
-    """Outcome of `kernel_distance_of_subsets`."""
-
-    value: float  # mean over the subsets
-    sd: float  # over the subsets, divisor `subsets`: they share images, so it is no standard error
-    size: int  # images of each set in a subset
-    subsets: int
-
-
-def kernel_distance_of_subsets(
-    *,
-    real: ArrayLike | torch.Tensor,
-    synthetic: ArrayLike | torch.Tensor,
-    size: int = 1000,
-    subsets: int = 100,
-    rng: np.random.Generator,
-    block: int = 1024,
-) -> KernelDistance:
-    """`kernel_distance` as it is published: mean and SD over random subsets, without replacement in each.
-
-    All subsets come from one pass over the similarities. Raises ValueError as `frechet_distance`, and when `size`
-    is not between 2 and the images of the smaller set.
-    """
-    real, synthetic = of_like_scales(real, synthetic)
-    few = min(len(real), len(synthetic))
-    if not 2 <= size <= few or subsets < 1:
-        raise ValueError(f"{subsets} subsets of {size} images: give one or more, of 2 to {few} images")
-    masks = []
-    for values in (real, synthetic):
-        rank = rng.random((subsets, len(values))).argsort(axis=1).argsort(axis=1)
-        masks.append(torch.as_tensor(rank < size, dtype=values.dtype, device=values.device))
-    found = _discrepancy(real, synthetic, masks[0], masks[1], block)
-    return KernelDistance(float(found.mean()), float(found.std(correction=0)), size, subsets)
 
 
 def kernel_of_subsets(*, real, synthetic, real_keep: np.ndarray, synthetic_keep: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Radiomics features of whole two-dimensional images, and the Fréchet distance between two sets of them."""
+"""Radiomics features of whole two-dimensional images, and their scaling for the Fréchet radiomics distance."""
 
 import hashlib
 import zipfile
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 from lib.core.files import atomic
 from lib.metrics.fidelity import radiomics_features as features
 from lib.metrics.fidelity import radiomics_matrices as matrices
-from lib.metrics.fidelity.frechet import frechet_distance
 
 _NAMES = {
     "shape2D": """Elongation MajorAxisLength MaximumDiameter MeshSurface MinorAxisLength Perimeter
@@ -119,25 +118,18 @@ def radiomics(
     return torch.from_numpy(values).to(images.device) if is_tensor else values
 
 
-def frechet_radiomics_distance(*, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor) -> float:
-    """Fréchet radiomics distance (FRD) v0 between features (n, d) of `radiomics`, or a subset of its columns.
-
-    The squared Fréchet distance, without root or logarithm, of features `scaled_together`. Source: frd-score 0.0.1
-    and 0.0.2 (2024). Its v1 is another number: more filters, no shape, bin width 5, z-scores by one set, logarithm.
-    The estimate falls strongly as n grows: always state both n. Raises ValueError as `scaled_together`, and for
-    fewer than two rows.
-    """
-    real, synthetic = scaled_together(real=real, synthetic=synthetic)
-    return frechet_distance(real=real, synthetic=synthetic)
-
-
 def scaled_together(
     *, real: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sets of features (n, d) as FRD v0 scales them, float64 on the device of `real`.
+    """Both sets of features (n, d) of `radiomics`, or of some of its columns, as FRD v0 scales them.
 
-    Each feature runs over [0, 7.45670747756958] by its minimum and maximum over both sets joined; a constant
-    feature, or a NaN, becomes the middle. Raises ValueError on infinite values or different widths.
+    The Fréchet radiomics distance (FRD) v0 is the squared `frechet_distance` of what this returns, without root or
+    logarithm (frd-score 0.0.1 and 0.0.2, 2024). Its v1 is another number: more filters, no shape, bin width 5, z-scores
+    by one set, logarithm. The estimate falls strongly as n grows: always state both n.
+
+    Float64 on the device of `real`. Each feature runs over [0, 7.45670747756958] by its minimum and maximum over both
+    sets joined; a constant feature, or a NaN, becomes the middle. Raises ValueError on infinite values or different
+    widths.
     """
     real, synthetic = (
         x.detach().double() if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x, np.float64, order="C"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.metrics.fidelity.kernel import kernel_distance, kernel_distance_of_subsets
+from lib.metrics.fidelity.kernel import kernel_distance, kernel_of_subsets
 
 
 def test_kernel_distance_equals_the_literal_u_statistic_and_is_unbiased():
@@ -25,19 +25,10 @@ def test_kernel_distance_equals_the_literal_u_statistic_and_is_unbiased():
 def test_subsets_of_the_kernel_distance_are_taken_from_one_pass():
     rng = np.random.default_rng(11)
     real, synthetic = rng.normal(size=(70, 8)), rng.normal(size=(50, 8)) + 0.4
-    found = kernel_distance_of_subsets(
-        real=real, synthetic=synthetic, size=20, subsets=30, rng=np.random.default_rng(12), block=16
-    )
-    draws = np.random.default_rng(12)
-    rows = [draws.random((30, n)).argsort(axis=1)[:, :20] for n in (70, 50)]
-    expected = [kernel_distance(real=real[one], synthetic=synthetic[two]) for one, two in zip(*rows, strict=True)]
-    assert (found.value, found.sd) == pytest.approx((np.mean(expected), np.std(expected)), rel=1e-10)
-    assert (found.size, found.subsets) == (20, 30)
-    whole = kernel_distance_of_subsets(real=real[:50], synthetic=synthetic, size=50, subsets=3, rng=rng)
-    assert whole.value == pytest.approx(kernel_distance(real=real[:50], synthetic=synthetic), rel=1e-10)
-    assert whole.sd < 1e-12
-    with pytest.raises(ValueError, match="of 2 to 50 images"):
-        kernel_distance_of_subsets(real=real, synthetic=synthetic, size=60, rng=rng)
+    keeps = [rng.random((30, n)) < 0.4 for n in (70, 50)]
+    found = kernel_of_subsets(real=real, synthetic=synthetic, real_keep=keeps[0], synthetic_keep=keeps[1])
+    expected = [kernel_distance(real=real[one], synthetic=synthetic[two]) for one, two in zip(*keeps, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_the_kernel_distance_of_shifted_points_has_a_closed_form():

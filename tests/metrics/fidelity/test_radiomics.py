@@ -11,7 +11,6 @@ from lib.metrics.fidelity.kernel import kernel_distance
 from lib.metrics.fidelity.radiomics import (
     FIRST_ORDER,
     RADIOMICS_FEATURES,
-    frechet_radiomics_distance,
     radiomics,
     scaled_together,
 )
@@ -268,9 +267,15 @@ def test_bad_images_raise_one_clear_sentence(images, settings, message):
 # Fréchet radiomics distance
 
 
+def frd(*, real, synthetic):
+    """The Fréchet radiomics distance, v0."""
+    real, synthetic = scaled_together(real=real, synthetic=synthetic)
+    return frechet_distance(real=real, synthetic=synthetic)
+
+
 def test_distance_of_a_set_to_itself_is_zero(textures):
     features = radiomics(np.concatenate([textures, textures[:, ::-1, :] // 2]))
-    assert frechet_radiomics_distance(real=features, synthetic=features) < 1e-3
+    assert frd(real=features, synthetic=features) < 1e-3
 
 
 def test_raw_radiomics_are_refused_as_features_of_a_distance(textures):
@@ -287,9 +292,9 @@ def test_raw_radiomics_are_refused_as_features_of_a_distance(textures):
 def test_distance_is_symmetric(columns):
     rng = np.random.default_rng(6)
     first, second = (radiomics(rng.normal(m, 40, (30, 12, 12)))[:, columns] for m in (120, 140))
-    there = frechet_radiomics_distance(real=first, synthetic=second)
+    there = frd(real=first, synthetic=second)
     assert there > 0.1
-    assert there == pytest.approx(frechet_radiomics_distance(real=second, synthetic=first), rel=1e-6)
+    assert there == pytest.approx(frd(real=second, synthetic=first), rel=1e-6)
 
 
 def test_distance_of_two_gaussians_has_its_closed_form():
@@ -299,26 +304,26 @@ def test_distance_of_two_gaussians_has_its_closed_form():
     joined = np.concatenate([real, synthetic])
     unit = SCALE / np.ptp(joined, axis=0)
     expected = (unit**2 * (np.diff(means, axis=0) ** 2 + np.diff(deviations, axis=0) ** 2)).sum()
-    assert frechet_radiomics_distance(real=real, synthetic=synthetic) == pytest.approx(expected, rel=0.01)
+    assert frd(real=real, synthetic=synthetic) == pytest.approx(expected, rel=0.01)
 
 
 def test_distance_scales_over_both_sets_joined():
     # Joined range 0 to 2: means ¼ and ¾ of the scale, variances equal.
     real, synthetic = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
-    assert frechet_radiomics_distance(real=real, synthetic=synthetic) == pytest.approx((SCALE / 2) ** 2)
-    assert frechet_radiomics_distance(real=9 * real - 4, synthetic=9 * synthetic - 4) == pytest.approx((SCALE / 2) ** 2)
+    assert frd(real=real, synthetic=synthetic) == pytest.approx((SCALE / 2) ** 2)
+    assert frd(real=9 * real - 4, synthetic=9 * synthetic - 4) == pytest.approx((SCALE / 2) ** 2)
 
 
 def test_constant_and_missing_values_become_the_middle():
     real, synthetic = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
     flat = np.full((2, 1), 3.0)
     missing = np.full((2, 1), np.nan)
-    expected = frechet_radiomics_distance(real=real, synthetic=synthetic)
+    expected = frd(real=real, synthetic=synthetic)
     for extra in (flat, missing):
-        wide = frechet_radiomics_distance(real=np.hstack([real, extra]), synthetic=np.hstack([synthetic, extra]))
+        wide = frd(real=np.hstack([real, extra]), synthetic=np.hstack([synthetic, extra]))
         assert wide == pytest.approx(expected)
     # One NaN among 0, 2 and 1: it counts as 1.
-    one_missing = frechet_radiomics_distance(real=np.array([[0.0], [np.nan]]), synthetic=synthetic)
+    one_missing = frd(real=np.array([[0.0], [np.nan]]), synthetic=synthetic)
     assert one_missing == pytest.approx(expected)
 
 
@@ -333,4 +338,4 @@ def test_constant_and_missing_values_become_the_middle():
 )
 def test_bad_features_raise_one_clear_sentence(real, synthetic, message):
     with pytest.raises(ValueError, match=message):
-        frechet_radiomics_distance(real=real, synthetic=synthetic)
+        frd(real=real, synthetic=synthetic)

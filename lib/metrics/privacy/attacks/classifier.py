@@ -16,7 +16,6 @@ from lib.statistics.weighted import WeightedRatio
 
 ATTACKERS = ("loss threshold", "logistic")
 ENOUGH = 400  # images of both sides: below, the noise of one run is several points (spec §9.2, C5)
-VERDICTS = ("leaks", "no leak found", "inconclusive")
 _STEPS, _RIDGE = 25, 1e-2  # of the logistic regression
 
 
