@@ -165,7 +165,8 @@ def test_each_exception_is_needed(exception):
     "text",
     [
         "The films of a patient", "n_films = 3", "redrawn radiographs", "def _redraw(self)", "a memoriser",
-        r"training\nfilms", "given strangers", "planted copies", "replanted", "Planting", "class PlantedCopies", "both arms", "arm_of",
+        r"training\nfilms",
+        "given strangers", "planted copies", "replanted", "Planting", "class PlantedCopies", "both arms", "arm_of",
         "the recogniser", "a reader trained on it", "innocent splits", "what betrays it", "acquitted", "accusation",
         "convicts", "suspicion(ratio)", "suspicious", "dealt anew", "deal(patients)", "class Adversaries",
         "_Adversaries(x)", "adversaries.step()", "it judges", "judgement", "JUDGED", "zygote", "three knobs",
