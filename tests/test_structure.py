@@ -8,6 +8,7 @@ import ast
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,13 +82,18 @@ METRIC = {
 DRAWING = {"matplotlib", "pylab", "seaborn", "plotly", "bokeh", "altair"}
 
 
+# Many rules ask the same of the same text.
+parsed = cache(ast.parse)
+paper_of = cache(load_paper)
+
+
 def part(module: str) -> str:
     return module.split(".")[1] if "." in module else module
 
 
 def imported(code: str):
     """The modules that `code` imports, by their full names."""
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(parsed(code)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -110,7 +116,7 @@ def imports_against_the_table(code: str, own: str) -> list[str]:
 def faults_of_docstrings(code: str) -> list[str]:
     """Docstrings that are absent where they are needed, unwritten, or whose first line is not a line of its own."""
     found = []
-    for node in ast.walk(tree := ast.parse(code)):
+    for node in ast.walk(tree := parsed(code)):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         name, text = getattr(node, "name", "module"), ast.get_docstring(node)
@@ -128,7 +134,7 @@ def faults_of_docstrings(code: str) -> list[str]:
 
 def calls(code: str):
     """The functions that `code` calls, by their full names as far as its imports tell them."""
-    tree, known = ast.parse(code), {}
+    tree, known = parsed(code), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             known |= {alias.asname: alias.name for alias in node.names if alias.asname}
@@ -142,7 +148,7 @@ def calls(code: str):
 
 def networks(code: str) -> list[str]:
     """Networks built in `code`: a class, anything of torch.nn but its plain functions, and layers as functions."""
-    found = [f"class {node.name}" for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ClassDef)]
+    found = [f"class {node.name}" for node in ast.walk(parsed(code)) if isinstance(node, ast.ClassDef)]
     found += [name for name in imported(code) if re.match(r"torch\.nn(?!\.functional)", name)]
     return found + [name for name in calls(code) if re.match(r"torch\.nn\.[A-Z]", name) or name.startswith(NETWORK)]
 
@@ -176,7 +182,7 @@ def writing(code: str) -> list[str]:
 def tables_of_names(code: str, names: set[str], *, most: int) -> list[str]:
     """Literals in `code` that list more than `most` of `names`: a registry holds them."""
     found = []
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(parsed(code)):
         if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
             inside = node.elts
         elif isinstance(node, ast.Dict):
@@ -321,7 +327,7 @@ def test_imports_point_one_way(path):
 def test_a_module_is_small_and_knows_no_paper(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 350
-    code = ast.unparse(ast.parse(text)).lower()
+    code = ast.unparse(parsed(text)).lower()
     assert [paper for paper in PAPERS if paper in code] == []
     assert path.stem not in {"utils", "helpers", "common", "base", "misc"}
 
@@ -362,7 +368,7 @@ class TestNotebook:
         every = json.loads(path.read_text(encoding="utf-8"))["cells"]
         assert every[0]["cell_type"] == "markdown"
         assert every[-1]["cell_type"] == "markdown"
-        ast.parse(code)  # shell magic is not Python, so it fails here
+        parsed(code)  # shell magic is not Python, so it fails here
         assert "sys.path" not in code
         assert not re.search(r"[\"'](/|~|\.\./)", code), "absolute or relative path"
 
@@ -382,7 +388,7 @@ class TestNotebook:
 
     def test_takes_three_parameters_and_checks(self, path):
         (parameters,) = tagged(path, "parameters")
-        names = [t.id for node in ast.parse(parameters).body for t in node.targets]
+        names = [t.id for node in parsed(parameters).body for t in node.targets]
         assert names[:3] == ["scale", "cohort", "seed"]
         assert len(tagged(path, "check")) == 1
         assert "run.check(" in tagged(path, "check")[0]
@@ -391,7 +397,7 @@ class TestNotebook:
         assert f'Run("{path.parent.name}", scale, cohort, seed)' in source(path)
 
     def test_makes_what_is_declared_for_it(self, path):
-        paper = load_paper(path.parent)
+        paper = paper_of(path.parent)
         code = source(path)
         made = set(re.findall(r"run\.(?:figure|table)\(\s*\"([^\"]+)\"", code))
         assert made == {name for name, item in paper.items.items() if item.notebook == path.stem}
@@ -400,21 +406,21 @@ class TestNotebook:
             assert claim in code or re.search(r"run\.claim\(\s*(?!\")", code), f"{claim} is never evaluated"
 
     def test_uses_known_settings(self, path):
-        assert settings_in(source(path)) <= set(load_paper(path.parent).settings)
+        assert settings_in(source(path)) <= set(paper_of(path.parent).settings)
 
     def test_reads_only_its_own_entries_of_paper_yaml(self, path):
-        paper = load_paper(path.parent)
+        paper = paper_of(path.parent)
         for kind, name in re.findall(r"run\.paper\.(items|claims)\[\"([^\"]+)\"\]", source(path)):
             assert getattr(paper, kind)[name].notebook == path.stem, f"{name} is no entry of this notebook"
 
     def test_needs_what_is_declared_for_it(self, path):
         used = {name.split("/")[0] for name in re.findall(r"run\.need\(\s*f?\"([^\"]+)\"", source(path))}
-        assert used == set(load_paper(path.parent).notebooks[path.stem])
+        assert used == set(paper_of(path.parent).notebooks[path.stem])
 
 
 @pytest.mark.parametrize("paper", known_papers())
 def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
-    loaded = load_paper(ROOT / "notebooks" / paper)
+    loaded = paper_of(ROOT / "notebooks" / paper)
     assert set(loaded.notebooks) == {path.stem for path in (ROOT / "notebooks" / paper).glob("*.ipynb")}
     if loaded.claims:
         assert loaded.deviations

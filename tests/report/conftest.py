@@ -15,6 +15,7 @@ def fabricated(tmp_path_factory):
         patch.setenv("SUITE_ROOT", str(root))
         patch.setattr("lib.experiment.run.revision", lambda: "abc1234")
         fabricate(root)
+        write_page("demo-phantom")
     return root
 
 
