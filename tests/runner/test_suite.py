@@ -10,6 +10,8 @@ import pytest
 
 from tests.runner.toy import Suite, write_notebook
 
+pytestmark = pytest.mark.slow
+
 SLEEP = """
 import os, time
 from pathlib import Path

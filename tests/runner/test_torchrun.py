@@ -16,6 +16,8 @@ from lib.cohorts.cohort import Cohort
 from lib.runner import torchrun as cells
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = 'scale = "demo"\ncohort = "phantom"\nseed = 0'
 SETUP = """
 import json, os, time

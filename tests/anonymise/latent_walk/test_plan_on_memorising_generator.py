@@ -14,6 +14,8 @@ from lib.training.augment.ada import augmented
 from lib.training.classifier.single_label import train_classifier
 from lib.training.gan.autodecoder import train_autodecoder
 
+pytestmark = pytest.mark.slow
+
 PATIENTS, PAIRS = 24, 8
 
 

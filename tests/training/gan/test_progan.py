@@ -46,6 +46,7 @@ def _trainer(folder, images, labels, **options):
     return ProGANTrainer(values, torch.from_numpy(labels).float(), stored.settings, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_the_generator_obeys_labels_and_fractions_of_them(tmp_path):
     radiographs, labels = _halves()
     generator = train_progan(
