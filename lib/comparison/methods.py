@@ -21,16 +21,13 @@ from lib.anonymise.latent_walk.endpoints import released, same_class_pairs
 from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise, train_pp_vaegan
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.public.nih_cxr14_cases import lung_fields
+from lib.comparison.controls import CONTAMINATION, GROUPS, NEGATIVE_CONTROL, POSITIVE_CONTROL
 from lib.comparison.registry import Registry
 from lib.core.seeding import numpy_generator
 from lib.metrics.privacy.controls.contamination import inject_copies
 from lib.models.gan.vaegan import VAE
 from lib.training.gan.autodecoder import AutoDecoder
 
-GROUPS = ("generator", "walk", "average", "anonymised", "control")
-POSITIVE_CONTROL = "memorising generator (positive control)"
-CONTAMINATION = "contamination (leak)"
-NEGATIVE_CONTROL = "negative control (disjoint patients)"
 _NO_PATIENT = 10**6  # origins from here on are images, groups or walks, and no patients
 
 

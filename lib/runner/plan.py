@@ -10,6 +10,7 @@ import ast
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,11 @@ class Notebook:
 def digests_of_inputs(paths: Iterable[str]) -> dict[str, str]:
     """Path → digest of the file's content, empty where there is none. Paths in the project count from its folder."""
     return {path: _content(root() / path) for path in sorted(paths)}
+
+
+def import_path() -> str:
+    """PYTHONPATH with which a process finds lib, wherever it starts; what the caller's PYTHONPATH names comes after."""
+    return os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
 
 
 def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list[Notebook]:

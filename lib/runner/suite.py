@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib.core.paths import root
 from lib.runner.cli import Arguments, parse
-from lib.runner.plan import CODE, Notebook, plan, tag
+from lib.runner.plan import CODE, Notebook, import_path, plan, tag
 
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
 _GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
@@ -221,7 +221,7 @@ class _Run:
 
     @staticmethod
     def _environment() -> dict[str, str]:
-        return _COMPUTING | os.environ | {"PYTHONPATH": os.pathsep.join([str(CODE), os.environ.get("PYTHONPATH", "")])}
+        return _COMPUTING | os.environ | {"PYTHONPATH": import_path()}
 
     def _snakemake(self) -> list[str]:
         arguments = self.arguments

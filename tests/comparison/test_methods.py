@@ -9,16 +9,8 @@ import torch
 from lib import generators
 from lib.cohorts.cohort import Cohort
 from lib.comparison import methods
-from lib.comparison.methods import (
-    CONTAMINATION,
-    GROUPS,
-    METHODS,
-    NEGATIVE_CONTROL,
-    POSITIVE_CONTROL,
-    Materials,
-    Method,
-    Radiographs,
-)
+from lib.comparison.controls import CONTAMINATION, GROUPS, NEGATIVE_CONTROL, POSITIVE_CONTROL
+from lib.comparison.methods import METHODS, Materials, Method, Radiographs
 from lib.comparison.registry import Registry
 from lib.training.gan import registry
 from lib.training.loop.checkpoint import Checkpoint

@@ -25,6 +25,15 @@ class TestOneNotebook:
         assert "done smoke" in output
         assert "01_p/01_train, cell [3]: KeyError: 'no\\nmore'" in errors
 
+    def test_its_kernel_finds_lib_by_itself(self, tmp_path):
+        """The kernel works in the notebook's folder, and the caller need not name lib in PYTHONPATH."""
+        suite = Suite(tmp_path, {"01_p": {"01_train": ((), "import lib\nprint(lib.__file__)")}}, None)
+        suite.env.pop("PYTHONPATH", None)
+        command = [sys.executable, "-m", "lib.runner", "01_p", "01_train", "--scale", "smoke"]
+        made = subprocess.run(command, cwd=ROOT, env=suite.env, capture_output=True, text=True)
+        assert (made.returncode, made.stderr) == (0, "")
+        assert str(ROOT / "lib" / "__init__.py") in made.stdout
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [

@@ -9,6 +9,8 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
+from lib.runner.plan import import_path
+
 INPUTS = "inputs"  # name of the file in which a kernel lists what its notebook reads (lib.core.inputs)
 
 
@@ -96,5 +98,6 @@ class KernelManager(AsyncKernelManager):
         self.kernel_id = self.kernel_id or str(uuid.uuid4())
         self.provisioner = _Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         own = {"IPYTHONDIR": os.path.join(self.folder, "ipython"), "SUITE_INPUTS": os.path.join(self.folder, INPUTS)}
+        own |= {"PYTHONPATH": import_path()}
         kwargs["env"] = dict(kwargs.get("env") or os.environ) | own
         return await super()._async_pre_start_kernel(**kwargs)
