@@ -203,7 +203,7 @@ def test_gradient_passes_the_clamp_unless_as_published(toy):
 def test_injected_collisions_are_avoided(toy):
     """B1, B5, B6, B13: the straight walk runs through a patient; PLAN goes round her and stays in the class.
 
-    Here with KL(q‖U); with KL(U‖q), as published, in test_anonymise_memorising_generator.py.
+    Here with KL(q‖U); with KL(U‖q), as published, in test_plan_on_memorising_generator.py.
     """
     generator, latents, labels, images, networks = toy
     rows = np.arange(12)

@@ -37,23 +37,36 @@ def _trainer(tmp_path, **options):
     return CycleGANTrainer(*domains, settings, CPU), [images / 127.5 - 1 for images in domains]
 
 
-def _inverts(path, seed, **options):
-    """Error of either translator, in grey levels, on images it has not seen."""
+def _there_and_back(path, seed, **options):
+    """For either domain: how far its translated images are from the other's mean, and twice translated from themselves.
+
+    In grey levels, on images that the translators have not seen.
+    """
     translators = train_cyclegan(
-        255 - _spots(300, 0), _spots(300, 1), path=path, seed=seed, steps=150, batch=4, width=8, blocks=1,
-        critic_width=16, critic_depth=1, identity=0.0, learning_rate=2e-3, progress=silent, device=CPU, **options,
+        255 - _spots(300, 0), _spots(300, 1), path=path, seed=seed, steps=30, batch=4, width=4, blocks=1,
+        critic_width=8, critic_depth=1, identity=0.0, learning_rate=2e-3, progress=silent, device=CPU, **options,
     )  # fmt: skip
-    new = _spots(50, 2)
-    drawn = [translate(m, given, device=CPU) for m, given in zip(translators, (255 - new, new), strict=True)]
-    assert all((of.shape, of.dtype) == (new.shape, np.uint8) for of in drawn)
-    return [np.abs(of.astype(int) - wanted).mean() for of, wanted in zip(drawn, (new, 255 - new), strict=True)]
+    domains = 255 - _spots(50, 2), _spots(50, 3)
+    found = []
+    for (to, back), given, other in zip((translators, translators[::-1]), domains, domains[::-1], strict=True):
+        there = translate(to, given, device=CPU)
+        assert (there.shape, there.dtype) == (given.shape, np.uint8)
+        again = translate(back, there, device=CPU)
+        found.append((abs(there.mean() - other.mean()), np.abs(again.astype(int) - given).mean()))
+    return np.max(found, axis=0)
 
 
-def test_learns_to_invert_without_pairs(tmp_path):
-    """Which seeds invert changes with the rounding of a machine: the others end in another bijection, at an error above
-    30. At weight 0 of the cycle every seed stays above 17."""
-    assert np.abs(_spots(50, 2).astype(int) - _spots(50, 3)).mean() > 30  # another image of the same domain
-    assert max(_inverts(tmp_path, 0)) < 15
+@pytest.mark.slow
+def test_learns_the_other_domain_and_the_way_back_without_pairs(tmp_path):
+    """Of five seeds each. Which bijection of the domains a seed finds is luck, that it is one is not: seeds came within
+    6 grey levels of the other domain, which lies 130 off, and 17 to 21 of the image itself; without the cycle 35 to 64.
+    """
+    seeds = range(5)
+    found = np.array([_there_and_back(tmp_path / str(seed), seed) for seed in seeds])
+    null = np.array([_there_and_back(tmp_path / f"null {seed}", seed, cycle=0.0) for seed in seeds])
+    assert _spots(50, 3).mean() + 100 < (255 - _spots(50, 2)).mean()
+    assert np.median(found[:, 0]) < 15
+    assert np.median(found[:, 1]) < 25 < np.median(null[:, 1])
 
 
 def test_losses_by_hand(tmp_path):
