@@ -57,7 +57,6 @@ def _there_and_back(path, seed, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_learns_the_other_domain_and_the_way_back_without_pairs(tmp_path):
     """Of five seeds each. Which bijection of the domains a seed finds is luck, that it is one is not: seeds came within
     6 grey levels of the other domain, which lies 130 off, and 17 to 21 of the image itself; without the cycle 35 to 64.

@@ -22,7 +22,6 @@ def _two_classes(n=160, dark=60, bright=190):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_learns_the_brightness_of_each_class(tmp_path):
     """Medians of three seeds; trained on the opposite labels, the same seeds draw the opposite."""
     images, labels = _two_classes()

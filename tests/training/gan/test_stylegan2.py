@@ -29,7 +29,6 @@ def _trainer(tmp_path, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_classes_are_obeyed(tmp_path):
     """Medians of three seeds; trained on the opposite labels, the same seeds draw the opposite."""
     images, labels = _two_classes()
