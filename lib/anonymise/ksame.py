@@ -1,4 +1,4 @@
-"""k-Same: every shared image stands for at least k people.
+"""k-Same: every released image stands for at least k real ones.
 
 Real images are grouped, and each group is replaced by one image. k-Same (Newton et al. 2005) takes the average of the
 group, in pixels or in latent space; LCI (Pennisi et al. 2022) also walks straight between averages; k-SALSA (Jeong et
@@ -27,7 +27,7 @@ class Groups(NamedTuple):
 
 
 def same_size_groups(points: Tensor, *, k: int) -> np.ndarray:
-    """Group (n,) int64 of each of points (n, ...), every group having k members or, where n is no multiple, a few more.
+    """Group (n,) int64 of each of points (n, ...), with k members in every group, or a few more if k does not divide n.
 
     Greedy: the free point of the largest summed Euclidean distance to the free points is grouped with the k − 1
     nearest of them, and so on. The fewer than k that remain join the group of the nearest average, so that no group

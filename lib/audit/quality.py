@@ -79,7 +79,7 @@ def _measures(
     real, other = (np.asarray(x) for x in scaled_together(real=features["train"], synthetic=features[name]))
     pair: dict[str, Any] = {"real": real, "synthetic": other}
     pair |= {"real_groups": groups["train"], "synthetic_groups": groups[name]}
-    told = artefact_test(**pair, trees=_TREES, rng=rng)
+    artefacts = artefact_test(**pair, trees=_TREES, rng=rng)
     share = high_frequency_share(images[name])
     mean = bootstrap(WeightedRatio(share, np.ones(len(share))), groups=groups[name], draws=draws, rng=rng)
     halves, half = [], len(real) // 2
@@ -93,7 +93,9 @@ def _measures(
     ranges = {measure: np.array([of[measure] for of in halves]) for measure in _OF_HALVES}
     return {
         _FRECHET: bootstrap_frechet(**pair, rng=rng).bounds,
-        _ARTEFACTS: bootstrap_auroc(told.labels, told.scores, groups=told.groups, draws=draws, rng=rng).bounds,
+        _ARTEFACTS: bootstrap_auroc(
+            artefacts.labels, artefacts.scores, groups=artefacts.groups, draws=draws, rng=rng
+        ).bounds,
         _FINE: mean.bounds,
         **{measure: (of.mean(), of.min(), of.max()) for measure, of in ranges.items()},
     }

@@ -131,7 +131,7 @@ def verdict(
 def write_report(
     path: str | Path, *, title: str, facts: str, verdict: Verdict, sections: Sequence[tuple[str, Figure | pd.DataFrame]]
 ) -> Path:
-    """Write one HTML file that needs nothing besides itself: verdict, limits, then each heading with what it shows."""
+    """Write a self-contained HTML file: the verdict, its limits, then each heading with its figure or table."""
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(facts)}</p><p class=answer>{html.escape(verdict.answer)}</p>"
     ]

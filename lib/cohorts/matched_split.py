@@ -1,7 +1,7 @@
 """A matched split: patients of the training and the held-out side are alike, and the negative control resembles them.
 
-Patients are matched as in case-control studies. If a few dozen patients a side were split at random, the sides would
-differ by chance in what attacks react to, and an attack would flag patients whom nobody copied.
+Patients are matched as in case-control studies. If a few dozen patients per side were assigned at random, the sides
+would differ by chance in traits to which attacks react, and an attack would flag patients who were not copied.
 """
 
 from typing import NamedTuple
@@ -60,11 +60,13 @@ def matched_split(
     offered = place < np.minimum(most, np.repeat(np.maximum(count - 1, 1), count))
     owner, odd = np.searchsorted(people, patients[offered]), _from_the_mean(images, order[offered])
     view, finding, odd = (np.bincount(owner, of) / np.bincount(owner) for of in (view[offered], finding[offered], odd))
-    suspects = rng.permutation(several)[: 2 * each]
-    suspects = suspects[np.lexsort((odd[suspects], finding[suspects].round(), view[suspects].round()))].reshape(-1, 2)
-    train, heldout = people[rng.permuted(suspects, axis=1)].T
-    suspects = people[suspects.ravel()]
-    others = rng.permutation(np.setdiff1d(people, suspects))
+    candidates = rng.permutation(several)[: 2 * each]
+    candidates = candidates[
+        np.lexsort((odd[candidates], finding[candidates].round(), view[candidates].round()))
+    ].reshape(-1, 2)
+    train, heldout = people[rng.permuted(candidates, axis=1)].T
+    candidates = people[candidates.ravel()]
+    others = rng.permutation(np.setdiff1d(people, candidates))
     traits = np.stack([view, finding, odd / (odd.std() or 1)], axis=1)
     apart = cdist(*(traits[np.searchsorted(people, of)] for of in (heldout, others)))
     alike = linear_sum_assignment(apart)[1]
@@ -73,7 +75,7 @@ def matched_split(
     turn = np.where(offered, np.repeat(turn, count), -1)
     ranked = np.argsort(turn, kind="stable")[(turn < 0).sum() :]
     rows = [np.flatnonzero(np.isin(patients, side) & offered) for side in (train, heldout)]
-    rows += [np.flatnonzero(np.isin(patients, suspects) & ~offered)]
+    rows += [np.flatnonzero(np.isin(patients, candidates) & ~offered)]
     needed, matched = len(rows[0]), (turn[ranked] < len(alike)).sum()
     if len(ranked) < needed:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The attacks of the comparison: each scores the same suspects on every set, larger meaning likelier a member.
+"""The attacks of the comparison: each scores the same candidates on every set, larger meaning likelier a member.
 
 An attack is added by one entry below and by the function that scores.
 """
@@ -19,19 +19,19 @@ from lib.metrics.privacy.attacks.nearest_neighbour import memorisation_test
 
 
 @dataclass(frozen=True, eq=False)
-class Suspects:
-    """Radiographs whose membership is asked for, and what an attacker holds beside them: features of one space."""
+class Candidates:
+    """The radiographs whose membership an attacker infers, and what it holds beside them: features of one space."""
 
     train: np.ndarray  # (n, d), the members
     heldout: np.ndarray  # (m, d), no members
     patients: np.ndarray  # (n + m,), of both in this order
     reference: np.ndarray  # (r, d), of disjoint patients
-    known: np.ndarray  # (q, d), further radiographs of the suspects
+    known: np.ndarray  # (q, d), further radiographs of the candidates
     known_patients: np.ndarray  # (q,)
     seed: int
 
     @cached_property
-    def candidates(self) -> np.ndarray:
+    def features(self) -> np.ndarray:
         """Members, then non-members (n + m, d)."""
         return np.concatenate([self.train, self.heldout])
 
@@ -49,7 +49,7 @@ Scores = dict[str, np.ndarray]  # name of a set -> score of each candidate (n + 
 class Attack(Criterion):
     """A criterion whose value is the AUROC of `scores`."""
 
-    scores: Callable[[Suspects, Sets], Scores]
+    scores: Callable[[Candidates, Sets], Scores]
     group: str = "privacy"
     better: str = "lower"
     neutral: float | None = 0.5
@@ -58,61 +58,61 @@ class Attack(Criterion):
 ATTACKS: Registry[Attack] = Registry("attack", GROUPS)
 
 
-def _each(score: Callable[[Suspects, np.ndarray], np.ndarray]) -> Callable[[Suspects, Sets], Scores]:
+def _each(score: Callable[[Candidates, np.ndarray], np.ndarray]) -> Callable[[Candidates, Sets], Scores]:
     """An attack that looks at one set at a time."""
 
-    def scores(suspects: Suspects, sets: Sets) -> Scores:
-        return {name: score(suspects, images) for name, images in sets.items()}
+    def scores(candidates: Candidates, sets: Sets) -> Scores:
+        return {name: score(candidates, images) for name, images in sets.items()}
 
     return scores
 
 
-def _pairwise(suspects: Suspects, images: np.ndarray) -> np.ndarray:
-    return pairwise_attack(suspects.candidates, images).scores
+def _pairwise(candidates: Candidates, images: np.ndarray) -> np.ndarray:
+    return pairwise_attack(candidates.features, images).scores
 
 
-def _density(suspects: Suspects, images: np.ndarray) -> np.ndarray:
-    return density_attack(suspects.candidates, images, quantile=1 / len(suspects.candidates)).scores
+def _density(candidates: Candidates, images: np.ndarray) -> np.ndarray:
+    return density_attack(candidates.features, images, quantile=1 / len(candidates.features)).scores
 
 
-def _correlation(suspects: Suspects, images: np.ndarray) -> np.ndarray:
+def _correlation(candidates: Candidates, images: np.ndarray) -> np.ndarray:
     found = memorisation_test(
-        train=suspects.train,
-        heldout=suspects.heldout,
+        train=candidates.train,
+        heldout=candidates.heldout,
         synthetic=images,
         similarity="correlation",
-        rng=numpy_generator(suspects.seed, "attack"),
+        rng=numpy_generator(candidates.seed, "attack"),
         draws=2,
     )
     return np.concatenate([found.member, found.nonmember])
 
 
-def _density_ratio(suspects: Suspects, images: np.ndarray) -> np.ndarray:
-    return density_ratio_attack(suspects.candidates, synthetic=images, reference=suspects.reference)
+def _density_ratio(candidates: Candidates, images: np.ndarray) -> np.ndarray:
+    return density_ratio_attack(candidates.features, synthetic=images, reference=candidates.reference)
 
 
-def _identity(suspects: Suspects, sets: Sets, *, own: bool) -> Scores:
-    """The largest posterior of each suspect's patient over the images of a set.
+def _identity(candidates: Candidates, sets: Sets, *, own: bool) -> Scores:
+    """The largest posterior of each candidate's patient over the images of a set.
 
-    All radiographs of a patient get the same score. own: the attacker also holds the radiographs asked for.
+    All radiographs of a patient get the same score. own: the attacker also holds the candidates' own radiographs.
     """
-    known, patients = suspects.known, suspects.known_patients
+    known, patients = candidates.known, candidates.known_patients
     if own:
-        known = np.concatenate([suspects.candidates, known])
-        patients = np.append(suspects.patients, patients)
+        known = np.concatenate([candidates.features, known])
+        patients = np.append(candidates.patients, patients)
     found = link(np.concatenate([*sets.values()]), known=known, people=patients)  # learnt once for all sets
-    at = np.searchsorted(found.people, suspects.patients)
+    at = np.searchsorted(found.people, candidates.patients)
     ends = np.cumsum([len(images) for images in sets.values()])[:-1]
     parts = np.split(found.posterior, ends)
     return {name: posterior.max(axis=0)[at] for name, posterior in zip(sets, parts, strict=True)}
 
 
-def _identity_from_other(suspects: Suspects, sets: Sets) -> Scores:
-    return _identity(suspects, sets, own=False)
+def _identity_from_other(candidates: Candidates, sets: Sets) -> Scores:
+    return _identity(candidates, sets, own=False)
 
 
-def _identity_from_own(suspects: Suspects, sets: Sets) -> Scores:
-    return _identity(suspects, sets, own=True)
+def _identity_from_own(candidates: Candidates, sets: Sets) -> Scores:
+    return _identity(candidates, sets, own=True)
 
 
 for _entry in (

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from lib.cohorts.cohort import Cohort
-from lib.core.seeding import numpy_generator, seed_of
+from lib.core.seeding import numpy_generator, repetition_seeds, seed_of
 from lib.features import extract
 from lib.models.classifiers.factory import classifier
 from lib.training.classifier.single_label import predict, train_classifier
@@ -68,7 +68,7 @@ class Compared:
 
         Each returns its class probabilities of the radiographs `tested`, of the training and of the held-out ones.
         """
-        seeds = [100 * self.seed + repeat for repeat in range(self.settings.utility_seeds)]
+        seeds = repetition_seeds(self.seed, self.settings.utility_seeds)
         return [partial(self._trained_and_asked, name, seed) for seed in seeds]
 
     def answers(self, name: str) -> tuple[np.ndarray, ...]:

@@ -21,7 +21,7 @@ from lib.metrics.diversity.prdc import Inside, inside
 from lib.metrics.fidelity.intervals import bootstrap_frechet, subsample_kernel
 from lib.metrics.fidelity.radiomics import scaled_together
 from lib.metrics.neighbours.search import nearest
-from lib.metrics.privacy.attacks.classifier import membership_inference
+from lib.metrics.privacy.attacks.target_classifier import membership_inference
 from lib.metrics.privacy.copying.authenticity import authentic
 from lib.metrics.privacy.copying.data_copying import DataCopying
 from lib.statistics.bootstrap import Interval, bootstrap, bootstrap_auroc

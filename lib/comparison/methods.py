@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lib import generators
 from lib.anonymise.ksame import Groups, k_salsa, k_same
-from lib.anonymise.latent_walk.compared import Conditions, walk_conditions
+from lib.anonymise.latent_walk.conditions import Conditions, walk_conditions
 from lib.anonymise.latent_walk.endpoints import released, same_class_pairs
 from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise, train_pp_vaegan
 from lib.cohorts.cohort import Cohort
@@ -61,12 +61,12 @@ class Radiographs:
 
 @dataclass(frozen=True, eq=False)
 class Materials(Radiographs):
-    """What a set may be made of: the radiographs, the generators trained on them, and the networks that guide."""
+    """What a set may be made of: the radiographs, the generators trained on them, and the auxiliary networks."""
 
     disjoint: Cohort  # as many radiographs, of disjoint patients
     trained: Callable[[str], Path]  # name of a generator -> the folder of its finished training
     decoder: AutoDecoder  # with one latent a training radiograph
-    guides: Mapping[str, Any]  # "identity" and "diagnosis": classifiers; "siamese": an embedding of identity
+    auxiliary: Mapping[str, Any]  # "identity" and "diagnosis": classifiers; "siamese": an embedding of identity
 
     @cached_property
     def groups(self) -> Groups:
@@ -137,8 +137,8 @@ def _walks(of: Materials, stream: str, points: Tensor, classes: np.ndarray) -> C
     pairs = same_class_pairs(classes, per_class=of.settings.pairs, rng=numpy_generator(of.seed, stream))
     return walk_conditions(
         of.decoder.generator,
-        identity=of.guides["identity"],
-        diagnosis=of.guides["diagnosis"],
+        identity=of.auxiliary["identity"],
+        diagnosis=of.auxiliary["diagnosis"],
         first=points[pairs.first],
         last=points[pairs.last],
         labels=pairs.labels,
@@ -180,7 +180,7 @@ def _k_same(of: Materials) -> Made:
 def _k_salsa(of: Materials) -> Made:
     latents = k_salsa(
         of.decoder.generator.synthesis,
-        content=of.guides["diagnosis"].features,
+        content=of.auxiliary["diagnosis"].features,
         style=_neighbourhoods,
         latents=of.decoder.latents,
         group=of.groups.group,
@@ -204,8 +204,8 @@ def _pp_vaegan(of: Materials, privacy: str, identity: str) -> VAE:
         of.images,
         of.evidence,
         np.unique(of.train.patient, return_inverse=True)[1],
-        identity=of.guides[identity],
-        finding=of.guides["diagnosis"],
+        identity=of.auxiliary[identity],
+        finding=of.auxiliary["diagnosis"],
         privacy=privacy,
         weights=Weights(**(of.settings.weights | of.settings.privacy[privacy])),
         path=of.folder(privacy),

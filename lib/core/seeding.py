@@ -20,6 +20,16 @@ def seed_of(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def repetition_seeds(seed: int, count: int) -> list[int]:
+    """The seeds of `count` repetitions under the root `seed`; no two roots share one.
+
+    Raises ValueError if `count` exceeds 100.
+    """
+    if count > 100:
+        raise ValueError(f"{count} repetitions: give 100 at most, or two root seeds would share a seed")
+    return [100 * seed + i for i in range(count)]
+
+
 def torch_generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator for the stream `names`, on `device`."""
     return torch.Generator(device=device).manual_seed(seed_of(seed, *names))

@@ -27,6 +27,7 @@ from lib.cohorts.public import open_public
 from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
 from lib.experiment.tables import typeset_table
@@ -101,11 +102,7 @@ class Run:
 
         Raises AttributeError if paper.yaml has no setting `seeds`, and ValueError if it exceeds 100.
         """
-        if self.settings.seeds > 100:
-            raise ValueError(
-                f"{self.name}: seeds is {self.settings.seeds}; give 100 at most, or runs would share seeds"
-            )
-        return [100 * self.seed + i for i in range(self.settings.seeds)]
+        return repetition_seeds(self.seed, self.settings.seeds)
 
     def open_cohort(self, name: str | None = None) -> Cohort:
         """The public cohort that paper.yaml names for this run; if it names several, the one called `name`.

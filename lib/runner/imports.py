@@ -1,6 +1,6 @@
-"""What of lib a piece of code rests on: the modules it imports, and all that these import in turn.
+"""The modules of lib that a piece of code depends on: those it imports, and all that these import in turn.
 
-Read from the source (AST); nothing is imported. An import counts wherever it stands: at the top, in a function, by
+They are read from the source (AST); nothing is imported. An import counts wherever it is: at the top, in a function, by
 name ("lib.training.gan.dcgan" or f"lib.training.gan.{name}" as a registry writes it, the latter standing for every
 module of that package). Importing a module runs the packages that it lies in, so these count as well. What does not
 run on import does not count: the block under `if __name__ == "__main__"`, and that under `if TYPE_CHECKING`.
@@ -21,9 +21,9 @@ _STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def closure(codes: Iterable[str]) -> tuple[str, ...]:
-    """Names of the modules of lib that the pieces of code `codes` rest on, sorted.
+    """Names of the modules of lib that the pieces of code `codes` depend on, sorted.
 
-    Code that is no Python (a cell with magic) rests on all of lib.
+    Code that is not Python (a cell with magic) depends on all of lib.
     """
     behind = {name for code in codes for name in _imported(code, "")}
     found: set[str] = set()

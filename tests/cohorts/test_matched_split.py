@@ -30,7 +30,7 @@ def _split(seed, **options):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
+def test_nobody_is_on_two_sides_and_known_images_are_the_candidates_own(seed):
     _, who, sides = _split(seed)
     people = {name: set(who[of]) for name, of in sides._asdict().items()}
     assert len(people["train"]) == len(people["heldout"]) == 12
@@ -39,17 +39,17 @@ def test_nobody_is_on_two_sides_and_known_images_are_the_suspects_own(seed):
             assert one == other or not people[one] & people[other]
     rows = np.concatenate(sides)
     assert len(np.unique(rows)) == len(rows)
-    assert people["known"] == people["train"] | people["heldout"]  # every suspect leaves one image at least
+    assert people["known"] == people["train"] | people["heldout"]  # every candidate leaves one image at least
     for name in ("train", "heldout", "negative_control", "validation"):
         assert np.unique(who[getattr(sides, name)], return_counts=True)[1].max() <= 2
     assert len(sides.negative_control) == len(sides.train)
     assert len(sides.validation) == 20
 
 
-def test_every_image_of_a_suspect_is_offered_or_known():
+def test_every_image_of_a_candidate_is_offered_or_known():
     _, who, sides = _split(0)
-    suspects = np.isin(who, who[np.concatenate([sides.train, sides.heldout])])
-    assert sorted(np.concatenate(sides[:3])) == sorted(np.flatnonzero(suspects))
+    candidates = np.isin(who, who[np.concatenate([sides.train, sides.heldout])])
+    assert sorted(np.concatenate(sides[:3])) == sorted(np.flatnonzero(candidates))
 
 
 def test_the_same_generator_splits_alike_whatever_the_types():
@@ -99,7 +99,7 @@ def test_sides_and_negative_control_are_matched_by_view_and_finding(trait):
 
 
 def test_dropping_surplus_images_of_negative_control_leans_towards_no_view():
-    """Suspects with two images offer one, disjoint patients with many offer two: half of those are left out."""
+    """Candidates with two images offer one, disjoint patients with many offer two: half of those are left out."""
     gap = []
     for seed in range(150):
         rng = numpy_generator(seed, "films")
@@ -159,20 +159,20 @@ def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
         given = {"view": drawn.view, "finding": drawn.labels[:, 0], "each": 20, "validation": 40}
         sides = matched_split(drawn.images[:], drawn.patient, **given, rng=rng)
         pixels = {name: drawn.images[:][of].reshape(len(of), -1) / 255 for name, of in sides._asdict().items()}
-        suspects = np.concatenate([pixels["train"], pixels["heldout"]])
+        candidates = np.concatenate([pixels["train"], pixels["heldout"]])
         who = drawn.patient[np.concatenate(sides[:2])]
         member, made = np.arange(len(who)) < len(sides.train), pixels["negative_control"]
         memory = memorisation_test(
             train=pixels["train"], heldout=pixels["heldout"], synthetic=made, similarity="correlation", rng=rng, draws=2
         )
         scores = [
-            pairwise_attack(suspects, made).scores,
-            density_attack(suspects, made, quantile=1 / len(suspects)).scores,
+            pairwise_attack(candidates, made).scores,
+            density_attack(candidates, made, quantile=1 / len(candidates)).scores,
             np.concatenate([memory.member, memory.nonmember]),
-            density_ratio_attack(suspects, synthetic=made, reference=pixels["validation"]),
+            density_ratio_attack(candidates, synthetic=made, reference=pixels["validation"]),
         ]
         held = {"others": (pixels["known"], drawn.patient[sides.known])}
-        held["own"] = np.concatenate([suspects, pixels["known"]]), np.append(who, drawn.patient[sides.known])
+        held["own"] = np.concatenate([candidates, pixels["known"]]), np.append(who, drawn.patient[sides.known])
         for images, owners in held.values():
             linked = link(made, known=images, people=owners)
             scores.append(linked.scores[np.searchsorted(linked.people, who)])

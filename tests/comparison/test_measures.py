@@ -8,7 +8,7 @@ import pytest
 
 from lib.cohorts.cohort import Cohort
 from lib.comparison import measures
-from lib.comparison.attacks import ATTACKS, Attack, Suspects
+from lib.comparison.attacks import ATTACKS, Attack, Candidates
 from lib.comparison.compared import HELDOUT, Compared
 from lib.comparison.criteria import GROUPS
 from lib.comparison.dp_attackers import from_images
@@ -125,8 +125,8 @@ def test_an_attack_and_a_measure_share_no_name(table):
         measures.ranked()
 
 
-def suspects(seed: int) -> tuple[Suspects, dict[str, np.ndarray]]:
-    """Suspects with two further images of each patient, which an attacker holds; sets of copies and of others."""
+def candidates(seed: int) -> tuple[Candidates, dict[str, np.ndarray]]:
+    """Candidates with two further images of each patient, which an attacker holds; sets of copies and of others."""
     rng = np.random.default_rng(seed)
     people = {name: rng.integers(0, 256, (20, 4, 4)) for name in ("train", "heldout", "disjoint", "reference")}
 
@@ -138,14 +138,14 @@ def suspects(seed: int) -> tuple[Suspects, dict[str, np.ndarray]]:
     first = {name: seen(name, 1) for name in people}
     known = np.concatenate([seen(name, 2) for name in ("train", "heldout")])
     patients = np.arange(40)
-    of = Suspects(first["train"], first["heldout"], patients, first["reference"], known, np.repeat(patients, 2), seed)
+    of = Candidates(first["train"], first["heldout"], patients, first["reference"], known, np.repeat(patients, 2), seed)
     return of, {"copies": first["train"], "disjoint": first["disjoint"]}
 
 
 def test_every_attack_detects_copies_and_does_not_flag_disjoint_patients():
     areas = {name: [] for name in ATTACKS.names}
     for seed in range(9):
-        of, sets = suspects(seed)
+        of, sets = candidates(seed)
         for attack in ATTACKS:
             scores = attack.scores(of, sets)
             assert list(scores) == list(sets)
@@ -159,7 +159,7 @@ def test_every_attack_detects_copies_and_does_not_flag_disjoint_patients():
 
 
 def test_a_set_gets_the_same_scores_alone_as_among_others():
-    of, sets = suspects(0)
+    of, sets = candidates(0)
     for attack in ATTACKS:
         together = attack.scores(of, sets)
         for name, images in sets.items():
@@ -167,7 +167,7 @@ def test_a_set_gets_the_same_scores_alone_as_among_others():
 
 
 def test_an_attack_is_a_privacy_criterion_whose_low_values_are_better():
-    attack = Attack(name="dummy", scores=lambda suspects, sets: {})
+    attack = Attack(name="dummy", scores=lambda candidates, sets: {})
     assert (attack.group, attack.better, attack.neutral) == ("privacy", "lower", 0.5)
     assert attack.shortfall(0.9, ideal=0.5) == pytest.approx(0.4)
 

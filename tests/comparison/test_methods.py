@@ -34,7 +34,7 @@ def materials(tmp_path):
         disjoint=cohort(100),
         trained=lambda name: tmp_path / name,
         decoder=None,
-        guides={},
+        auxiliary={},
     )
 
 

@@ -378,5 +378,5 @@ def test_no_two_runs_share_a_seed(suite):
     seeds = [Run("09_nobody", "demo", "phantom", seed).seeds for seed in range(4)]
     assert seeds[:3] == [[0, 1, 2], [100, 101, 102], [200, 201, 202]]
     assert len({seed for of in seeds for seed in of}) == 12
-    with pytest.raises(ValueError, match="seeds is 101; give 100 at most"):
+    with pytest.raises(ValueError, match="101 repetitions: give 100 at most"):
         _ = Run("09_nobody", "paper", "phantom", 0).seeds

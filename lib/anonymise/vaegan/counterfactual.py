@@ -34,7 +34,7 @@ def train_counterfactual(
     steps: int,
     batch: int = 64,
     finding_weight: float = 1.0,  # of the cross-entropy to the finding that is less likely of the original
-    surroundings_weight: float = 1.0,  # of the mean squared difference outside the masks, on [-1, 1]
+    background_weight: float = 1.0,  # of the mean squared difference outside the masks, on [-1, 1]
     start: str = "factual",  # a copy of the model's decoder, or "random"
     summed: bool = False,  # the sum over the batch instead of that mean, as in the released code (spec §7, D14)
     learning_rate: float = 2e-5,
@@ -57,7 +57,7 @@ def train_counterfactual(
     check_batch(batch, examples)
     settings = {
         "model": "counterfactual", "shape": model.shape, "steps": steps, "batch": batch,
-        "finding_weight": finding_weight, "surroundings_weight": surroundings_weight, "start": start, "summed": summed,
+        "finding_weight": finding_weight, "background_weight": background_weight, "start": start, "summed": summed,
         "learning_rate": learning_rate, "betas": betas, "precision": precision, "seed": seed,
         "data": examples.digest, "masks": regions.digest, "factual": weights_digest(model),
         "finding": weights_digest(finding),
@@ -122,9 +122,9 @@ class CounterfactualTrainer(Trainer):
             drawn = self.decoder(latents).float()
             found = soft_cross_entropy(self.wanted[rows], self.finding(drawn))
         changed = background_mse(factual, drawn, self.regions.inputs(rows), summed=self.settings["summed"])
-        loss = self.settings["finding_weight"] * found + self.settings["surroundings_weight"] * changed
+        loss = self.settings["finding_weight"] * found + self.settings["background_weight"] * changed
         self.minimise("decoder", loss)
-        return {"finding": found.detach(), "surroundings": changed.detach()}
+        return {"finding": found.detach(), "background": changed.detach()}
 
 
 def _build(settings: dict) -> Decoder:

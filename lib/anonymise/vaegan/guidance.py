@@ -1,9 +1,9 @@
 """The auxiliary losses of an anonymisation: frozen classifiers say whether the finding is kept and the identity lost.
 
-Montenegro et al. 2021, spec §5.1. The identity is measured in one of two ways: by a classifier of many people, whose
-posterior shall name nobody ("posterior", PP-MIR), or by an embedding, in which the anonymised image shall be far from
-an image of everybody and from its own original ("distance", PP-SIR); or not at all ("none", a plain VAE-GAN). The
-classifiers are in eval mode, so that their outputs on the training images are computed once and not in every step.
+Montenegro et al. 2021, spec §5.1. There are three kinds of privacy. "posterior" (PP-MIR): the posterior of an identity
+classifier is pulled towards uniform. "distance" (PP-SIR): in an identity embedding, the anonymised image is pushed away
+from one image of every patient and from its own original. "none": a plain VAE-GAN. The classifiers are in eval mode, so
+that their outputs on the training images are computed once and not in every step.
 """
 
 import copy

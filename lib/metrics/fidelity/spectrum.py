@@ -14,7 +14,7 @@ def high_frequency_share(images: ArrayLike | torch.Tensor, *, cutoff: float = 0.
     each image and channel is removed, no window is applied, and frequency is radial: power at
     √(fx² + fy²) > `cutoff` over power at all frequencies but 0, channels summed. In this convention the medians of
     128 px crops of breast masses are .0124 and .0122 (two public sets) against .0491 for published GAN images whose
-    grid texture it flags (.013, .012 and .049 in the specification).
+    grid texture it flags (.013, .012 and .049 in Osuala et al.'s spec).
     The value depends on image size: compare sets at one size only. A constant image has no power: 0.
 
     Raises ValueError on NaN, other shapes, or a cutoff outside (0, .5).

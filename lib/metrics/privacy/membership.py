@@ -1,4 +1,4 @@
-"""Membership attacks evaluated: do their scores separate members from nonmembers, and by how much?
+"""Evaluation of membership attacks: how well their scores separate members from nonmembers.
 
 An attack gives every real image a score, larger meaning more likely a member: one that the generator was trained on.
 `memorisation_test` makes such scores, and so do `lib.metrics.privacy.attacks.distance`. They are evaluated on members

@@ -1,7 +1,7 @@
 """Power of privacy measures: how often does each see copies that were injected, and how often some that were not?
 
-A measure gives scores to suspects (training images, or synthetic ones) and to references (held-out images), larger
-meaning more highly ranked; a test asks whether the suspects' are larger. Without copies the two sides are exchangeable,
+A measure gives scores to candidates (training images, or synthetic ones) and to references (held-out images), larger
+meaning more highly ranked; a test asks whether the candidates' are larger. Without copies the sides are exchangeable,
 so that either test below rejects in 5 % of all random cohorts, whatever the images. Everything is computed from
 distances between images, once; a repetition permutes the patients, which costs a few partial sorts.
 """
@@ -37,15 +37,15 @@ def between(first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray
     return np.sqrt(square), a @ b.T / np.outer(*length)
 
 
-def area_pvalue(suspect: ArrayLike, reference: ArrayLike) -> np.ndarray:
-    """One-sided p-values (...) of the Mann–Whitney test: do suspects (..., a) score above references (..., b)?
+def area_pvalue(candidate: ArrayLike, reference: ArrayLike) -> np.ndarray:
+    """One-sided p-values (...) of the Mann–Whitney test: do candidates (..., a) score above references (..., b)?
 
     By the normal approximation with its correction for ties; all scores equal: 1. The test of an AUROC against ½.
     ValueError for NaN, or an empty side.
     """
-    suspect, reference = _sides(suspect, reference)
-    a, b = suspect.shape[-1], reference.shape[-1]
-    rank = rankdata(np.concatenate([suspect, reference], axis=-1), axis=-1)
+    candidate, reference = _sides(candidate, reference)
+    a, b = candidate.shape[-1], reference.shape[-1]
+    rank = rankdata(np.concatenate([candidate, reference], axis=-1), axis=-1)
     excess = rank[..., :a].sum(axis=-1) - a * (a + b + 1) / 2
     # The variance of the rank sum among all ways to assign these ranks, tied or not.
     spread = a * b / (a + b) * rank.var(axis=-1, ddof=1)
@@ -53,28 +53,28 @@ def area_pvalue(suspect: ArrayLike, reference: ArrayLike) -> np.ndarray:
         return np.where(spread > 0, ndtr(-excess / np.sqrt(spread)), 1.0)
 
 
-def top_pvalue(suspect: ArrayLike, reference: ArrayLike, *, fpr: float = 0.01) -> np.ndarray:
-    """One-sided p-values (...) of the number of suspects (..., a) that score above all but f of b references.
+def top_pvalue(candidate: ArrayLike, reference: ArrayLike, *, fpr: float = 0.01) -> np.ndarray:
+    """One-sided p-values (...) of the number of candidates (..., a) that score above all but f of b references.
 
-    f = ⌊fpr · b⌋: the test of a TPR at this false-positive rate, exact. t suspects or more are found exactly where at
+    f = ⌊fpr · b⌋: the test of a TPR at this false-positive rate, exact. t candidates or more are found exactly where at
     most f of the t + f largest scores are references, which is hypergeometric. Of ties with the limit none counts.
     ValueError for NaN, or an empty side.
     """
-    suspect, reference = _sides(suspect, reference)
-    a, b = suspect.shape[-1], reference.shape[-1]
+    candidate, reference = _sides(candidate, reference)
+    a, b = candidate.shape[-1], reference.shape[-1]
     allowed = int(fpr * b)
     limit = np.partition(reference, b - 1 - allowed, axis=-1)[..., b - 1 - allowed]
-    found = (suspect > limit[..., None]).sum(axis=-1)
+    found = (candidate > limit[..., None]).sum(axis=-1)
     chance = np.append(1.0, hypergeom.cdf(allowed, a + b, b, np.arange(1, a + 1) + allowed))
     return chance[found]
 
 
-def _sides(suspect: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    sides = {"suspect": np.asarray(suspect), "reference": np.asarray(reference)}
+def _sides(candidate: ArrayLike, reference: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    sides = {"candidate": np.asarray(candidate), "reference": np.asarray(reference)}
     for name, of in sides.items():
         if of.ndim == 0 or of.size == 0 or np.isnan(of).any():
             raise ValueError(f"{name} scores of shape {of.shape} are empty or hold NaN: give a number of each image")
-    return sides["suspect"], sides["reference"]
+    return sides["candidate"], sides["reference"]
 
 
 def membership_scores(distance: np.ndarray, correlation: np.ndarray, *, quantile: float) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The small classifier of the smoke and demo scales (pilot of Osuala et al.'s specification, spec §8.3)."""
+"""The small classifier of the smoke and demo scales (pilot of Osuala et al., spec §8.3)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class SmallCNN(nn.Module):
 
     Three convolutions of stride 2 (5x5 1->16, 3x3 16->32, 3x3 32->32), padded by half the kernel and with bias, each
     followed by GroupNorm of 4 groups with affine and ReLU; then the mean and the maximum over positions, Linear.
-    This is the arrangement in which the count is the specification's. No statistic mixes images: fit for DP-SGD.
+    This arrangement has as many parameters as the spec says. No statistic mixes images: fit for DP-SGD.
     """
 
     def __init__(self, classes: int = 2):

@@ -65,7 +65,7 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
     """The finished training in a folder, or of that name in the `STORE`, whatever its settings.
 
     options: of `restored`, such as after= of a FedGAN. FileNotFoundError when nothing is there; ValueError when the
-    training is unfinished, is none of a registered generator, or a file is damaged.
+    training is unfinished or not of a registered generator, or a file is damaged.
     """
     folder = Path(name_or_folder)
     stored = sorted(place.name for place in STORE.iterdir() if place.is_dir()) if STORE.is_dir() else []
@@ -78,6 +78,6 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
         )
     tensors, settings = finished_training(folder, "generator")
     if settings.get("model") not in _REGISTERED:
-        raise ValueError(f"The training in {folder} is none of a generator that is known: {', '.join(names())}.")
+        raise ValueError(f"The training in {folder} is not of a known generator, which are {', '.join(names())}.")
     kind, _ = _REGISTERED[settings["model"]]
     return kind.restored(tensors, settings, device or seeding.device(), **options)

@@ -1,4 +1,4 @@
-"""The counterfactual decoder: it flips the finding, keeps the surroundings, leaves the rest frozen."""
+"""The counterfactual decoder: it flips the finding, keeps the background, leaves the rest frozen."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def factual(tmp_path_factory):
     )  # fmt: skip
 
 
-def test_it_flips_the_finding_and_keeps_the_surroundings(tmp_path, factual):
+def test_it_flips_the_finding_and_keeps_the_background(tmp_path, factual):
     images, masks, *_ = toy()
     options = TINY | {"steps": 60, "batch": 24, "learning_rate": 3e-3}
     before = {name: value.clone() for name, value in factual.state_dict().items()}
     shares = []
     for weight in (0.1, 30.0):
         decoder = train_counterfactual(
-            factual, images, masks, path=tmp_path / str(weight), surroundings_weight=weight, **options
+            factual, images, masks, path=tmp_path / str(weight), background_weight=weight, **options
         )
         pair = [anonymise(factual, images, masks, seed=1, decoder=other, device=CPU) for other in (None, decoder)]
         found = [Disc()(torch.from_numpy(part)[:, None] / 127.5 - 1).argmax(dim=1).numpy() for part in pair]

@@ -22,23 +22,23 @@ def rows(n, seed=0, d=12):
 @pytest.mark.parametrize("values", [1000, 4])
 def test_area_pvalue_is_that_of_mann_and_whitney(values):
     rng = np.random.default_rng(0)
-    suspect, reference = rng.integers(0, values, (5, 40)), rng.integers(0, values, (5, 30))
+    candidate, reference = rng.integers(0, values, (5, 40)), rng.integers(0, values, (5, 30))
     slow = [
         mannwhitneyu(a, b, alternative="greater", method="asymptotic", use_continuity=False).pvalue
-        for a, b in zip(suspect, reference, strict=True)
+        for a, b in zip(candidate, reference, strict=True)
     ]
-    assert np.allclose(power.area_pvalue(suspect, reference), slow)
+    assert np.allclose(power.area_pvalue(candidate, reference), slow)
     assert power.area_pvalue(np.zeros((1, 5)), np.zeros((1, 5))) == 1
 
 
 def test_top_pvalue_is_the_share_of_all_splits():
-    """Every way to assign six ranks as three suspects and three references."""
+    """Every way to assign six ranks as three candidates and three references."""
     splits = [set(side) for side in combinations(range(6), 3)]
-    suspect = np.array([sorted(side) for side in splits], float)
+    candidate = np.array([sorted(side) for side in splits], float)
     reference = np.array([sorted(set(range(6)) - side) for side in splits], float)
-    found = (suspect > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
+    found = (candidate > np.sort(reference, axis=1)[:, -2:-1]).sum(axis=1)  # above all but one: fpr of a third
     literal = [(found >= t).mean() for t in found]
-    assert np.allclose(power.top_pvalue(suspect, reference, fpr=0.34), literal)
+    assert np.allclose(power.top_pvalue(candidate, reference, fpr=0.34), literal)
 
 
 def test_scores_are_those_of_the_attacks_on_the_images():
@@ -111,8 +111,8 @@ def test_sides_and_shapes_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("test", [power.area_pvalue, power.top_pvalue])
 @pytest.mark.parametrize(
-    ("suspect", "reference"), [([1.0], []), ([], [1.0]), ([np.nan, 1], [0.0]), ([1.0], [0, np.nan])]
+    ("candidate", "reference"), [([1.0], []), ([], [1.0]), ([np.nan, 1], [0.0]), ([1.0], [0, np.nan])]
 )
-def test_scores_that_are_no_numbers_are_refused(test, suspect, reference):
+def test_scores_that_are_no_numbers_are_refused(test, candidate, reference):
     with pytest.raises(ValueError, match="empty or hold NaN"):
-        test(suspect, reference)
+        test(candidate, reference)

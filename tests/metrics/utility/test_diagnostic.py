@@ -114,7 +114,7 @@ def test_scores_that_are_no_probabilities_have_no_grid():
         closest_cut(labels, 3 * scores)
 
 
-# Cut, mean and SD of the published protocol, sensitivity, specificity, n-sized SD and interval: specification §5.3.
+# Cut, mean and SD of the published protocol, sensitivity, specificity, n-sized SD and interval: spec §5.3.
 ANCHOR = {
     "Cardiomegaly": (0.0226, 0.909, 0.008, 0.849, 0.822, 0.0056, 0.898, 0.919),
     "Effusion": (0.1098, 0.883, 0.005, 0.827, 0.793, 0.0031, 0.877, 0.889),

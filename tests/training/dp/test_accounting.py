@@ -12,7 +12,7 @@ from opacus.accountants.utils import get_noise_multiplier
 from lib.training.dp import accounting
 from lib.training.dp.accounting import epsilon_of, epsilon_spent, group_epsilon, noise_multiplier
 
-# Specification spec §5: noise multipliers by RDP at delta 1e-4 over 300 epochs.
+# Spec §5: noise multipliers by RDP at delta 1e-4 over 300 epochs.
 TABLE = {
     (1 / 9, 2700): {1: 20.31, 6: 4.336, 12: 2.540, 20: 1.784, 60: 0.961},
     (1 / 33, 9900): {1: 10.63, 6: 2.344, 12: 1.447, 20: 1.082, 60: 0.683},

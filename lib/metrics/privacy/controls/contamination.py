@@ -50,12 +50,12 @@ def controls(
     rng: np.random.Generator,
     leaks: Sequence[float] = (0.05, 0.1, 0.3),
 ) -> dict[str, InjectedCopies]:
-    """The sets that an attack has to be tried on, as large as `synthetic` (s, ...), from no copy to copies only.
+    """Control sets for an attack, each as large as `synthetic` (s, ...), from no copies to nothing but copies.
 
     "negative control": `disjoint`, real images of patients who are neither in `train` nor in the attack's held-out set,
-    offered as synthetic (an attack must stay at chance); "leak_5", "leak_10", …: `synthetic` with that percentage of
-    copies of `train`; "memorising generator": copies of `train` only (an attack must be certain, once s is at least the
-    size of `train`). All as `inject_copies` returns them; what was copied is known.
+    offered as synthetic; an attack must stay at chance. "leak_5", "leak_10", …: `synthetic` with that percentage of
+    copies of `train`. "memorising generator": copies of `train` only; if s is at least the size of `train`, an attack
+    must detect every member. Each is returned as by `inject_copies`, which says what was copied.
     """
     sets = {"negative control": inject_copies(synthetic, source=disjoint, share=1, rng=rng)}
     for share in leaks:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.anonymise.latent_walk.compared import drawn, load_conditions, walk_conditions
+from lib.anonymise.latent_walk.conditions import drawn, load_conditions, walk_conditions
 from lib.anonymise.latent_walk.plan import step_energy
 from lib.core.seeding import initialising
 from lib.models.classifiers.small_cnn import SmallCNN

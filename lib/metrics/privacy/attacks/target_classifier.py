@@ -1,8 +1,9 @@
-"""Membership inference against a classifier: were these images its training data, or behind its synthetic ones?
+"""Membership inference against a target classifier: which real images are members, behind what it was trained on?
 
-The target is a classifier trained on what is shared. The attacker (after Shokri et al. 2017; Pennisi et al. 2023,
-spec §6) sees its answers to real images and learns, from some whose membership it knows, to tell
-members (training images) from nonmembers (test images). Its accuracy is balanced, 0.5 being a guess.
+The target classifier is trained on the released images. The attacker (after Shokri et al. 2017; Pennisi et al. 2023,
+spec §6) sees the answers of the target to real images. From some whose membership it knows it learns to tell members
+(training images of the target, or of the generator behind its training images) from nonmembers (test images). Its
+accuracy is balanced: a guess has 0.5.
 """
 
 from typing import NamedTuple

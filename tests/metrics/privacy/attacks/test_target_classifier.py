@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.metrics.privacy.attacks.classifier import MembershipInference, membership_inference, membership_verdict
+from lib.metrics.privacy.attacks.target_classifier import MembershipInference, membership_inference, membership_verdict
 from lib.statistics.bootstrap import Interval
 
 
