@@ -1,4 +1,4 @@
-"""A run of three papers that nobody wrote, and its page as a reader of HTML sees it."""
+"""A run of three papers that nobody wrote, and its page as an HTML parser sees it."""
 
 import base64
 import json

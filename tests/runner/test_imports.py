@@ -32,7 +32,7 @@ def house(tmp_path, monkeypatch):
         "core/__init__": "",
         "core/paths": "import os",
         "core/unused": "",
-        "plots/__init__": "from lib.plots.charts import bars",
+        "plots/__init__": "from lib.plots.charts import box",
         "plots/charts": "import numpy",
         "gan/__init__": "",
         "gan/dcgan": "def train():\n    from lib.core import paths",

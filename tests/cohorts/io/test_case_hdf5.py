@@ -38,7 +38,7 @@ def test_the_published_layout(published):
     assert case_file.open_cases(published[0]).masks is None
 
 
-def test_what_is_opened_can_be_saved_and_opened_again_by_the_same_reader(published, tmp_path):
+def test_what_is_opened_can_be_saved_and_opened_again_by_the_same_function(published, tmp_path):
     cohort = case_file.open_cases(*published)
     again = case_file.open_cases(cohort.save(tmp_path / "ours.h5"))
     assert again.digest == cohort.digest
