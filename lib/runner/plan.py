@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.core.files import is_partial
 from lib.core.paths import root, tag
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
@@ -146,10 +147,11 @@ class Notebook:
         return {need.name: need.read("done").get("products", "") for need in self.needs}
 
     def products_digest(self) -> str:
-        """SHA-256 of the files that it left for others, of their names and content."""
+        """SHA-256 of the files that it left for others, of their names and content; half-written ones do not count."""
         folder, sha = self.record("done").parent, hashlib.sha256()
         records = {self.record(kind) for kind in _RECORDS}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in records):
+        files = (path for path in folder.rglob("*") if path.is_file() and not is_partial(path))
+        for path in sorted(path for path in files if path not in records):
             sha.update(f"{path.relative_to(folder).as_posix()} {_content(path)} ".encode())
         return sha.hexdigest()
 

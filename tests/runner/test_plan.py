@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from lib.core.files import atomic
 from lib.runner import plan as state
 from tests.runner.toy import Suite, write_notebook
 
@@ -79,6 +80,15 @@ class TestIsCurrent:
         (train.record("done").parent / "model").write_text("another")
         train.record("done").write_text(json.dumps(train.read("done") | {"products": train.products_digest()}))
         assert self.current() == [True, False]
+
+    def test_what_a_killed_writer_left_is_no_product(self, suite):
+        train, _ = self.plan()
+        before = train.products_digest()
+        with atomic(train.record("done").parent / "gan/step.pt") as partial:
+            partial.write_text("half")
+            assert train.products_digest() == before
+        (train.record("done").parent / "gan/step.pt").write_text("whole")
+        assert train.products_digest() != before
 
     def test_unfinished_need(self, suite):
         self.plan()[0].record("done").unlink()
