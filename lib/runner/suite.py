@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2
     if arguments.dry_run:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when the reader, such as `head`, does
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `head`, behind a pipe, does
         return _Run(arguments, notebooks, argv).dry_run()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
