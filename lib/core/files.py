@@ -28,3 +28,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     finally:
         if partial.exists():
             partial.unlink()
+
+
+def is_partial(path: Path) -> bool:
+    """Whether `path` is a temporary one of `atomic`, which a killed writer leaves behind."""
+    return path.name.startswith(".") and ".partial" in path.suffixes

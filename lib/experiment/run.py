@@ -9,6 +9,7 @@ import json
 import math
 import runpy
 import subprocess
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,7 +73,7 @@ class Run:
         ):
             if value not in known:
                 raise ValueError(f"unknown {kind} {value!r}: choose one of {', '.join(known)}")
-        if not isinstance(seed, int) or seed < 0:
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise ValueError(f"seed {seed!r}: give a whole number from 0")
         self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
         self.paper = load_paper(root() / "notebooks" / paper)
@@ -120,7 +121,12 @@ class Run:
         return open_public(name or self.sets[0])
 
     def path(self, name: str) -> Path:
-        """Where the file `name` ("01_train/gan") of this run lies; its folder is made if it is absent."""
+        """Where the file `name` ("01_train/gan") of this run lies; its folder is made if it is absent.
+
+        Raises ValueError for a name that leads out of the run's folder.
+        """
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name} leads out of the run's folder: name a file in it, such as 01_train/gan")
         path = root() / "data" / "runs" / self.tag / self.name / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -143,8 +149,8 @@ class Run:
 
         A data frame is saved as .csv (with its index if that has a name), a cohort as .h5, and a mapping of names to
         arrays as .npz. Of several ranks only the writer writes, and every rank waits until the file is there. Raises
-        ValueError for another ending, TypeError for another kind of content, and OSError, naming the file, when the
-        disk is full.
+        ValueError for another ending, TypeError for another kind of content and for arrays of objects, and OSError,
+        naming the file, when the disk is full.
         """
         given = type(content).__name__
         found = [(ending, write) for kind, ending, write in _SAVED if isinstance(content, kind)]
@@ -189,20 +195,21 @@ class Run:
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
 
-        A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset.
+        A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset. Raises ValueError
+        for a character that LaTeX does not know; then nothing is written.
         """
         facts = self._facts(item, n)
         typeset = typeset_table(frame, digits=digits)
         comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
         long = "longtable" if len(frame) > _PAGE_ROWS else None
         comment += f"% needs \\usepackage{{booktabs{', longtable' * bool(long)}}}\n"
+        styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+        columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
+        latex = in_ascii(comment + styled.to_latex(hrules=True, column_format=columns, environment=long))
         with atomic(self._product(item, "csv")) as path:
             frame.to_csv(path, index=False)
         with atomic(self._product(item, "tex")) as path:
-            styled = typeset.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-            columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
-            latex = styled.to_latex(hrules=True, column_format=columns, environment=long)
-            path.write_text(in_ascii(comment + latex), encoding="ascii")
+            path.write_text(latex, encoding="ascii")
         rows = json.loads(typeset.to_json(orient="split", index=False))
         self._record(item, facts | {"kind": "table", "files": [f"{item}.csv", f"{item}.tex"], "rows": rows})
         return typeset
@@ -299,8 +306,16 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    with atomic(path) as partial:
-        np.savez(partial, allow_pickle=False, **arrays)
+    with (
+        atomic(path) as partial,
+        zipfile.ZipFile(partial, "w") as archive,
+    ):  # as np.savez, which keeps "file" for itself
+        for name, values in arrays.items():
+            array = np.asanyarray(values)
+            if array.dtype.hasobject:
+                raise TypeError(f"{path.name}: {name!r} is an array of objects; give one of numbers or of text")
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 _SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending of its file, and what writes it

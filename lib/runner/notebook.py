@@ -61,7 +61,7 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
     _write(notebook.record("running"), facts | {"pid": os.getpid()})
     try:
         check_parameters(notebook.source, parameters)
-        facts |= {"source_sha256": notebook.digest, "needs": notebook.finished_needs()}
+        facts |= {"sources": notebook.sources, "needs": notebook.finished_needs()}
     except ValueError as problem:
         _write(notebook.record("failed"), facts | {"error": str(problem), "finished_at": _now()})
         notebook.record("running").unlink()

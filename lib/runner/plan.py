@@ -11,10 +11,11 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lib.core.files import is_partial
 from lib.core.paths import root, tag
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
@@ -75,27 +76,22 @@ class Notebook:
             return {}
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of its cells, its entries of paper.yaml and the modules of lib that it rests on.
+    def sources(self) -> dict[str, str]:
+        """What decides it, part → digest: its cells, its entries of paper.yaml, the modules of lib that it rests on.
 
-        Of a closing notebook also of the records it reads, which change while others run.
+        Of a closing notebook also the records it reads, which change while others run.
         """
-        if not self.closing:
-            return self._digest
-        return hashlib.sha256(f"{self._digest} {self._records_digest()}".encode()).hexdigest()
+        return self._sources | ({"records of other papers": self._records_digest()} if self.closing else {})
 
     @functools.cached_property
-    def _digest(self) -> str:
+    def _sources(self) -> dict[str, str]:
         cells = json.loads(self.source.read_text(encoding="utf-8"))["cells"]
-        texts = ["".join(cell["source"]) for cell in cells]  # outputs and execution counts decide nothing
-        sha = hashlib.sha256()
-        for cell, text in zip(cells, texts, strict=True):
-            sha.update(repr((cell["cell_type"], text, cell["metadata"].get("tags", []))).encode())
-        sha.update(json.dumps(self.declared.entries_of(self.name, self.scale, self.cohort), sort_keys=True).encode())
-        code = [text for cell, text in zip(cells, texts, strict=True) if cell["cell_type"] == "code"]
-        for module in imports.closure(code):
-            sha.update(imports.digest(module))
-        return sha.hexdigest()
+        # Outputs and execution counts decide nothing.
+        read = [(cell["cell_type"], "".join(cell["source"]), cell["metadata"].get("tags", [])) for cell in cells]
+        entries = json.dumps(self.declared.entries_of(self.name, self.scale, self.cohort), sort_keys=True)
+        sources = {"its cells": _sha256(repr(read)), "its entries of paper.yaml": _sha256(entries)}
+        modules = imports.closure(text for kind, text, _ in read if kind == "code")
+        return sources | {module: imports.digest(module).hex() for module in modules}
 
     def _records_digest(self) -> str:
         """Of what the other papers declare, of the records they left, and of which notebooks ended how.
@@ -118,14 +114,22 @@ class Notebook:
 
         What it needs may be out of date: that decides nothing until it was executed again and has left other files.
         """
+        return not any(self.changes())
+
+    def changes(self) -> Iterator[str]:
+        """Why it is not current, a reason at a time; none where it is."""
         done = self.read("done")
-        return (
-            done.get("source_sha256") == self.digest
-            and done.get("needs") == self.finished_needs()
-            and done.get("inputs") == digests_of_inputs(done.get("inputs", {}))
-            and self.executed().exists()
-            and not self.unmade()
-        )
+        if not done:
+            yield "failed" if self.read("failed") else "not finished"
+            return
+        for kind, now in (("sources", self.sources), ("needs", self.finished_needs())):
+            if changed := _differing(done.get(kind, {}), now):
+                yield f"changed: {', '.join(changed)}"
+        inputs = done.get("inputs", {})
+        if changed := _differing(inputs, digests_of_inputs(inputs)):
+            yield f"changed: {', '.join(changed)}"
+        if absent := [*([] if self.executed().exists() else ["its executed copy"]), *self.unmade()]:
+            yield f"absent: {', '.join(absent)}"
 
     def unmade(self) -> list[str]:
         """The items and claims that paper.yaml declares for this notebook and that are not there."""
@@ -146,10 +150,11 @@ class Notebook:
         return {need.name: need.read("done").get("products", "") for need in self.needs}
 
     def products_digest(self) -> str:
-        """SHA-256 of the files that it left for others, of their names and content."""
+        """SHA-256 of the files that it left for others, of their names and content; half-written ones do not count."""
         folder, sha = self.record("done").parent, hashlib.sha256()
         records = {self.record(kind) for kind in _RECORDS}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in records):
+        files = (path for path in folder.rglob("*") if path.is_file() and not is_partial(path))
+        for path in sorted(path for path in files if path not in records):
             sha.update(f"{path.relative_to(folder).as_posix()} {_content(path)} ".encode())
         return sha.hexdigest()
 
@@ -213,6 +218,15 @@ def check_parameters(source: Path, parameters: dict) -> None:
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
+
+
+def _differing(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """The keys that only one has, or with another value, in the order of `now`."""
+    return [key for key in now | before if before.get(key) != now.get(key)]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _content(path: Path) -> str:

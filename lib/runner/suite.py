@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lib.runner.plan import CODE, Notebook, import_path, plan, tag
 
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
 _GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
+_REASONS = 160  # letters of a line that say why a notebook would run
 _NODES, _NODE_THREADS = 50, 4  # of a cluster: jobs at a time, and threads of each where the profile does not say
 
 
@@ -37,6 +39,7 @@ def main(argv: list[str]) -> int:
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2
     if arguments.dry_run:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `head`, behind a pipe, does
         return _Run(arguments, notebooks, argv).dry_run()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -120,6 +123,8 @@ class _Run:
         if self.arguments.dry_run:
             for notebook in self.notebooks:
                 what, why = self._would(notebook)
+                if notebook in self.left:
+                    why += f": {textwrap.shorten('; '.join(notebook.changes()), _REASONS, placeholder=' …')}"
                 print(f"  {what:9}  {self._name(notebook)}{why}")
         elif self.left:
             print(f"Up to {self.jobs} side by side, threads for each: {self.threads}; logs: {self.log.parent}")

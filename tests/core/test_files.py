@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from lib.core.files import atomic
+from lib.core.files import atomic, is_partial
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -20,3 +20,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         fill_the_disk()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "gan", "of 1.5 and 2.5", "a.tar.gz", ".hidden"])
+def test_a_temporary_path_is_known(tmp_path, name):
+    with atomic(tmp_path / name) as partial:
+        partial.write_text("")
+        assert is_partial(partial)
+        assert not is_partial(tmp_path / name)

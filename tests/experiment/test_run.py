@@ -62,6 +62,7 @@ def draw():
         (("09_nobody", "demo", "private", 0), "unknown cohort 'private'"),
         (("09_nobody", "demo", "phantom", -1), "seed -1"),
         (("09_nobody", "demo", "phantom", "0"), "seed '0'"),
+        (("09_nobody", "demo", "phantom", True), "seed True"),
     ],
 )
 def test_unknown_names_raise(suite, arguments, sentence):
@@ -179,6 +180,13 @@ def test_a_table_keeps_raw_numbers_and_typesets_booktabs(suite):
     assert json.loads((folder / "tab1.json").read_text())["published"] == {"real": 0.8}
 
 
+def test_a_table_that_cannot_be_typeset_leaves_nothing(suite):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    with pytest.raises(ValueError, match="is not known to LaTeX"):
+        run.table("tab1", pd.DataFrame({"row": ["\N{SNOWMAN}"]}), n=1)
+    assert not list((suite / "figures").rglob("tab1.*"))
+
+
 def test_a_table_longer_than_a_page_breaks_over_pages(suite):
     run, tex = Run("09_nobody", "demo", "phantom", 0), suite / "figures/demo-phantom/09_nobody/tab1.tex"
     run.table("tab1", pd.DataFrame({"row": range(41)}), n=41)
@@ -258,18 +266,36 @@ def test_what_is_saved_reads_back(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     frame = pd.DataFrame({"name": ["a, b", "c"], "value": [0.1, np.nan]})
     by_name = frame.set_index("name")
-    arrays = {"a/b": np.arange(3), "c": np.eye(2, dtype=np.float32)}
+    arrays = {"a/b": np.arange(3), "c": np.eye(2, dtype=np.float32), "file": np.array(["text"])}
     cohort = small_cohort()
     for name, content in (("frame.csv", frame), ("by name.csv", by_name), ("a.npz", arrays), ("c.h5", cohort)):
         assert run.save(f"01_train/{name}", content) is None
     pd.testing.assert_frame_equal(pd.read_csv(run.need("01_train/frame.csv")), frame)
     pd.testing.assert_frame_equal(pd.read_csv(run.need("01_train/by name.csv"), index_col=0), by_name)
     with np.load(run.need("01_train/a.npz")) as read:
-        assert sorted(read.files) == ["a/b", "c"]
+        assert sorted(read.files) == ["a/b", "c", "file"]
+        assert read["file"].tolist() == ["text"]
         np.testing.assert_array_equal(read["a/b"], arrays["a/b"])
         assert read["c"].dtype == np.float32
     assert Cohort.open(run.need("01_train/c.h5")).digest == cohort.digest
     assert len(list(run.path("01_train/x").parent.iterdir())) == 4  # nothing besides
+
+
+@pytest.mark.parametrize("name", ["../x", "01_train/../../x", "/tmp/x"])
+def test_a_name_that_leads_out_of_the_run_is_refused(suite, name):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    for use in (run.path, run.need, lambda name: run.save(f"{name}.csv", pd.DataFrame())):
+        with pytest.raises(ValueError, match="leads out of the run's folder"):
+            use(name)
+
+
+def test_arrays_are_saved_as_numpy_saves_them(suite):
+    run = Run("09_nobody", "demo", "phantom", 0)
+    arrays = {"a/b": np.arange(3), "c": np.asfortranarray(np.eye(2)), "text": np.array(["é"])}
+    run.save("01_train/a.npz", arrays)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    assert run.need("01_train/a.npz").read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -279,6 +305,12 @@ def test_what_is_saved_reads_back(suite):
         ("a.csv", {"x": np.ones(1)}, ValueError, "a.csv: a dict is saved as .npz"),
         ("a", small_cohort(), ValueError, "a: a Cohort is saved as .h5"),
         ("a.npz", np.ones(1), TypeError, "cannot save a ndarray; give a data frame, a cohort or a mapping of arrays"),
+        (
+            "a.npz",
+            {"x": np.array([{}])},
+            TypeError,
+            "a.npz: 'x' is an array of objects; give one of numbers or of text",
+        ),
     ],
 )
 def test_what_cannot_be_saved_is_refused_in_one_sentence(suite, name, content, error, sentence):

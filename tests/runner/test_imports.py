@@ -120,15 +120,15 @@ def copy(tmp_path_factory):
     return folder
 
 
-def digests(copy: Path) -> dict[str, str]:
-    """Of every notebook of the copy, by the copy's own runner."""
+def digests(copy: Path) -> dict[str, dict[str, str]]:
+    """Of what decides every notebook of the copy, by the copy's own runner."""
     code = """
 import json
 from lib.experiment.paper import known_papers
 from lib.runner.plan import Notebook, plan
 Notebook._records_digest = lambda self: ""  # what other papers left has tests of its own
 notebooks = plan(tuple(known_papers()), scale="demo", cohort="phantom", seed=0)
-print(json.dumps({str(notebook): notebook.digest for notebook in notebooks}))
+print(json.dumps({str(notebook): notebook.sources for notebook in notebooks}))
 """
     env = {name: value for name, value in os.environ.items() if name not in ("SUITE_ROOT", "PYTHONPATH")}
     made = subprocess.run([sys.executable, "-c", code], cwd=copy, env=env, capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from lib.core.files import atomic
 from lib.runner import plan as state
 from tests.runner.toy import Suite, write_notebook
 
@@ -23,7 +24,7 @@ class TestIsCurrent:
             notebook.executed().write_text("{}")
             notebook.record("done").parent.mkdir(parents=True)
             (notebook.record("done").parent / "model").write_text(notebook.name)
-            done = {"source_sha256": notebook.digest, "needs": notebook.finished_needs(), "inputs": {}}
+            done = {"sources": notebook.sources, "needs": notebook.finished_needs(), "inputs": {}}
             done |= {"products": notebook.products_digest()}
             notebook.record("done").write_text(json.dumps(done))
         return suite
@@ -37,6 +38,21 @@ class TestIsCurrent:
 
     def test_finished(self, suite):
         assert self.current() == [True, True]
+
+    def reasons(self) -> list[list[str]]:
+        return [list(notebook.changes()) for notebook in self.plan()]
+
+    def test_why(self, suite):
+        train, fidelity = self.plan()
+        write_notebook(suite.source("01_p/01_train"), "import lib.core.paths")
+        fidelity.record("done").write_text(json.dumps(fidelity.read("done") | {"needs": {"01_train": "other"}}))
+        fidelity.executed().unlink()
+        (edited,), other = self.reasons()
+        assert edited == "changed: its cells, lib, lib.core, lib.core.inputs, lib.core.paths"
+        assert other == ["changed: 01_train", "absent: its executed copy"]
+        train.record("done").rename(train.record("failed"))
+        fidelity.record("done").unlink()
+        assert self.reasons() == [["failed"], ["not finished"]]
 
     def test_outputs_do_not_count(self, suite):
         content = json.loads(suite.source("01_p/01_train").read_text())
@@ -80,6 +96,15 @@ class TestIsCurrent:
         train.record("done").write_text(json.dumps(train.read("done") | {"products": train.products_digest()}))
         assert self.current() == [True, False]
 
+    def test_what_a_killed_writer_left_is_no_product(self, suite):
+        train, _ = self.plan()
+        before = train.products_digest()
+        with atomic(train.record("done").parent / "gan/step.pt") as partial:
+            partial.write_text("half")
+            assert train.products_digest() == before
+        (train.record("done").parent / "gan/step.pt").write_text("whole")
+        assert train.products_digest() != before
+
     def test_unfinished_need(self, suite):
         self.plan()[0].record("done").unlink()
         assert self.current() == [False, False]
@@ -110,11 +135,11 @@ class TestIsCurrent:
     def test_records_that_a_closing_notebook_reads(self, suite, changed, current):
         Suite(suite.root, {"09_last": {"01_read": ((), "1")}}, None)
         (last,) = state.plan(("09_last",), scale="smoke", cohort="phantom", seed=3)
-        before = last.digest
+        before = last.sources
         (suite.root / changed).parent.mkdir(parents=True, exist_ok=True)
         with (suite.root / changed).open("a") as file:
             file.write("# another\n")
-        assert (last.digest == before) == current
+        assert (last.sources == before) == current
 
     @pytest.mark.parametrize("size", [10, 10**7])
     def test_a_file_it_read(self, suite, size):

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import signal
+import subprocess
 import time
 
 import psutil
@@ -49,7 +50,7 @@ class TestARun:
         done = finished.record("01_good/01_train")
         assert done["seconds"] >= done["seconds_in_cells"] > 0
         assert 20 < done["peak_memory_mb"] < 20_000
-        assert len(done["source_sha256"]) == 64
+        assert {len(digest) for digest in done["sources"].values()} == {64}
         assert len(done["products"]) == 64
         assert finished.record("01_good/02_fidelity")["needs"] == {"01_train": done["products"]}
 
@@ -62,6 +63,16 @@ class TestARun:
         assert rows["02_bad/02_fidelity"].endswith("skipped")
         assert rows["02_bad/05_utility"].endswith("done")
         assert rows["01_good/02_fidelity"].endswith("done")
+
+    def test_a_dry_run_says_why(self, finished):
+        code, output = finished.run("--dry-run")
+        assert code == 0
+        lines = [" ".join(line.split()) for line in output.splitlines()]
+        assert {"would run 02_bad/01_train: failed", "would run 02_bad/02_fidelity: not finished"} <= set(lines)
+        assert "finished 01_good/01_train" in lines
+        piped = f"{finished.code}/run_all.sh smoke --seed 3 --dry-run | head -n 0"
+        made = subprocess.run(["bash", "-c", piped], env=finished.env, capture_output=True, text=True)
+        assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
 
     def test_closing_notebooks_come_last_however_the_others_ended(self, finished):
         executed = json.loads((finished.folder / "executed/00_last/01_read.ipynb").read_text())

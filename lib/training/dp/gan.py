@@ -23,7 +23,7 @@ from lib.core import seeding
 from lib.models.gan.dcgan import Generator
 from lib.training.dp.classifier import Mechanism, PrivateHistory
 from lib.training.dp.per_sample_gradients import FlatParameters
-from lib.training.gan.sampling import TrainedGenerator, class_labels, drawn
+from lib.training.gan.sampling import TrainedGenerator, class_labels, drawn, normal_noise
 from lib.training.loop.dataset import DeviceDataset, uint8_squares
 from lib.training.loop.images import to_uint8
 from lib.training.loop.trainer import Trainer, restored, run_training, to_channels_last
@@ -63,7 +63,7 @@ class DPGAN(TrainedGenerator):
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; the only label is 0, and None stands for it."""
         wanted = class_labels(labels, n, self.generator.classes)
-        noise = torch.randn(n, self.generator.latent, generator=seeding.torch_generator(seed, "generate"))
+        noise = normal_noise(n, self.generator.latent, seed, "generate", in_blocks=False)
         return drawn(self.generator, noise, wanted, batch=batch, device=self.device)
 
 

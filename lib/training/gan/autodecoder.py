@@ -59,9 +59,9 @@ class AutoDecoder(TrainedGenerator):
             noise = normal_noise(n, len(self.latents), seed, "autodecoder", "sample").to(self.device)
             mean = self.latents.mean(dim=0)
             latents = mean + noise @ (self.latents - mean) / (len(self.latents) - 1) ** 0.5
-        if n < 1 or len(latents) != n or latents.shape[-1] != self.latents.shape[1]:
+        if len(latents) != n or n < 1 or latents.shape[-1] != self.latents.shape[1]:
             raise ValueError(f"The latents are {tuple(latents.shape)}: give {n} of {self.latents.shape[1]} numbers.")
-        return drawn(self.generator.synthesis, latents, batch=batch or n, device=self.device)
+        return drawn(self.generator.synthesis, latents, batch=n if batch is None else batch, device=self.device)
 
 
 def train_autodecoder(

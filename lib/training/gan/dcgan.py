@@ -23,7 +23,7 @@ from torch import Tensor
 from lib.core import seeding
 from lib.models.gan.dcgan import Discriminator, Generator
 from lib.training.augment.affine import CROP_DRAWS, flipped_and_cropped
-from lib.training.gan.sampling import TrainedGenerator, class_labels, drawn
+from lib.training.gan.sampling import TrainedGenerator, class_labels, drawn, normal_noise
 from lib.training.loop.dataset import check_batch, check_every_class, uint8_squares
 from lib.training.loop.trainer import Trainer, restored, run_training
 
@@ -42,7 +42,7 @@ class DCGAN(TrainedGenerator):
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; labels: (n,) integers of the classes, None where there is one class."""
         wanted = class_labels(labels, n, self.generator.classes)
-        noise = torch.randn(n, self.generator.latent, generator=seeding.torch_generator(seed, "generate"))
+        noise = normal_noise(n, self.generator.latent, seed, "generate", in_blocks=False)
         return drawn(self.generator, noise, wanted, batch=batch, device=self.device)
 
 

@@ -4,8 +4,10 @@ A new one is a module with a subclass of `lib.training.gan.sampling.TrainedGener
 a line in `register` below. lib.generators is the public face.
 """
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -14,25 +16,36 @@ from lib.training.dp.gan import DPGAN, train_dpgan
 from lib.training.gan.acgan import ACGAN, train_acgan
 from lib.training.gan.autodecoder import AutoDecoder, train_autodecoder
 from lib.training.gan.dcgan import DCGAN, train_dcgan
-from lib.training.gan.fedgan import FedGAN, train_fedgan
+from lib.training.gan.fedgan import FedGAN, resolved, train_fedgan
 from lib.training.gan.progan import ProGAN, train_progan
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.gan.stylegan2 import StyleGAN2, train_stylegan2
+from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.trainer import finished_training
 
 STORE = Path(__file__).resolve().parents[3] / "weights"  # trained generators that come with the suite
 
-_REGISTERED: dict[str, tuple[type[TrainedGenerator], Callable[..., TrainedGenerator]]] = {}
+
+class _Entry(NamedTuple):
+    kind: type[TrainedGenerator]
+    trained: Callable[..., TrainedGenerator]
+    options_of: Callable | None
 
 
-def register(kind: type[TrainedGenerator], trained: Callable[..., TrainedGenerator]) -> None:
+_REGISTERED: dict[str, _Entry] = {}
+
+
+def register(
+    kind: type[TrainedGenerator], trained: Callable[..., TrainedGenerator], *, options_of: Callable | None = None
+) -> None:
     """Let `train` and `load` know the generator `kind.name`, which trained(images, [labels,] path=, seed=, …) trains.
 
-    ValueError for a name that is registered already.
+    options_of: where `trained` ends in `**options`, the function that takes them, each with a default. ValueError for a
+    name that is registered already.
     """
     if kind.name in _REGISTERED:
         raise ValueError(f"a generator {kind.name!r} is registered already: choose another name")
-    _REGISTERED[kind.name] = kind, trained
+    _REGISTERED[kind.name] = _Entry(kind, trained, options_of)
 
 
 register(DCGAN, train_dcgan)
@@ -40,7 +53,7 @@ register(ACGAN, train_acgan)
 register(ProGAN, train_progan)
 register(StyleGAN2, train_stylegan2)
 register(AutoDecoder, train_autodecoder)
-register(FedGAN, train_fedgan)
+register(FedGAN, train_fedgan, options_of=resolved)
 register(DPGAN, train_dpgan)
 
 
@@ -53,31 +66,67 @@ def train(name: str, images, labels=None, *, path, seed: int, **options) -> Trai
     """Train generator `name` on images (n, s, s) or (n, c, s, s) uint8, or finish or fetch the one in folder `path`.
 
     labels: n of them, None for a generator without. options: those of the method, see `train_…` in its module.
-    ValueError for a name that is not registered, and what the method refuses.
+    ValueError for a name that is not registered, an option that the method does not know or misses, labels that it
+    misses or does not take, a folder that holds the training of another model, and what the method refuses.
     """
-    if name not in _REGISTERED:
+    if name not in names():
         raise ValueError(f"unknown generator {name!r}: choose one of {', '.join(names())}")
+    entry = _REGISTERED[name]
+    _check_call(entry, labels is not None, options)
+    stored = Checkpoint(path, None).stored()
+    if stored is not None and stored.get("model") != name:
+        raise ValueError(
+            f"The folder {path} holds the training of {stored.get('model')!r}, not of {name}: give another."
+        )
     data = (images,) if labels is None else (images, labels)
-    return _REGISTERED[name][1](*data, path=path, seed=seed, **options)
+    return entry.trained(*data, path=path, seed=seed, **options)
+
+
+def _check_call(entry: _Entry, labelled: bool, options: dict) -> None:
+    """ValueError unless `entry.trained` takes these options, and labels or none as they are given."""
+    name, parameters = entry.kind.name, inspect.signature(entry.trained).parameters
+    if labelled != ("labels" in parameters):
+        advice = "without labels: give none" if labelled else "on labels: give one, or a row of them, for each image"
+        raise ValueError(f"{name} is trained {advice}")
+    own = {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key not in ("path", "seed")}
+    more = inspect.signature(entry.options_of).parameters if entry.options_of else {}
+    known = [*own, *(key for key, parameter in more.items() if parameter.default is not parameter.empty)]
+    missing = [key for key, parameter in own.items() if parameter.default is parameter.empty and key not in options]
+    if unknown := [key for key in options if key not in known]:
+        raise ValueError(f"{name} has no option {', '.join(unknown)}: choose of {', '.join(known)}")
+    if missing:
+        raise ValueError(f"{name} is not trained without {', '.join(missing)}: give it as an option")
 
 
 def load(name_or_folder: str | Path, *, device: torch.device | None = None, **options) -> TrainedGenerator:
     """The finished training in a folder, or of that name in the `STORE`, whatever its settings.
 
     options: of `restored`, such as after= of a FedGAN. FileNotFoundError when nothing is there; ValueError when the
-    training is unfinished or not of a registered generator, or a file is damaged.
+    training is unfinished or not of a registered generator, or a file is damaged, and for an unknown option.
     """
     folder = Path(name_or_folder)
     stored = sorted(place.name for place in STORE.iterdir() if place.is_dir()) if STORE.is_dir() else []
     if str(name_or_folder) in stored and not folder.exists():
         folder = STORE / folder
     elif not folder.exists():
-        known = f", and no stored one of that name, but {', '.join(stored)}" if stored else ""
-        raise FileNotFoundError(
-            f"There is no trained generator in {folder}{known}: run the notebook that trains it first."
-        )
+        others = f", and no stored one of that name, but {', '.join(stored)}" if stored else ""
+        advice = "run the notebook that trains it first"
+        if str(name_or_folder) in names():
+            advice = f"give the folder of a finished training, or train one of {', '.join(names())} first"
+        raise FileNotFoundError(f"There is no trained generator in {folder}{others}: {advice}.")
     tensors, settings = finished_training(folder, "generator")
-    if settings.get("model") not in _REGISTERED:
+    if settings.get("model") not in names():
         raise ValueError(f"The training in {folder} is not of a known generator, which are {', '.join(names())}.")
-    kind, _ = _REGISTERED[settings["model"]]
-    return kind.restored(tensors, settings, device or seeding.device(), **options)
+    kind = _REGISTERED[settings["model"]].kind
+    known = list(inspect.signature(kind.restored).parameters)[3:]  # after tensors, settings and the device
+    if unknown := [key for key in options if key not in known]:
+        raise ValueError(f"{kind.name} is loaded without {', '.join(unknown)}: known are {', '.join(known) or 'none'}")
+    try:
+        return kind.restored(tensors, settings, device or seeding.device(), **options)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(
+            f"The training in {folder} is damaged or foreign, for its settings do not fit its weights: "
+            "delete the folder and train again."
+        ) from error

@@ -35,7 +35,8 @@ class TrainedGenerator(ABC):
 
         labels: n of them, as the generator was trained on; None only where it was trained without. The noise of image
         i depends on `seed` and i, and not on the labels: the same seed with other labels shows what these do.
-        ValueError for labels of another shape or range.
+        ValueError for labels of another shape or range, and for an `n`, a `seed` or a `batch` that is no whole number
+        of at least 1, 0 and 1.
         """
 
     @property
@@ -46,7 +47,11 @@ class TrainedGenerator(ABC):
 
 @torch.inference_mode()
 def drawn(draw: Callable[..., Tensor], *inputs: Tensor, batch: int, device: torch.device) -> np.ndarray:
-    """The images of draw(*inputs) as `pixels`, `batch` rows of every input at a time, moved to `device`."""
+    """The images of draw(*inputs) as `pixels`, `batch` rows of every input at a time, moved to `device`.
+
+    ValueError for a batch that is no whole number from 1.
+    """
+    _check_whole("batch", batch, 1)
     parts = zip(*(values.split(batch) for values in inputs), strict=True)
     return np.concatenate([pixels(draw(*(values.to(device) for values in part))) for part in parts])
 
@@ -56,23 +61,49 @@ def class_labels(labels, n: int, classes: int) -> Tensor:
 
     ValueError for other labels.
     """
-    values = np.zeros(n, np.int64) if labels is None and classes == 1 else np.asarray(labels)
-    if n < 1 or values.shape != (n,) or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= classes:
-        raise ValueError(f"Labels to generate must be {n} integers in 0..{classes - 1}, and {n} at least 1.")
+    _check_whole("n", n, 1)
+    values = np.zeros(n, np.int64) if labels is None and classes == 1 else _array(labels)
+    if values.shape != (n,) or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= classes:
+        raise ValueError(f"Labels to generate must be {n} integers in 0..{classes - 1}, not {_described(values)}.")
     return torch.from_numpy(values.astype(np.int64))
 
 
 def finding_labels(labels, n: int, columns: int) -> Tensor:
     """The labels (n, columns), numbers in [0, 1], as float32; (n,) stands for one column. ValueError for others."""
-    values = np.asarray(0 if labels is None else labels, np.float32)
-    values = values[:, None] if values.ndim == 1 else values
-    if n < 1 or values.shape != (n, columns) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"Labels to generate must be ({n}, {columns}) numbers in [0, 1], and {n} at least 1.")
-    return torch.from_numpy(values)
+    _check_whole("n", n, 1)
+    given = _array(labels)
+    values = given[:, None] if given.ndim == 1 else given
+    if values.shape != (n, columns) or values.dtype.kind not in "iufb" or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"Labels to generate must be ({n}, {columns}) numbers in [0, 1], not {_described(given)}.")
+    return torch.from_numpy(values.astype(np.float32))
 
 
-def normal_noise(n: int, width: int, seed: int, *names: str) -> Tensor:
-    """Standard normal numbers (n, width) of the stream `names`; row i is the same for every n > i."""
-    # In whole blocks of 16 numbers, which torch fills one after another.
-    rows = -(-n // 16) * 16
+def normal_noise(n: int, width: int, seed: int, *names: str, in_blocks: bool = True) -> Tensor:
+    """Standard normal numbers (n, width) of the stream `names`; row i is the same for every n > i if drawn `in_blocks`.
+
+    ValueError for an `n` that is no whole number from 1, or a `seed` that is none from 0.
+    """
+    _check_whole("n", n, 1)
+    _check_whole("seed", seed, 0)
+    rows = -(-n // 16) * 16 if in_blocks else n  # torch fills blocks of 16 numbers one after another
     return torch.randn(rows, width, generator=seeding.torch_generator(seed, *names))[:n]
+
+
+def _check_whole(name: str, value, least: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}: give a whole number of at least {least}.")
+
+
+def _array(labels) -> np.ndarray:
+    """The labels as they are; those that are no array of numbers as one of objects, which no generator takes."""
+    try:
+        return np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    except ValueError:  # rows of different lengths
+        return np.empty(len(labels), object)
+
+
+def _described(values: np.ndarray) -> str:
+    if values.ndim == 0:
+        return repr(values.item())
+    extent = f" from {values.min()} to {values.max()}" if values.size and values.dtype.kind in "iuf" else ""
+    return f"{values.dtype} of shape {values.shape}{extent}"

@@ -61,6 +61,10 @@ class Checkpoint:
         ranks.assert_equal_across_ranks(found and [found[2], self.finished], f"the checkpoint {self.path}")
         return found
 
+    def stored(self) -> dict | None:
+        """The settings of what is stored, whether finished or not, None where nothing is; ValueError if damaged."""
+        return self._record()["settings"] if (self.path / _JSON).exists() else None
+
     def _load(self) -> tuple[dict[str, torch.Tensor], dict | None, int] | None:
         self.finished = False
         if not (self.path / _JSON).exists():
