@@ -51,7 +51,7 @@ if ! is_ready; then
 fi
 
 case ${1:-} in
-    test) exec "$python" -m pytest "${@:2}" ;;
+    test) exec "$python" -m pytest -n 2 --dist loadfile "${@:2}" ;;
     check)
         "$python" -m ruff check .
         "$python" -m ruff format --check .

@@ -132,9 +132,10 @@ def faults_of_docstrings(code: str) -> list[str]:
     return found
 
 
-def calls(code: str):
+@cache
+def calls(code: str) -> list[str]:
     """The functions that `code` calls, by their full names as far as its imports tell them."""
-    tree, known = parsed(code), {}
+    tree, known, found = parsed(code), {}, []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             known |= {alias.asname: alias.name for alias in node.names if alias.asname}
@@ -143,7 +144,8 @@ def calls(code: str):
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             head, *rest = ast.unparse(node.func).split(".")
-            yield ".".join([known.get(head, head), *rest])
+            found.append(".".join([known.get(head, head), *rest]))
+    return found
 
 
 def networks(code: str) -> list[str]:

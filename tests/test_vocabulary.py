@@ -161,7 +161,8 @@ READ = [
 @pytest.mark.parametrize("path", READ, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_words_are_the_fields(path):
     name = str(path.relative_to(ROOT))
-    found = [(where, word) for where, line in passages(path) for word in words(excepted(name, line))]
+    lines = passages(path) if words("\n".join(line for _, line in passages(path))) else []  # most files hold none
+    found = [(where, word) for where, line in lines for word in words(excepted(name, line))]
     assert [f"{name}, {where}: {word}" for where, word in found] == []
 
 
@@ -170,7 +171,7 @@ def test_each_exception_is_needed(exception):
     files, pattern, why = exception
     lines = [line for path in READ if fnmatch(str(path.relative_to(ROOT)), files) for _, line in passages(path)]
     assert why
-    assert any(words(line) != words(re.sub(pattern, " ", line)) for line in lines)
+    assert any(words(line) != words(re.sub(pattern, " ", line)) for line in lines if re.search(pattern, line))
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,7 @@ def originals(tmp_path_factory):
     return nih_cxr14.read_table(table), chexnet_predictions.Predictions.open(path)
 
 
+@pytest.mark.slow
 def test_the_derived_files_are_recomputed(originals):
     derive = runpy.run_path(str(published("han2019/derive.py")))["derive"]
     for name, frame in derive(*originals).items():
@@ -179,6 +180,7 @@ def test_the_derived_files_are_recomputed(originals):
                 assert frame[column].tolist() == shipped[column].tolist()
 
 
+@pytest.mark.slow
 def test_the_public_files_have_the_stated_facts(originals):
     table, predictions = originals
     patients, labels, views = (np.array(column) for column in zip(*table.values(), strict=True))

@@ -10,6 +10,7 @@ from tests.report.toy import Page, fabricate
 
 @pytest.fixture(scope="session")
 def fabricated(tmp_path_factory):
+    """The run, with its page written."""
     root = tmp_path_factory.mktemp("suite")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUITE_ROOT", str(root))
@@ -27,6 +28,7 @@ def suite(fabricated, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def page(suite):
-    return Page(write_page("demo-phantom"))
+@pytest.fixture(scope="session")
+def page(fabricated):
+    """The page of `fabricated`."""
+    return Page(fabricated / "figures" / "demo-phantom" / "index.html")

@@ -103,6 +103,7 @@ def loaded_by(code: str) -> set[str]:
     return set(made.stdout.split())
 
 
+@pytest.mark.slow
 def test_what_python_loads_is_found():
     code = "from lib.experiment.run import Run\nfrom lib.cohorts.public import open_public\nfrom lib import plots"
     loaded, found = loaded_by(code), set(imports.closure([code]))
@@ -173,6 +174,7 @@ def importers(copy: Path, module: str) -> set[str]:
     return {f"{path.parent.name}/{path.stem}" for path in reached if path.suffix == ".ipynb"}
 
 
+@pytest.mark.slow
 def test_a_docstring_makes_only_those_stale_that_import_its_module(copy):
     edited = ["lib.anonymise.ksame", "lib.anonymise.latent_walk.plan", "lib.anonymise.vaegan.losses"]
     stale = stale_after(copy, edited)
@@ -180,6 +182,7 @@ def test_a_docstring_makes_only_those_stale_that_import_its_module(copy):
     assert stale["lib.anonymise.ksame"] == REST_ON_KSAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "notebook", ["03_montenegro2021_cases/01_train_anonymiser", "comparison/01_train_sets", "comparison/05_front"]
 )
@@ -197,6 +200,7 @@ def test_a_public_set_decides_nothing_for_those_that_do_not_read_it(copy):
     assert stale_after(copy, ["lib.cohorts.public.aptos"]) == {"lib.cohorts.public.aptos": {"00_cohorts/02_public"}}
 
 
+@pytest.mark.slow
 def test_the_executing_machinery_decides_nothing_but_for_those_that_import_it(copy):
     edited = ["lib.runner.suite", "lib.runner.notebook", "lib.report.page", "lib.report.records"]
     stale = stale_after(copy, edited)

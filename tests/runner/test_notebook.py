@@ -10,6 +10,7 @@ from tests.paths import ROOT
 from tests.runner.toy import Suite, write_notebook
 
 
+@pytest.mark.slow
 class TestOneNotebook:
     def execute(self, tmp_path, *words: str, **environment):
         suite = Suite(tmp_path, {"01_p": {"01_train": ((), "print('done', scale)\nraise KeyError('no\\nmore')")}}, None)

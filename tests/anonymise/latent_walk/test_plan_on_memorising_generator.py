@@ -86,6 +86,7 @@ def test_injected_patients_are_avoided(seed):
     assert kept[0] >= max(0.88, kept[1])
 
 
+@pytest.mark.slow
 def test_without_the_identity_loss_they_are_not():
     avoided = []
     for seed in SEEDS:

@@ -25,6 +25,7 @@ def entropy(images):
     return float(-(p * p.log()).sum(dim=1).mean() / math.log(PEOPLE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("privacy", ["posterior", "distance"])
 def test_the_person_goes_and_the_finding_stays(tmp_path, privacy):
     images, masks, people, findings = toy()

@@ -11,6 +11,7 @@ from tests.training.runs import silent
 TINY = {"seed": 2, "steps": 4, "batch": 8, "kernel": 4, "width": 8, "latent": 4, "progress": silent, "device": CPU}
 
 
+@pytest.mark.slow
 def test_it_draws_the_person_asked_for(tmp_path):
     images, _, people, findings = toy()
     options = {"steps": 120, "batch": 24, "width": 16, "learning_rate": 1e-3}

@@ -154,6 +154,7 @@ PUBLISHED = [  # spec §3: folder, split, (malignant, benign), patients, source 
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "split", "counts", "patients", "sources", "size", "grey"), PUBLISHED)
 def test_real_masses_have_the_published_numbers(masses, folder, split, counts, patients, sources, size, grey):
     names = {cbis_ddsm.EXTERNAL: "bcdr", cbis_ddsm.SYNTHETIC: "mcgan"}
@@ -168,6 +169,7 @@ def test_real_masses_have_the_published_numbers(masses, folder, split, counts, p
         assert len({key.split("_mass")[0] for key in part.source_name}) == sources
 
 
+@pytest.mark.slow
 def test_real_masses_are_the_pinned_ones_and_disjoint(masses):
     assert {name: cohort.digest for name, cohort in masses.items()} == cbis_ddsm.DIGESTS
     assert [len(cohort) for cohort in masses.values()] == [1698, 1106, 3000]
@@ -176,6 +178,7 @@ def test_real_masses_are_the_pinned_ones_and_disjoint(masses):
     assert len(set.union(*patients)) == sum(map(len, patients)) == 892
 
 
+@pytest.mark.slow
 def test_real_external_set_repeats_eight_crops_one_with_opposite_labels(masses):
     external = masses["bcdr"]
     _, first, count = np.unique(external.images[:].reshape(1106, -1), axis=0, return_inverse=True, return_counts=True)

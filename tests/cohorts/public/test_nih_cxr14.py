@@ -143,6 +143,7 @@ def thousand(tmp_path_factory):
     return Cohort.open(path)
 
 
+@pytest.mark.slow
 def test_real_radiographs_have_the_known_numbers(thousand):
     """Counts of the data's README; the patients with two radiographs or more are 164, with 482 radiographs."""
     assert thousand.images.shape == (1000, 256, 256)
@@ -160,6 +161,7 @@ def test_real_radiographs_have_the_known_numbers(thousand):
     ]
 
 
+@pytest.mark.slow
 def test_real_radiographs_reduce_to_the_copies_exactly(thousand):
     """The 1024-pixel originals, through our preparation, equal the 256-pixel copies and their manifest."""
     originals = sorted((shared("nih_cxr14_1000") / "raw_1024_sample").glob("*.png"))

@@ -27,6 +27,7 @@ def _trainer(tmp_path, images, regions, **options):
     return ACGANTrainer(torch.from_numpy(images), torch.from_numpy(regions), settings.settings, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_learns_the_brightness_of_each_region(tmp_path):
     images, regions = _three_regions()
     generator = train_acgan(

@@ -170,6 +170,7 @@ def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
         load(tmp_path / "long", after=1)
 
 
+@pytest.mark.slow
 def test_learns_the_brightness_of_each_class(tmp_path):
     images, labels = _radiographs(160)
     clients = partition(160, 4, rng=np.random.default_rng(0))
