@@ -151,6 +151,7 @@ def test_too_few_patients_are_refused(who):
         )
 
 
+@pytest.mark.slow
 def test_no_attack_leans_towards_either_side_where_nobody_was_copied():
     """Over many splits of the same patients the mean AUROC of each attack on disjoint patients is .5."""
     rng, found = numpy_generator(0, "films"), []

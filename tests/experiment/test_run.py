@@ -354,6 +354,7 @@ Run("09_nobody", "demo", "phantom", 0).save(f"01_train/x.{sys.argv[1]}", content
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "npz", "h5"])
 def test_a_killed_writer_leaves_no_file_that_need_takes_for_a_finished_one(suite, ending):
     run = Run("09_nobody", "demo", "phantom", 0)

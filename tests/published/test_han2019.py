@@ -93,6 +93,7 @@ def test_the_pooled_generators_have_the_stated_means():
     assert (auc["pooled_mean"] > auc["nih_gan_mean"]).all()
 
 
+@pytest.mark.slow
 def test_e4_drawing_10000_radiographs_widens_the_sd():
     rng, ratios = np.random.default_rng(5), []
     for finding in REFERENCE.index:

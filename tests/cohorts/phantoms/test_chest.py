@@ -146,6 +146,7 @@ def test_the_anatomy_is_where_it_should_be():
     assert 10 < radiographs.mean((1, 2)).std() < 35
 
 
+@pytest.mark.slow
 def test_a_radiograph_of_one_patient_is_nearer_to_another_of_the_same():
     cohort = draw(patients=60, radiographs=3.0)
     x = cohort.images.reshape(len(cohort), -1).astype(float)
@@ -229,6 +230,7 @@ def test_only_findings_asked_for_are_drawn():
     assert 0.3 < rare.labels.mean() < 0.7
 
 
+@pytest.mark.slow
 def test_hospitals_share_patients_but_not_their_style():
     share = dict.fromkeys(chest.FINDINGS, 0.1)
     a, b, c = (draw(patients=120, site=site, prevalence=share) for site in chest.SITES)
@@ -253,6 +255,7 @@ def test_lines_leads_and_a_marker_are_seen_at_hospital_b():
     assert (anatomy(radiographs=200)["line_shine"][:, :9] > 0).any(1).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_five_findings_can_be_learnt_from_400_small_radiographs(many):
     x = many.images.reshape(len(many), -1) / 255.0
     learn = np.arange(len(many)) < 400

@@ -110,6 +110,7 @@ def test_disease_is_seen_in_the_disc_of_unseen_patients_and_not_outside(injected
     assert score(outside.reshape(len(cohort), -1) / 64) < 0.65
 
 
+@pytest.mark.slow
 def test_regimes():
     free, tied = (draw(patients=12, images=20, regime=name, image_size=32) for name in iris.REGIMES)
     eye = 2 * free.patient + free.view
