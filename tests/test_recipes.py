@@ -175,15 +175,16 @@ class ClassMeanTrainer(Trainer):
 }
 MEASURE = {
     "lib/metrics/diversity/pixel_spread.py": '''
-"""How much pixels vary from image to image."""
+"""How far images are from their mean."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-def pixel_spread(images: ArrayLike) -> float:
-    """The mean over pixels of the standard deviation over images (n, h, w)."""
-    return float(np.std(images, axis=0).mean())
+def pixel_spread(images: ArrayLike) -> np.ndarray:
+    """Of each of images (n, h, w) the root mean square over pixels of its difference from the mean image (n,)."""
+    images = np.asarray(images, float)
+    return np.sqrt(((images - images.mean(axis=0)) ** 2).mean(axis=(1, 2)))
 ''',
     "lib/comparison/measures.py": (
         "from lib.metrics.diversity.prdc import Inside, inside",
@@ -191,13 +192,12 @@ def pixel_spread(images: ArrayLike) -> float:
         '_BOTH = "patients and origins"',
         """
 
-def _spread(of: Compared, name: str) -> Interval:
-    value = pixel_spread(of.sets[name].images[:])
-    draws = np.full(of.settings.bootstrap_draws, value)  # a dummy has no interval
-    return Interval(value, value, value, 0.95, len(of.sets[name]), draws)
+def _pixel_spread(of: Compared, name: str) -> Interval:
+    spread = WeightedRatio(pixel_spread(of.sets[name].images[:]))  # a value an image: the mean of resampled patients
+    return bootstrap(spread, groups=of.sets[name].patient, **of.draws("origins"))
 
 
-MEASURES.register(Measure(name="pixel spread", group="fidelity", better="nearer", evaluate=_spread))""",
+MEASURES.register(Measure(name="pixel spread", group="diversity", better="higher", evaluate=_pixel_spread))""",
     ),
 }
 
@@ -299,12 +299,15 @@ def test_a_data_set_is_prepared_and_opened_by_a_run(project, tmp_path):
 
 
 def test_a_generator_and_a_measure_are_compared(project):
-    for name in ("01_train", "01_train_sets", "02_fidelity"):
+    for name in ("01_train", "01_train_sets", "03_diversity"):
         run(project, sys.executable, "-m", "lib.runner", "comparison", name, "--scale", "smoke")
-    table = pd.read_csv(project / "figures" / "smoke-phantom" / "comparison" / "tab_f1_fidelity.csv").set_index("set")
+    table = pd.read_csv(project / "figures" / "smoke-phantom" / "comparison" / "tab_d1_diversity.csv").set_index("set")
     with h5py.File(project / "data/runs/smoke-phantom/comparison/01_train_sets/class mean.h5") as file:
-        expected = np.std(file["images"][:], axis=0).mean()
-    assert table.loc["class mean", "pixel spread"] == pytest.approx(expected)
+        images = file["images"][:].astype(float)
+    expected = np.sqrt(((images - images.mean(axis=0)) ** 2).mean(axis=(1, 2))).mean()
+    low, value, high = table.loc["class mean", ["pixel spread_low", "pixel spread", "pixel spread_high"]]
+    assert value == pytest.approx(expected)
+    assert low < value < high
     assert table["pixel spread"].notna().all()
 
 
