@@ -1,0 +1,125 @@
+"""Estimates over whole repetitions of an experiment, and what they decide: intervals, p values, power.
+
+A repetition trains everything anew. Where it also has new patients, its value is independent of the others':
+`independent`. Where all repetitions are tested on the same patients, these are a second source of variation that
+repetitions do not show: `crossed` adds it. Both give an `Estimate` of the mean with Student's t distribution.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+from scipy.stats import nct
+
+from lib.statistics import checks as samples
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over repetitions: (value − truth) / error follows Student's t with `df` degrees of freedom."""
+
+    value: float
+    error: float  # standard error
+    df: float
+    repetitions: int
+    sources: tuple[str, ...]  # of variation that `error` holds
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The two ends of the interval at this level."""
+        reach = stdtrit(self.df, (1 + level) / 2) * self.error
+        return float(self.value - reach), float(self.value + reach)
+
+    def p_above(self, bound: float) -> float:
+        """p value of the hypothesis that the truth is at most `bound`, doubled (at most 1).
+
+        Below .05 exactly where the 95 % interval lies above `bound`.
+        """
+        return self._p(self.value - bound)
+
+    def p_below(self, bound: float) -> float:
+        """p value of the hypothesis that the truth is at least `bound`, doubled; see `p_above`."""
+        return self._p(bound - self.value)
+
+    def _p(self, excess: float) -> float:
+        if self.error == 0:
+            return float(excess <= 0)
+        return float(min(1.0, 2 * stdtr(self.df, -excess / self.error)))
+
+    def detectable(self, *, power: float = 0.8, level: float = 0.95) -> float:
+        """The distance from a bound at which a truth is found beyond it (by the interval) with this power."""
+        if self.error == 0:
+            return 0.0
+        limit = stdtrit(self.df, (1 + level) / 2)
+        return float(brentq(lambda shift: nct.sf(limit, self.df, shift) - power, 0, 20 * limit) * self.error)
+
+
+def independent(values: ArrayLike) -> Estimate:
+    """The mean of the values (r,) of independent repetitions, with its standard error on r − 1 degrees of freedom.
+
+    Raises ValueError for fewer than two values, or values that are not finite.
+    """
+    values = _values(values)
+    error = values.std(ddof=1) / len(values) ** 0.5
+    return Estimate(float(values.mean()), float(error), len(values) - 1, len(values), ("training", "patients"))
+
+
+def crossed(values: ArrayLike, draws: ArrayLike, *, patients: int) -> Estimate:
+    """The mean of the values (r,) of repetitions that were tested on the same patients.
+
+    draws (r, b): the values of the same repetitions on b bootstrap resamples of the patients, in column j on the same
+    resample for all. With S² the variance of `values`, V the variance of the columns' means and W the mean variance of
+    the rows, the variance of the mean is S²/r + V − (W − V)/(r − 1): the last term is the interaction of training and
+    patients, which the first two both contain. Degrees of freedom by Satterthwaite (1946), with r − 1 for the first
+    term and `patients` − 1 for the others. Raises ValueError for shapes that do not fit, values that are not finite,
+    fewer than two repetitions or patients.
+    """
+    values, draws = _values(values), np.asarray(draws, float)
+    count = len(values)
+    if draws.ndim != 2 or len(draws) != count or draws.shape[1] < 2:
+        raise ValueError(f"draws have shape {draws.shape}: give ({count}, b), a row for each of the {count} values")
+    if not np.isfinite(draws).all():
+        raise ValueError("draws are not all finite: leave out the resamples in which the statistic is undefined")
+    if patients < 2:
+        raise ValueError(f"{patients} patients: an interval over patients needs two or more")
+    between = values.var(ddof=1) / count
+    within = draws.mean(axis=0).var(ddof=1)
+    interaction = max(0.0, (draws.var(axis=1, ddof=1).mean() - within) / (count - 1))
+    added = max(0.0, within - interaction)
+    variance = between + added
+    df = variance**2 / (between**2 / (count - 1) + added**2 / (patients - 1)) if variance > 0 else count - 1
+    sources = ("training", "training and validation patients", "test patients")
+    return Estimate(float(values.mean()), float(variance**0.5), float(df), count, sources)
+
+
+def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+    """Where the value of one more repetition lies with probability `level`, normal values assumed.
+
+    mean ± t · SD · √(1 + 1/r) of the values (r,). Errors as in `independent`.
+    """
+    values = _values(values)
+    reach = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) * (1 + 1 / len(values)) ** 0.5
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """p values after Holm's correction (1979) over all of them: the family-wise error is held at any level.
+
+    Raises ValueError for a p value outside [0, 1].
+    """
+    if wrong := [name for name, value in p.items() if not 0 <= value <= 1]:
+        raise ValueError(f"the p value of {wrong[0]} is {p[wrong[0]]}: give one from 0 to 1")
+    adjusted, highest = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[name]))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p}
+
+
+def _values(values: ArrayLike) -> np.ndarray:
+    values = samples.columns(values, "values")
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values have shape {values.shape}: give one for each repetition, two or more")
+    return values
