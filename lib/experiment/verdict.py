@@ -1,0 +1,108 @@
+"""What the repetitions of an experiment say of a claim, beside its nulls and controls.
+
+A claim that something is there (`Effect`) is replicated where the whole 95 % interval lies on the claimed side, and that
+of the paired difference from every null too. A claim that nothing is there (`Absence`) is replicated where the whole
+interval lies inside a margin, and the same attack is seen to find a leak of a tenth and to leave disjoint patients alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lib.statistics.repetitions import Estimate
+
+VERDICTS = ("replicated", "contradicted", "inconclusive", "not discriminating", "not testable here", "pending")
+REPETITIONS = 5  # fewer give values and no verdict
+LEAK = 0.1  # share of the members: what an attack must see before its silence counts
+BY_CHANCE = 0.025  # of claims without an effect, how often the 95 % interval lies on the claimed side
+
+_EFFECT = re.compile(r"^([<>]) (-?\d+(?:\.\d+)?)$")
+_ABSENCE = re.compile(r"^within (\d+(?:\.\d+)?) of (-?\d+(?:\.\d+)?)$")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict, why it is none better, and its p value: the largest over the effect and its nulls."""
+
+    verdict: str
+    why: str = ""
+    p: float | None = None
+    null: str = ""  # the one that decided: with the largest p value
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The quantity lies above or below `bound`, its value without an effect."""
+
+    above: bool
+    bound: float
+
+    def outcome(self, of: Estimate, *, against: Mapping[str, Estimate]) -> Outcome:
+        """The verdict of an estimate; against: null -> the paired difference, the method's value minus the null's."""
+        p, worst = self._p(of, self.bound), ""
+        for null, difference in against.items():
+            if (of_null := self._p(difference, 0.0)) > p:
+                p, worst = of_null, null
+        low, high = of.interval()
+        if (high < self.bound) if self.above else (low > self.bound):
+            return Outcome("contradicted", "the interval lies on the other side", p, worst)
+        if not self._on_side(of, self.bound):
+            seen = of.detectable()
+            return Outcome("inconclusive", f"an effect of {seen:.2g} would be found with 80 % power", p, worst)
+        if met := [null for null, difference in against.items() if not self._on_side(difference, 0.0)]:
+            return Outcome("not discriminating", f"not set apart from {', '.join(met)}", p, worst)
+        return Outcome("replicated", "", p, worst)
+
+    def _on_side(self, of: Estimate, bound: float) -> bool:
+        low, high = of.interval()
+        return low > bound if self.above else high < bound
+
+    def _p(self, of: Estimate, bound: float) -> float:
+        return of.p_above(bound) if self.above else of.p_below(bound)
+
+
+@dataclass(frozen=True)
+class Absence:
+    """The quantity lies within `margin` of `centre`, its value where nothing leaks."""
+
+    margin: float
+    centre: float
+
+    def outcome(self, of: Estimate, *, disjoint: Estimate, leaks: Mapping[float, Estimate]) -> Outcome:
+        """The verdict of an estimate; disjoint, leaks: the same attack on disjoint patients, and on sets that leak.
+
+        leaks: share of the members that leak -> estimate. ValueError without a leak of a tenth.
+        """
+        if LEAK not in leaks:
+            raise ValueError(f"no leak of {LEAK:.0%} was tried: the silence of an attack counts only where it sees one")
+        seen = [share for share, found in sorted(leaks.items()) if self._outside(found)]
+        if LEAK not in seen:
+            above = f"sees leaks above {seen[0]:.0%}" if seen else f"does not see a leak of {max(leaks):.0%}"
+            return Outcome("not testable here", above)
+        if not self._inside(disjoint):
+            return Outcome("not testable here", "disjoint patients are not inside the margin")
+        p = max(of.p_above(self.centre - self.margin), of.p_below(self.centre + self.margin))
+        if self._inside(of):
+            return Outcome("replicated", "", p)
+        if self._outside(of):
+            return Outcome("contradicted", "the interval lies outside the margin", p)
+        return Outcome(
+            "inconclusive", f"an excess of {self.margin + of.detectable():.2g} would be found with 80 % power", p
+        )
+
+    def _inside(self, of: Estimate) -> bool:
+        low, high = of.interval()
+        return self.centre - self.margin < low and high < self.centre + self.margin
+
+    def _outside(self, of: Estimate) -> bool:
+        low, high = of.interval()
+        return high < self.centre - self.margin or low > self.centre + self.margin
+
+
+def claimed(text: str) -> Effect | Absence:
+    """What "> 0", "< 1" or "within 0.025 of 0.5" claims. ValueError for another text."""
+    if found := _EFFECT.match(text):
+        return Effect(found[1] == ">", float(found[2]))
+    if found := _ABSENCE.match(text):
+        return Absence(float(found[1]), float(found[2]))
+    raise ValueError(f"claimed {text!r} is not of the form '> 0', '< 1' or 'within 0.025 of 0.5'")
