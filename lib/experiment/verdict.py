@@ -1,8 +1,8 @@
 """What the repetitions of an experiment say of a claim, beside its nulls and controls.
 
-A claim that something is there (`Effect`) is replicated where the whole 95 % interval lies on the claimed side, and that
-of the paired difference from every null too. A claim that nothing is there (`Absence`) is replicated where the whole
-interval lies inside a margin, and the same attack is seen to find a leak of a tenth and to leave disjoint patients alone.
+A claim that something is there (`Effect`) is replicated where the whole 95 % interval lies on the claimed side, and
+that of the paired difference from every null too. A claim that nothing is there (`Absence`) is replicated where the
+whole interval lies inside a margin, and the same attack finds a leak of a tenth and leaves disjoint patients alone.
 """
 
 import re

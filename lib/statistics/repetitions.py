@@ -94,6 +94,44 @@ def crossed(values: ArrayLike, draws: ArrayLike, *, patients: int) -> Estimate:
     return Estimate(float(values.mean()), float(variance**0.5), float(df), count, sources)
 
 
+class Repeated:
+    """A quantity measured in every repetition, and on resamples of the test patients where these are always the same.
+
+    values (r,); draws (r, b) and patients as `crossed` takes them, or None and 0 where each repetition has patients of
+    its own. Two of the same repetitions are subtracted pair by pair. Raises ValueError for shapes that do not fit.
+    """
+
+    def __init__(self, values: ArrayLike, *, draws: ArrayLike | None = None, patients: int = 0):
+        self.values = samples.columns(values, "values")
+        if self.values.ndim != 1 or not len(self.values):
+            raise ValueError(f"values have shape {self.values.shape}: give one for each repetition")
+        self.draws = None if draws is None else np.asarray(draws, float)
+        self.patients = patients
+        if self.draws is not None and (self.draws.ndim != 2 or len(self.draws) != len(self.values)):
+            raise ValueError(f"draws have shape {self.draws.shape}: give a row for each of {len(self.values)} values")
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __sub__(self, other: "Repeated") -> "Repeated":
+        if len(self) != len(other):
+            raise ValueError(f"{len(self)} and {len(other)} repetitions are no pairs: measure both in each")
+        if (self.draws is None) != (other.draws is None) or self.patients != other.patients:
+            raise ValueError("one was measured on the same patients in every repetition, the other was not")
+        both = None
+        if self.draws is not None and other.draws is not None:
+            if self.draws.shape != other.draws.shape:
+                raise ValueError(f"draws have shapes {self.draws.shape} and {other.draws.shape}: resample both alike")
+            both = self.draws - other.draws
+        return Repeated(self.values - other.values, draws=both, patients=self.patients)
+
+    def estimate(self) -> Estimate:
+        """The mean over repetitions with its error: `crossed` where there are draws, otherwise `independent`."""
+        return (
+            independent(self.values) if self.draws is None else crossed(self.values, self.draws, patients=self.patients)
+        )
+
+
 def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
     """Where the value of one more repetition lies with probability `level`, normal values assumed.
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from lib.core.seeding import numpy_generator
-from lib.statistics.repetitions import Estimate, crossed, holm, independent, prediction_interval
+from lib.statistics.repetitions import Estimate, Repeated, crossed, holm, independent, prediction_interval
 
 TRIALS, PATIENTS, DRAWS = 2000, 150, 120
 
@@ -110,3 +110,25 @@ def test_what_does_not_fit_is_refused(values, draws, says):
         crossed([0.1, 0.2], [[0.1, 0.1], [0.2, 0.1]], patients=1)
     with pytest.raises(ValueError, match="0 to 1"):
         holm({"a": 1.2})
+
+
+def test_pairs_are_subtracted_repetition_by_repetition_and_draw_by_draw():
+    rng = numpy_generator(0, "pairs")
+    first, second = (Repeated(rng.random(5), draws=rng.random((5, 30)), patients=40) for _ in range(2))
+    difference = (first - second).estimate()
+    assert difference == crossed(first.values - second.values, first.draws - second.draws, patients=40)
+    assert Repeated([1.0, 3.0]).estimate() == independent([1.0, 3.0])
+    same = (first - first).estimate()
+    assert (same.value, same.error) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (Repeated([0.1, 0.2]), "no pairs"),
+        (Repeated([0.1, 0.2, 0.3], draws=np.ones((3, 4)), patients=9), "the other was not"),
+    ],
+)
+def test_what_is_not_paired_is_refused(other, says):
+    with pytest.raises(ValueError, match=says):
+        Repeated([0.1, 0.2, 0.3]) - other
