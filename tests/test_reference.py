@@ -1,4 +1,4 @@
-"""The committed phantom demo: all that is declared, by today's settings, nothing else, and small."""
+"""The committed reference: all that is declared, by today's settings, nothing else, and small."""
 
 import json
 import re
@@ -11,17 +11,17 @@ from PIL import Image
 
 from lib.experiment.paper import known_papers, load_paper
 from lib.report.readme import parts_of_readme, scorecard_table
-from lib.report.records import as_text
+from lib.report.records import as_text, read_run
+from lib.report.reference import LARGEST, LARGEST_FILE
 from tests.paths import ROOT
 
-TAG = "demo-phantom"
-DEMO = f"figures/{TAG}"
-LARGEST = 8 * 2**20  # bytes, all together
+RUN = "reference/demo-phantom"
+FOLDER = f"figures/{RUN}"
 KINDS = ({"png", "json"}, {"csv", "tex", "json"})
 
 
 def tracked() -> list[Path]:
-    files = subprocess.run(["git", "ls-files", "-z", DEMO], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(["git", "ls-files", "-z", FOLDER], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / file for file in files.split("\0") if file]
 
 
@@ -36,7 +36,7 @@ def suffixes(paper: str, item: str) -> set[str]:
 
 
 def record(paper: str, item: str) -> dict:
-    return json.loads((ROOT / DEMO / paper / f"{item}.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / FOLDER / paper / f"{item}.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("paper", "item"), ITEMS, ids=lambda name: name)
@@ -55,19 +55,41 @@ class TestItem:
 
     def test_a_picture_is_that_of_its_record(self, paper, item):
         if record(paper, item)["kind"] == "figure":
-            with Image.open(ROOT / DEMO / paper / f"{item}.png") as png:
+            with Image.open(ROOT / FOLDER / paper / f"{item}.png") as png:
                 facts = json.loads(png.info["Description"])
             assert facts == {key: value for key, value in record(paper, item).items() if key in facts}
 
 
-def test_nothing_else_is_committed():
-    items = set(ITEMS)
-    assert [str(path) for path in FILES if (path.parent.name, path.stem) not in items] == []
-    assert {len(path.relative_to(ROOT / DEMO).parts) for path in FILES} == {2}
+def test_the_records_behind_them_are_committed_and_nothing_else():
+    items = {f"{name}/{item}.{suffix}" for name, item in ITEMS for suffix in suffixes(name, item)}
+    claims = {f"{name}/claims/{claim}.json" for name, paper in PAPERS.items() for claim in paper.claims}
+    done = {f"{name}/done/{notebook}.json" for name, paper in PAPERS.items() for notebook in paper.notebooks}
+    assert {path.relative_to(ROOT / FOLDER).as_posix() for path in FILES} == items | claims | done
 
 
 def test_all_together_is_small():
-    assert sum(path.stat().st_size for path in FILES) <= LARGEST
+    sizes = [path.stat().st_size for path in FILES]
+    assert sum(sizes) <= LARGEST
+    assert max(sizes) <= LARGEST_FILE
+
+
+def test_a_fresh_clone_shows_every_claim_and_notebook():
+    records = read_run(RUN)
+    assert [problem for of in records for problem in of.problems] == []
+    assert {claim["verdict"] for of in records for claim in of.content["claims"]}.isdisjoint({"not run"})
+    assert {notebook["status"] for of in records for notebook in of.content["notebooks"]} == {"done"}
+
+
+def test_the_table_of_the_scorecard_has_the_values_of_the_records():
+    (table,) = (path for path in FILES if path.name == "tab_scorecard.csv")
+    shown = pd.read_csv(table).set_index(["paper", "claim"])
+    for of in read_run(RUN):
+        for claim in of.content["claims"]:
+            row = shown.loc[(of.name, claim["name"])]
+            assert row.verdict == claim["verdict"]
+            assert claim["value"] is None or [row.ours, row.ours_low, row.ours_high] == pytest.approx(
+                [claim["value"], claim["low"], claim["high"]], rel=1e-12
+            )
 
 
 def test_the_scorecard_has_every_claim_and_its_threshold():
@@ -80,11 +102,11 @@ def test_the_scorecard_has_every_claim_and_its_threshold():
 
 
 def test_the_readme_says_what_the_committed_records_say():
-    _, shown, _ = parts_of_readme(ROOT / "README.md", TAG)
-    assert shown == scorecard_table(TAG)
+    _, shown, _ = parts_of_readme(ROOT / "README.md", RUN)
+    assert shown == scorecard_table(RUN)
 
 
 def test_the_pictures_of_the_readme_are_committed():
-    shown = re.findall(rf"\(({DEMO}/[^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    shown = re.findall(rf"\(({FOLDER}/[^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert shown
     assert set(shown) <= {str(path.relative_to(ROOT)) for path in FILES}
