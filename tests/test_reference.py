@@ -21,8 +21,8 @@ KINDS = ({"png", "json"}, {"csv", "tex", "json"})
 
 
 def tracked() -> list[Path]:
-    files = subprocess.run(["git", "ls-files", "-z", FOLDER], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / file for file in files.split("\0") if file]
+    listed = subprocess.run(["git", "ls-files", "-z", FOLDER], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / file for file in listed.stdout.split("\0") if file]
 
 
 FILES = tracked()

@@ -24,13 +24,13 @@ _FORM = 2  # of the copies; a higher number makes all of them again
 
 # What is left of a notebook's HTML: text, tables, pictures that it holds itself, and links to follow by hand.
 _TAGS = set(
-    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol "
-    "p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
+    "a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd "
+    "li ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul var".split()
 )
 _SHOWN = ["text/html", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain"]  # the richest is shown
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*")
 _LINK = re.compile(r"https?://|mailto:|#", re.I)
-_STYLES = ["background-color", "color", "font-style", "font-weight", "text-align", "text-decoration", "vertical-align", "width"]
+_STYLES = "background-color color font-style font-weight text-align text-decoration vertical-align width".split()
 
 
 def write_copies(records: Records, template: Template) -> None:

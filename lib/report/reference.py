@@ -127,7 +127,8 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
         if sizes[largest] > LARGEST_FILE or sum(sizes.values()) > LARGEST:
             raise ValueError(
                 f"{reference.tag} is too large to be committed: {sum(sizes.values()) / 2**20:.1f} MiB of at most "
-                f"{LARGEST / 2**20:g}, its largest file {largest.name} {sizes[largest] / 2**20:.1f} of {LARGEST_FILE / 2**20:g}"
+                f"{LARGEST / 2**20:g}, its largest file, {largest.relative_to(made)}, {sizes[largest] / 2**20:.1f} of "
+                f"{LARGEST_FILE / 2**20:g}"
             )
         if reference.page.exists():
             reference.page.rename(old)

@@ -7,7 +7,9 @@ from pathlib import Path
 from lib.core.paths import COHORTS, SCALES, root
 
 _TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
-_RUN = re.compile(rf"(?:(?P<checkout>.*?)/)??(?:figures/|data/runs/)?(?P<reference>reference/)?(?P<tag>{_TAG.pattern})/*")
+_RUN = re.compile(
+    rf"(?:(?P<checkout>.*?)/)??(?:figures/|data/runs/)?(?P<reference>reference/)?(?P<tag>{_TAG.pattern})/*"
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def find_run(run: str) -> RunFolders:
         if folders.is_there:
             return folders
     else:
-        checkout = Path(run).resolve()
+        checkout = Path(run).resolve() if run else root()
     known = ", ".join(map(str, _runs_of(checkout) or _runs_of(root()))) or "none, start one by ./run_all.sh"
     raise ValueError(f"no run {run!r}: known are {known}")
 

@@ -30,7 +30,7 @@ def script(name: str) -> Markup:
 
 
 def policy(*scripts: str) -> str:
-    """The Content-Security-Policy of a page with these scripts: each by its SHA-256, pictures of its own, inline style."""
+    """The Content-Security-Policy of a page with these scripts: each by its SHA-256, own pictures, inline style."""
     digests = (hashlib.sha256(script(name).encode()).digest() for name in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"
     return (
