@@ -66,11 +66,11 @@ def _compare(words: list[str]) -> int:
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the table as a page too")
     arguments = parser.parse_args(words)
     comparison = compare(arguments.runs)
-    print(comparison.text())
     if arguments.csv:
         comparison.write_csv(arguments.csv)
     if arguments.html:
         comparison.write_html(arguments.html)
+    print(comparison.text())
     return 0
 
 

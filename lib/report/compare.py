@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from lib.core.files import atomic
+from lib.core.files import atomic, is_partial
 from lib.core.paths import root
 from lib.experiment.paper import known_papers, load_paper
-from lib.report.records import DAMAGE, VERDICTS, rounded
+from lib.report.records import DAMAGE, VERDICTS, rounded, what
 from lib.report.runs import find_run
 from lib.report.templates import environment
 
@@ -102,11 +102,13 @@ def compare(runs: list[str]) -> Comparison:
     problems: list[str] = []
     for run, of in zip(runs, folders, strict=True):
         found[run] = {}
-        for path in sorted(of.records.glob("*/claims/[!.]*.json")):
+        for path in sorted(of.records.glob("*/claims/*.json")):
+            if is_partial(path):
+                continue
             try:
                 found[run][path.parts[-3], path.stem] = _read(path)
             except DAMAGE as error:
-                problems.append(f"{path} is damaged, run its notebook again ({error!r})")
+                problems.append(f"{path} is damaged, run its notebook again ({what(error)})")
     declared = [(name, claim) for name in known_papers() for claim in _claims_of(name)]
     there = {claim for claims in found.values() for claim in claims}
     order = [claim for claim in declared if claim in there] + sorted(there - set(declared))

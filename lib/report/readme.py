@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.core.files import atomic
-from lib.report.records import DAMAGE, VERDICTS
+from lib.core.files import atomic, is_partial
+from lib.report.records import DAMAGE, VERDICTS, what
 from lib.report.runs import RunFolders, find_run, parts_of
 
 _START, _END = "<!-- scorecard: python -m lib.report {run} --readme -->", "<!-- /scorecard -->"
@@ -25,7 +25,7 @@ def scorecard_table(run: str) -> str:
     try:
         return _table(folders, pd.read_csv(found[0]))
     except DAMAGE as error:
-        raise ValueError(f"a table or record of {run} is damaged, run the scorecard again ({error!r})") from error
+        raise ValueError(f"a table or record of {run} is damaged, run the scorecard again ({what(error)})") from error
 
 
 def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
@@ -49,7 +49,8 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
 
 def _revisions(page: Path) -> str:
     """The code that the figures and tables of a run are stamped with, most of them first."""
-    records = (json.loads(path.read_text(encoding="utf-8")) for path in page.glob("*/*.json"))
+    paths = (path for path in page.glob("*/*.json") if not is_partial(path))
+    records = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
     stamped = collections.Counter(record["revision"] for record in records)
     made = [f"{revision} ({count})" for revision, count in stamped.most_common()]
     return f"code of its {stamped.total()} figures and tables: {', '.join(made)}"

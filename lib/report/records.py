@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lib.core.files import is_partial
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.report.runs import RunFolders, find_run, parts_of
@@ -154,18 +155,23 @@ class Records:
                 content["stale"] = "made with other settings than paper.yaml has now"
         except DAMAGE as error:
             if path.exists():
-                what = f"no {error}" if isinstance(error, KeyError) else str(error)
-                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what})")
+                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what(error)})")
             return None
         self.made.append((content["revision"], path.stat().st_mtime))
         return content
 
     def _undeclared(self, folder: Path, declared: dict) -> None:
-        left = [path for path in sorted(folder.glob("*.json")) if path.stem not in declared]
+        written = (path for path in sorted(folder.glob("*.json")) if not is_partial(path))
+        left = [path for path in written if path.stem not in declared]
         self.problems += [f"{path.relative_to(root())} is left over: paper.yaml does not declare it" for path in left]
 
     def _link(self, path: Path) -> str:
         return quote(os.path.relpath(path, self.page)) if path.exists() else ""
+
+
+def what(error: Exception) -> str:
+    """What is wrong with a damaged record, from what reading it raised (one of `DAMAGE`)."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _error(failed: Path) -> str:
@@ -175,7 +181,7 @@ def _error(failed: Path) -> str:
         outputs = [output for cell in cells for output in cell.get("outputs", ())]
         errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
     except DAMAGE as error:
-        return f"{failed.name} cannot be read ({error})"
+        return f"{failed.name} cannot be read ({what(error)})"
     return errors[-1] if errors else "stopped without an error in a cell"
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from lib.core.files import atomic
 from lib.core.paths import root
 from lib.experiment.paper import known_papers
-from lib.report.records import DAMAGE, Records
+from lib.report.records import DAMAGE, Records, what
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.runner.plan import plan
 
@@ -87,7 +87,7 @@ def _problems(records: Records) -> Iterator[str]:
                 with Image.open(path) as png:
                     yield from _foreign(path, json.loads(png.info["Description"]), records)
         except DAMAGE as error:
-            yield f"{path.relative_to(root())} is damaged ({error})"
+            yield f"{path.relative_to(root())} is damaged ({what(error)})"
 
 
 def _foreign(path: Path, facts: dict, records: Records) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The result page: all that is declared is on it, what is missing or damaged is named, and nothing leaves the file."""
 
+import base64
+import hashlib
 import os
 import re
 import shutil
@@ -145,6 +147,7 @@ def test_missing_broken_and_left_over_files_are_named(suite):
     (products / "fig2_pairs.png").write_bytes(b"not a picture")
     (products / "tab1_scores.csv").unlink()
     (products / "fig7_old.json").write_text("{}")
+    (products / ".fig8.0.7.partial.json").write_text("{}")  # of a killed writer, which the next run removes
     (suite / "data/runs/demo-phantom/executed/01_first/04_privacy_pairs.failed.ipynb").write_text("{")
     (suite / "notebooks/02_second/paper.yaml").write_text("title: broken\nspeed: fast\n")
     text = Page(write_page("demo-phantom")).text
@@ -152,6 +155,7 @@ def test_missing_broken_and_left_over_files_are_named(suite):
     assert "tab1_scores.csv is missing" in text
     assert "04_privacy_pairs.failed.ipynb cannot be shown" in text
     assert "fig7_old.json is left over: paper.yaml does not declare it" in text
+    assert ".partial" not in text
     assert "04_privacy_pairs.failed.ipynb cannot be read" in text
     assert "notebooks/02_second/paper.yaml:1: cite: Field required" in text
 
@@ -215,3 +219,36 @@ def test_what_other_settings_made_says_so(suite):
     assert page.text.count("other settings") == 6  # two items, four claims
     card = scorecard.claims(read_run("demo-phantom"))
     assert card.remark[0] == "made with other settings than paper.yaml has now"
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence_and_exit_code_1(suite, monkeypatch, capsys):
+    page = suite / "figures/demo-phantom/index.html"
+    page.unlink()
+    page.mkdir()
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom"])
+    assert main() == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{page}: could not be written" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "01_first/notebooks/01_train.html", "01_first/notebooks/05_utility.html"]
+)
+def test_a_browser_runs_no_script_but_ours_and_loads_nothing_from_elsewhere(page, name):
+    path = page.folder / name
+    shown, source = Page(path), path.read_text(encoding="utf-8")
+    [policy] = [a["content"] for a in shown.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split("; ")}
+    digests = [hashlib.sha256(text.encode()).digest() for text in re.findall(r"<script>(.*?)</script>", source, re.S)]
+    assert rules == {
+        "default-src": ["'none'"],
+        "script-src": [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests],
+        "style-src": ["'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    }
+    assert source.index("Content-Security-Policy") < source.index("<style") < source.index("<script")
+    assert source.count("<script") == len(digests)
+    assert {"name": "referrer", "content": "no-referrer"} in shown.all("meta")

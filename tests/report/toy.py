@@ -151,5 +151,9 @@ def finish(root, tag="demo-phantom"):
     for failed in root.glob("data/runs/*/executed/*/*.failed.ipynb"):
         failed.unlink()
     done = json.loads((root / "data" / "runs" / tag / "01_first/01_train/done.json").read_text())
-    for paper, notebook in (("01_first", "04_privacy_pairs"), ("02_second", "02_fidelity"), ("08_card", "01_scorecard")):
+    for paper, notebook in (
+        ("01_first", "04_privacy_pairs"),
+        ("02_second", "02_fidelity"),
+        ("08_card", "01_scorecard"),
+    ):
         Run(paper, scale, cohort, 0).path(f"{notebook}/done.json").write_text(json.dumps(done))
