@@ -41,8 +41,8 @@ ALLOWED = {
     "audit": MEASURING,
     "release": MEASURING,
     "experiment": {"core", "cohorts", "statistics"},
-    "report": {"core", "experiment", "runner"},
     "runner": {"core", "experiment"},
+    "report": {"core", "experiment", "runner"},
 }
 BANNED = {"torchvision", "pickle", "SimpleITK", "monai"}
 

@@ -161,8 +161,8 @@ class Records:
         return content
 
     def _undeclared(self, folder: Path, declared: dict) -> None:
-        written = (path for path in sorted(folder.glob("*.json")) if not is_partial(path))
-        left = [path for path in written if path.stem not in declared]
+        records = (path for path in sorted(folder.glob("*.json")) if not is_partial(path))
+        left = [path for path in records if path.stem not in declared]
         self.problems += [f"{path.relative_to(root())} is left over: paper.yaml does not declare it" for path in left]
 
     def _link(self, path: Path) -> str:
