@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import operator
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, root
-
-_THRESHOLD = re.compile(r"^(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)$")
+from lib.experiment.verdict import Absence, claimed
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times faster
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
-_MEETS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
 class _Strict(BaseModel):
@@ -46,39 +42,31 @@ class Item(_Strict):
 
 
 class Claim(_Strict):
-    """A directional statement: `value` names the quantity, and `threshold` says what it must reach.
+    """A statement that is evaluated: `value` names the quantity, `claimed` says what must hold of it.
 
-    `no_effect` is the value at which the claim would be empty; `published` is the paper's value, or None.
+    kind: "paper", the authors state it, and `place` says where; "precondition", what must hold before anything is
+    evaluated (a classifier works, a control is detected); "own", ours. claimed: "> 0", "< 1" or "within 0.04 of 0.01"
+    (`lib.experiment.verdict`); a margin stands in limits.yaml too, with its reason. published: the paper's value, a
+    mapping of values, or None. nulls: of an effect, name -> why it applies: what has nothing of the method, and must
+    not meet the claim. generator: whether the claim is about a generator's images, and is testable only where these are
+    faithful.
     """
 
+    kind: Literal["paper", "precondition", "own"]
     says: str
     notebook: str
     value: str
-    threshold: str
-    no_effect: float = 0.0
+    claimed: str
+    place: str = ""
     published: Any = None
+    nulls: dict[str, str] = Field(default_factory=dict)
+    generator: bool = False
 
     @model_validator(mode="after")
-    def _threshold_is_readable(self):
-        if not _THRESHOLD.match(self.threshold):
-            raise ValueError(f"threshold {self.threshold!r} is not of the form '>= 0.03'")
+    def _claimed_is_readable(self):
+        if isinstance(claimed(self.claimed), Absence) and self.nulls:
+            raise ValueError("a claim that nothing is there has controls, and no nulls: leave them out")
         return self
-
-    def verdict(self, value: float, interval: tuple[float, float]) -> str:
-        """What the value and its interval say of the claim.
-
-        "reproduced": the threshold is met and the interval excludes no effect. "direction only": the interval lies on
-        the right side of no effect, but the threshold is missed. "contradicted": the interval lies on the wrong side.
-        "inconclusive": the interval covers no effect.
-        """
-        [(sign, limit)] = _THRESHOLD.findall(self.threshold)
-        low, high = interval if sign.startswith(">") else (-interval[1], -interval[0])
-        no_effect = self.no_effect if sign.startswith(">") else -self.no_effect
-        if high < no_effect:
-            return "contradicted"
-        if low <= no_effect:
-            return "inconclusive"
-        return "reproduced" if _MEETS[sign](value, float(limit)) else "direction only"
 
 
 class Deviation(_Strict):
@@ -99,7 +87,8 @@ class Paper(_Strict):
 
     notebooks: maps each notebook to those whose files it needs. cohorts: maps "phantom" and "public" to the sets of
     images that stand for them, by the names in `lib.cohorts.phantoms` and `lib.cohorts.public`: one name, a list of
-    names, or a mapping from each scale to one of these; None if the paper is `closing`. closing: the paper reads the
+    names, or a mapping from each scale to one of these; None if the paper is `closing`. study: whether the claims are
+    declared with their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the
     records of all other papers and no images, so its notebooks run last, however the others ended.
     """
 
@@ -111,6 +100,7 @@ class Paper(_Strict):
     items: dict[str, Item] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
+    study: bool = False
     closing: bool = False
 
     def column(self, scale: str) -> dict[str, Any]:
@@ -188,6 +178,9 @@ def load_paper(folder: Path) -> Paper:
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:
                 refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    for name in paper.claims:
+        if problem := _problem_of_claim(paper, path.parent.name, name):
+            refuse(("claims", name), problem)
     known = {*paper.notebooks, *paper.items, *paper.claims}
     for place, deviation in enumerate(paper.deviations):
         if unknown := set(deviation.bears_on) - known:
@@ -204,6 +197,51 @@ def load_paper(folder: Path) -> Paper:
 def known_papers() -> list[str]:
     """The names of the folders in notebooks/ that hold a paper.yaml, sorted."""
     return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
+
+
+class Limit(_Strict):
+    """A number that a verdict depends on and no paper states, with the reason for it."""
+
+    limit: float
+    reason: str = Field(min_length=10)
+
+
+def limits() -> dict[str, Limit]:
+    """The content of notebooks/limits.yaml: name -> limit. A margin is named PAPER/CLAIM, the gate's are gate/….
+
+    ValueError, naming the file and the entry, for anything else. Empty where there is no such file.
+    """
+    path = root() / "notebooks" / "limits.yaml"
+    if not path.exists():
+        return {}
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+        return {str(name): Limit.model_validate(entry) for name, entry in content.items()}
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(
+            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}: give limit and reason"
+        ) from error
+    except (yaml.YAMLError, AttributeError) as error:
+        raise ValueError(f"{path}: not a mapping of names to limits: {error}") from error
+
+
+def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
+    """What a claim lacks where its paper's study is declared, or an empty string."""
+    claim = paper.claims[name]
+    of = claimed(claim.claimed)
+    if not paper.study:
+        return ""
+    if claim.kind == "paper" and not claim.place:
+        return "the authors state it: say where, in `place`"
+    if isinstance(of, Absence):
+        declared = limits().get(f"{folder}/{name}")
+        if declared is None or declared.limit != of.margin:
+            stands = "has none" if declared is None else f"says {declared.limit:g}"
+            return f"the margin is {of.margin:g}, and notebooks/limits.yaml {stands} for {folder}/{name}"
+    elif not claim.nulls and claim.kind != "precondition":
+        return "an effect without a null: name what must not meet it, and why it applies"
+    return ""
 
 
 def _problem_of_sets(paper: Paper, cohort: str, entry) -> str:

@@ -10,9 +10,11 @@ import math
 import runpy
 import subprocess
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import IPython.display
 import matplotlib
@@ -32,6 +34,8 @@ from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
 from lib.experiment.tables import typeset_table
+from lib.experiment.verdict import REPETITIONS, Absence, Effect, Outcome, claimed
+from lib.statistics.repetitions import Repeated, prediction_interval
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
@@ -219,24 +223,80 @@ class Run:
         if not bool(holds):
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
-    def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
-        """Evaluate a declared claim by its threshold; record value, interval and verdict, and return the verdict.
+    def record(
+        self,
+        name: str,
+        values: Repeated,
+        *,
+        nulls: Mapping[str, Repeated] | None = None,  # of an effect: each that paper.yaml declares
+        disjoint: Repeated | None = None,  # of an absence: the same attack on disjoint patients
+        leaks: Mapping[float, Repeated] | None = None,  # and on sets that leak: share of the members -> values
+        shortfalls: Sequence[str] = (),  # of a claim about a generator: why it does not pass the gate
+    ) -> str:
+        """Evaluate a declared claim by its values in every repetition; record them and the verdict, and return it.
 
-        n: what the interval is over ("5 seeds"). At smoke scale no claim is testable. Raises ValueError for an unknown
-        claim and for a value that is not finite or lies outside its interval.
+        Nulls and controls are measured by the same function in the same repetitions. `lib.experiment.verdict` says how
+        a verdict is found; fewer than five repetitions give values and no verdict, a smoke run neither. Raises
+        ValueError for an unknown claim, nulls other than those declared, an absence without its controls, and values
+        that are not finite or of another number of repetitions.
         """
+        claim, nulls, leaks = self._claim(name), dict(nulls or {}), dict(leaks or {})
+        of = claimed(claim.claimed)
+        if isinstance(of, Effect) and set(nulls) != set(claim.nulls):
+            raise ValueError(
+                f"claim {name}: nulls {sorted(nulls)} are given, and paper.yaml declares {sorted(claim.nulls)}"
+            )
+        if isinstance(of, Absence) and (disjoint is None or not leaks):
+            raise ValueError(f"claim {name}: that nothing leaks needs the attack on disjoint patients and on leaks")
+        controls = {"disjoint patients": disjoint} if disjoint is not None else {}
+        controls |= {f"leak of {share:.0%}": found for share, found in leaks.items()}
+        for other, found in (nulls | controls).items():
+            if len(found) != len(values):
+                raise ValueError(
+                    f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
+                )
+        facts: dict[str, Any] = {
+            "value": float(values.values.mean()),
+            "interval": None,
+            "n": f"{len(values)} repetitions",
+        }
+        facts |= {"repetitions": values.values.tolist()}
+        facts |= {"others": {other: found.values.tolist() for other, found in (nulls | controls).items()}}
+        if self.is_smoke:
+            return self._outcome(name, facts, Outcome("not testable here", "a smoke run proves the wiring only"))
+        if len(values) > 1:
+            estimate = values.estimate()
+            facts |= {"interval": list(estimate.interval()), "sources": list(estimate.sources)}
+            facts |= {"prediction": list(prediction_interval(values.values))}
+        if len(values) < REPETITIONS:
+            return self._outcome(name, facts, Outcome("pending", f"a verdict needs {REPETITIONS} repetitions"))
+        if claim.generator and shortfalls:
+            why = f"the generator is not faithful: {'; '.join(shortfalls)}"
+            return self._outcome(name, facts, Outcome("not testable here", why))
+        if isinstance(of, Effect):
+            differences = {null: (values - found).estimate() for null, found in nulls.items()}
+            facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
+            return self._outcome(name, facts, of.outcome(estimate, against=differences))
+        found = {share: of_leak.estimate() for share, of_leak in leaks.items()}
+        return self._outcome(name, facts, of.outcome(estimate, disjoint=disjoint.estimate(), leaks=found))
+
+    def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
+        """Record value and interval of a claim whose paper has no study yet: its verdict is pending.
+
+        n: what the interval is over ("5 seeds"). Raises ValueError for an unknown claim, one of a paper with a study
+        (`record` evaluates it), and a value that is not finite or lies outside its interval.
+        """
+        if self.paper.study:
+            raise ValueError(f"claim {name}: {self.name} has a study, so record its values in every repetition")
         if self.is_smoke:
             return self.untestable(name, "a smoke run proves the wiring only")
         if not (math.isfinite(value) and interval[0] <= value <= interval[1]):
             raise ValueError(f"claim {name}: value {value} must be finite and lie inside its interval {interval}")
-        verdict = self._claim(name).verdict(value, interval)
-        self._record_claim(
-            name, {"value": float(value), "interval": [float(v) for v in interval], "n": n, "verdict": verdict}
-        )
-        return verdict
+        facts = {"value": float(value), "interval": [float(v) for v in interval], "n": n}
+        return self._outcome(name, facts, Outcome("pending", "its paper has no study yet"))
 
     def verdicts(self, notebook: str, evaluated: Mapping[str, tuple], *, why: str) -> pd.Series:
-        """Evaluate all claims that `notebook` declares, and return the verdicts by claim.
+        """Record all claims that `notebook` declares by `claim`, and return the verdicts.
 
         evaluated: claim -> (value, low, high, n) as `claim` takes them. A declared claim that is absent from it is
         recorded as not testable, for the reason `why`. Raises ValueError for a claim of another notebook.
@@ -255,9 +315,11 @@ class Run:
 
     def untestable(self, name: str, why: str) -> str:
         """Record that a declared claim cannot be evaluated in this run, and why."""
-        self._claim(name)
-        self._record_claim(name, {"value": None, "interval": None, "n": "", "verdict": "not testable here", "why": why})
-        return "not testable here"
+        return self._outcome(name, {"value": None, "interval": None, "n": ""}, Outcome("not testable here", why))
+
+    def _outcome(self, name: str, facts: dict, outcome: Outcome) -> str:
+        self._record_claim(name, facts | asdict(outcome))
+        return outcome.verdict
 
     def _claim(self, name: str):
         if name not in self.paper.claims:
