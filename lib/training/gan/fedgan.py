@@ -16,6 +16,7 @@ Weights are not anonymous: nothing here hides a client's update from the server,
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
@@ -116,7 +117,7 @@ def federate(
     settings = settings | {"keep": sorted(keep)}
     tensors = run_training(
         lambda: FedGANTrainer(visits, settings, device), name="federated GAN", path=path, settings=settings,
-        steps=settings["rounds"], save_seconds=save_seconds, progress=progress,
+        steps=settings["rounds"], unit="rounds", save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return FedGAN.restored(tensors, settings, device)
 
@@ -320,6 +321,10 @@ class FedGANTrainer(Trainer):
             kept = self.networks["generator"].state_dict()
             self.values |= {f"round-{step + 1}.{key}": value.clone() for key, value in kept.items()}
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
+
+    def images_seen(self, step: int) -> float:
+        """Those of the critics of all clients of a round."""
+        return math.prod(self.settings[key] for key in ("clients_per_round", "steps", "critic_steps", "batch"))
 
 
 def _batches(radiographs: int, updates: int, batch: int, generator: torch.Generator) -> Tensor:
