@@ -1,91 +1,99 @@
-"""One process at a time: a folder that somebody writes to says who, and is free again however that process ends."""
+"""One writer at a time in a folder: a lock that the system lets go of when its holder ends, however it ends."""
 
 import contextlib
 import json
 import logging
 import os
-import shlex
 import socket
-import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-LOCK = ".lock"  # its name in the folder
-_COMMAND = 120  # letters of a command that are shown
-_held: set[int] = set()  # descriptors of this process
+_NAME = ".lock"
+_PATIENCE = 0.5  # seconds; so long may `assert_free` of others, which takes microseconds, stand in the way
+_held: set[TextIO] = set()  # by this process
+
+
+class FolderInUse(OSError):
+    """Another process writes in the folder; the message says which, by what command, and since when."""
 
 
 @contextlib.contextmanager
-def exclusive(folder: str | Path) -> Iterator[None]:
-    """Hold `folder` (made where it is absent) for this process; within it no other process or thread gets in.
+def sole_writer(folder: Path, command: str) -> Iterator[None]:
+    """Hold `folder`, which is made if it is absent, until the block ends. Raises FolderInUse if it is held already.
 
-    The kernel lets go when this process ends, also by kill -9: a lock file that is left behind holds nobody up.
-    BlockingIOError, one sentence with process, host, command and time, where somebody else is inside. A file system
-    without locks is warned of, and not locked. OSError where the folder cannot be written.
+    That is by another process, another thread or this one. `command`: what the others are told of us. flock, so kill -9
+    leaves no lock behind; within the block the file .lock says who holds it. A file system without locks is warned of.
+    Raises OSError if the folder cannot be written to. A folder that was made and left empty is removed.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _locked(folder)
-    _held.add(descriptor)
+    was_there = folder.exists()
+    file = _taken(folder)
+    _held.add(file)
     try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": command, "since": now}
+        file.truncate(0)
+        file.write(json.dumps(holder))
+        file.flush()
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / LOCK).unlink()  # still locked: who opened it meanwhile sees that it is another file now
-        _held.discard(descriptor)
-        os.close(descriptor)
+        if file in _held:  # a child forked meanwhile holds nothing
+            _held.discard(file)
+            with contextlib.suppress(OSError):
+                (folder / _NAME).unlink()  # still locked: who has opened it sees that the folder has another one
+            if not was_there:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            with contextlib.suppress(OSError):  # a full disk
+                file.close()
 
 
-def owner(folder: str | Path) -> str | None:
-    """Who holds `folder` now, as a part of a sentence; None where nobody does, or nobody can tell."""
-    file = Path(folder) / LOCK
-    try:
-        descriptor = os.open(file, os.O_RDWR)
-    except OSError:
-        return None
-    try:
-        return _described(file) if _flock(descriptor) is False else None
-    finally:
-        os.close(descriptor)
+def assert_free(folder: Path) -> None:
+    """Raise FolderInUse if another process holds `folder`; what holds it itself must not ask."""
+    with contextlib.suppress(FileNotFoundError), open(folder / _NAME, encoding="utf-8") as file:
+        if fcntl and _take(file, fcntl.LOCK_SH) is False:
+            raise _in_use(folder, file)
 
 
-def _locked(folder: Path) -> int:
-    """The descriptor of the folder's lock file, locked."""
-    file = folder / LOCK
+def _taken(folder: Path) -> TextIO:
+    """The lock file, held."""
+    waited = time.monotonic() + _PATIENCE
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            taken = _flock(descriptor)
-            if taken is False:
-                raise BlockingIOError(f"{folder} is being written by {_described(file)}: wait for its end, or stop it.")
+            file = open(folder / _NAME, "a+", encoding="utf-8")  # noqa: SIM115
+        except FileNotFoundError:  # its holder has removed folder and file
+            continue
+        try:
+            taken = fcntl and _take(file, fcntl.LOCK_EX)
             if taken is None:
                 logging.getLogger(__name__).warning(
                     "%s lies on a file system without locks: see to it that one process alone writes there", folder
                 )
-            elif not _is_file(descriptor, file):  # its last owner has removed it since we opened it
-                os.close(descriptor)
-                continue
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(_facts()).encode(), 0)
-            return descriptor
+                return file
+            if taken and _is_there(file, folder / _NAME):
+                return file
+            if not taken and time.monotonic() > waited:
+                raise _in_use(folder, file)
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+            file.close()
             raise
+        file.close()
+        if not taken:
+            time.sleep(0.05)
 
 
-def _flock(descriptor: int) -> bool | None:
+def _take(file: TextIO, kind: int) -> bool | None:
     """Whether the lock was taken; None where the file system has none."""
-    if fcntl is None:
-        return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -93,35 +101,39 @@ def _flock(descriptor: int) -> bool | None:
     return True
 
 
-def _is_file(descriptor: int, file: Path) -> bool:
+def _is_there(file: TextIO, path: Path) -> bool:
+    """Whether `file` is still the one at `path`: its last holder may have removed it after we opened it."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(file))
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _facts() -> dict:
-    command = shlex.join([os.path.basename(sys.executable or "python"), *sys.argv])
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": f"{command[:_COMMAND]} (in {os.getcwd()})",
-        "since": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-    }
+def _in_use(folder: Path, file: TextIO) -> FolderInUse:
+    return FolderInUse(f"{folder} is in use by {_who(_read(file))}; wait, or stop it")
 
 
-def _described(file: Path) -> str:
+def _read(file: TextIO) -> dict:
+    file.seek(0)
     try:
-        facts = json.loads(file.read_text())
-        return "process {pid} on {host}, {command}, since {since}".format_map(facts)
-    except (OSError, ValueError, KeyError, TypeError):
+        holder = json.loads(file.read())
+    except ValueError:  # it has just begun
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _who(holder: dict) -> str:
+    if not holder:
         return "another process"
+    host = holder.get("host")
+    where = "" if host == socket.gethostname() else f" on {host}"
+    return f"process {holder.get('pid')}{where} ({holder.get('command')}) since {holder.get('since')}"
 
 
 def _let_go() -> None:
     """In a forked child: the lock is its parent's, and must not outlive it."""
     while _held:
-        os.close(_held.pop())
+        _held.pop().close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,7 +19,7 @@ from lib import generators
 from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
 from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Weights, anonymise, load_pp_vaegan, train_pp_vaegan
 from lib.anonymise.vaegan.pprl_vgan import swap, train_pprl_vgan
-from lib.core import seeding
+from lib.core import lock, seeding
 from lib.models.classifiers.identity import ConvClassifier
 from lib.models.gan.vaegan import VAE
 from lib.training.classifier.siamese import embed, load_embedding, train_siamese
@@ -207,14 +207,15 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, t
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_second_writer_is_refused_and_told_who_the_first_is(name, tmp_path):
+def test_a_second_writer_is_refused_and_told_who_the_first_is(name, tmp_path, monkeypatch):
     """From within the first training, as another process or thread would be; nothing of either is lost."""
+    monkeypatch.setattr(lock, "_PATIENCE", 0.0)
     case = TRAINED[name]
     train = partial(case.train, tmp_path, seed=3, **case.settings)
     refused = []
 
     def second(done, **losses):
-        with pytest.raises(OSError, match=f"is being written by process {os.getpid()} on .*, since 20.*: wait") as told:
+        with pytest.raises(OSError, match=rf"is in use by process {os.getpid()} \(.*\) since 20.*; wait") as told:
             train(progress=never)
         assert "delete" not in str(told.value)
         refused.append(done)

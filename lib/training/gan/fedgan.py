@@ -207,13 +207,9 @@ def drawn_clients(settings: dict, round: int) -> list[int]:
 
 
 def visit(
-    networks: nn.ModuleDict,
-    weights: Mapping[str, Tensor],
-    radiographs: Radiographs,
-    settings: dict,
-    round: int,
+    networks: nn.ModuleDict, weights: Mapping[str, Tensor], radiographs: Radiographs, settings: dict, round: int,
     client: int,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
     """What client number `client` does in a round, simulated or deployed: (its new weights, its last losses).
 
     `networks`, as of `begin`, are overwritten.
@@ -323,7 +319,6 @@ class FedGANTrainer(Trainer):
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
 
     def images_seen(self, step: int) -> float:
-        """Those of the critics of all clients of a round."""
         return math.prod(self.settings[key] for key in ("clients_per_round", "steps", "critic_steps", "batch"))
 
 

@@ -24,7 +24,10 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
+import shlex
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -35,10 +38,11 @@ from safetensors.torch import save as to_bytes
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
-from lib.core.lock import exclusive, owner
+from lib.core.lock import assert_free, sole_writer
 from lib.core.revision import revision
 
 _JSON, _PREVIOUS = "checkpoint.json", "previous.json"
+_LETTERS = 120  # of the command that a second writer is told
 
 
 class Checkpoint:
@@ -79,11 +83,15 @@ class Checkpoint:
             if record["finished"] and record["settings"] == self.settings:
                 return None
         try:
-            self._lock.enter_context(exclusive(self.path))
+            self._lock.enter_context(self._sole_writer())
         except OSError as problem:
             return str(problem)
         self._is_held = True
         return None
+
+    def _sole_writer(self) -> contextlib.AbstractContextManager[None]:
+        command = shlex.join([os.path.basename(sys.executable or "python"), *sys.argv])
+        return sole_writer(self.path, f"{command[:_LETTERS]} in {os.getcwd()}")
 
     def _release(self) -> None:
         self._is_held = False
@@ -122,8 +130,8 @@ class Checkpoint:
                 problem = damage
             break
         if not previous.exists():
-            if ranks.is_writer() and not self._is_held and (writer := owner(self.path)):
-                raise OSError(f"The checkpoint {self.path} is being written by {writer}: wait for its end.")
+            if ranks.is_writer() and not self._is_held:
+                assert_free(self.path)
             raise problem
         try:
             found = self._read(previous)
@@ -171,7 +179,7 @@ class Checkpoint:
             raise ValueError(f"The checkpoint {self.path} was opened without settings, only to be read.")
         if not ranks.is_writer():
             return
-        with contextlib.nullcontext() if self._is_held else exclusive(self.path):
+        with contextlib.nullcontext() if self._is_held else self._sole_writer():
             self._save(tensors, state, step, finished, made or {})
 
     def _save(self, tensors: dict[str, torch.Tensor], state: dict | None, step: int, finished: bool, made: dict):

@@ -1,6 +1,6 @@
 """How far a long computation is: one line that is rewritten where somebody looks on, plain lines elsewhere.
 
-Not by tqdm: its bars are widgets in a notebook, which leave a headless run waiting, and elsewhere need carriage returns
+Not by tqdm: in a notebook it shows widgets, which leave a headless run waiting, and elsewhere it needs carriage returns
 and a cursor that moves up, which a log file and the output of a cell do not have.
 """
 

@@ -47,7 +47,7 @@ class Resumable:
                 return state
         self._course = Course(
             self._name, total=self._epochs, unit="epochs", path=self._path, start=epoch or 0,
-            made=self._checkpoint and self._checkpoint.made, progress=self._progress,
+            made=self._checkpoint.made if self._checkpoint else None, progress=self._progress,
         )  # fmt: skip
         return state if found else None
 
