@@ -151,7 +151,7 @@ class Checkpoint:
         weights, state = self._names(record["step"], record["finished"])
         for file in (weights, state):
             expected = record["sha256"].get(file.suffix)
-            if expected is not None and (not file.exists() or _sha256(file) != expected):
+            if expected is not None and _sha256(file) != expected:
                 raise self._damaged(file)
         try:
             tensors = load_file(weights)
@@ -298,5 +298,9 @@ def _write(file: Path, content) -> str:
 
 
 def _sha256(file: Path) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """Of its content; empty where there is none, which another process may have removed since its record was read."""
+    try:
+        with open(file, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
