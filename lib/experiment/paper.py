@@ -13,6 +13,7 @@ from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, root
 from lib.experiment.verdict import Absence, claimed
 
+KINDS = ("paper", "precondition", "own")  # of claims
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times faster
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 

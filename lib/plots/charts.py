@@ -213,11 +213,12 @@ def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, refe
 
 
 _VERDICT_LOOKS = {  # face, ink, hatch: symbol, number and place say the same as the colour
-    "reproduced": ("#0b5c9a", "white", ""),
-    "direction only": ("#f4c95d", "black", ""),
+    "replicated": ("#0b5c9a", "white", ""),
     "contradicted": ("#a8320f", "white", ""),
     "inconclusive": ("white", "black", ""),
+    "not discriminating": ("#f4c95d", "black", ""),
     "not testable here": ("0.93", "black", "...."),
+    "pending": ("white", "black", "...."),
     "not run": ("white", "black", "////"),
 }
 

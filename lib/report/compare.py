@@ -16,7 +16,7 @@ from lib.report.runs import find_run
 from lib.report.templates import environment
 
 _Key = tuple[str, str]  # paper, claim
-_COLUMNS = ("verdict", "value", "low", "high", "n", "threshold", "revision")
+_COLUMNS = ("verdict", "value", "low", "high", "n", "claimed", "revision")
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Comparison:
         return [_cell(self.found[run].get(claim, {})) for run in self.runs]
 
     def summary(self) -> list[str]:
-        """Sentences: what the runs rest on, how many claims differ, how many have another threshold."""
+        """Sentences: what the runs rest on, how many claims differ, how many claim something else."""
         says = []
         for run in self.runs:
             made = collections.Counter(record["revision"] for record in self.found[run].values())
@@ -68,8 +68,8 @@ class Comparison:
         both = [c for c in self.order if len(set(self.verdicts(c)) - {"not run"}) and "not run" not in self.verdicts(c)]
         differing = sum(map(self.differs, self.order))
         says.append(f"{len(both)} claims were evaluated by all runs; the verdicts of {differing} differ (≠).")
-        if moved := [c for c in self.order if len({r[c]["threshold"] for r in self.found.values() if c in r}) > 1]:
-            says.append(f"The threshold differs of {', '.join('/'.join(claim) for claim in moved)}.")
+        if moved := [c for c in self.order if len({r[c]["claimed"] for r in self.found.values() if c in r}) > 1]:
+            says.append(f"What is claimed differs of {', '.join('/'.join(claim) for claim in moved)}.")
         return says + self.problems
 
     def text(self) -> str:
@@ -129,7 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
     value, (low, high) = record["value"], record["interval"] or (None, None)
     numbers = {"value": value, "low": low, "high": high}
     numbers = {name: None if number is None else float(number) for name, number in numbers.items()}
-    texts = {name: str(record[name]) for name in ("says", "verdict", "n", "threshold", "revision")}
+    texts = {name: str(record[name]) for name in ("says", "verdict", "n", "claimed", "revision")}
     read = texts | numbers
     _cell(read)
     return read
@@ -139,5 +139,7 @@ def _cell(record: dict[str, Any]) -> str:
     symbol = VERDICTS[record.get("verdict", "not run")][0]
     if record.get("value") is None:
         return symbol
+    if record["low"] is None:
+        return f"{symbol} {rounded(record['value'])[0]}"
     value, low, high = rounded(record["value"], record["low"], record["high"])
     return f"{symbol} {value} [{low}, {high}]"

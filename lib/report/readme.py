@@ -1,4 +1,4 @@
-"""The scorecard of the README, between two marker comments: verdicts by paper, and the code behind the records."""
+"""The scorecard of the README, between two marker comments: verdicts of the papers' claims, and the code behind."""
 
 import collections
 import json
@@ -14,7 +14,7 @@ _START, _END = "<!-- scorecard: python -m lib.report {run} --readme -->", "<!-- 
 
 
 def scorecard_table(run: str) -> str:
-    """Markdown: one row a paper that has claims, one column a verdict, from the table tab_counts of `run`.
+    """Markdown: one row a paper that has claims of its own, one column a verdict, from the table tab_counts of `run`.
 
     FileNotFoundError where the scorecard's notebook did not run, ValueError for a damaged table or record.
     """
@@ -33,18 +33,21 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     shown = [verdict for verdict in VERDICTS if counts[verdict].sum() or verdict != "not run"]
     headings = [f"{VERDICTS[verdict][0]} {verdict}" for verdict in shown]
     lines = [
-        " | ".join(["", "", *headings, "figures and tables"]),
-        "|".join(["---", "---", *["--:"] * (len(shown) + 1)]),
+        " | ".join(["", "", *headings, "with a published number", "figures and tables"]),
+        "|".join(["---", "---", *["--:"] * (len(shown) + 2)]),
     ]
     for row in counts.to_dict("records"):
         name = f"[{row['paper'].split('_')[0]}](notebooks/{row['paper']}/paper.yaml)"
         numbers = [f"{row[verdict]}" if row[verdict] else "" for verdict in shown]
-        lines.append(" | ".join([name, row["cite"].split(";")[0], *numbers, f"{row['items made']} of {row['items']}"]))
+        given, made = f"{row['with a published number']} of {row['claims']}", f"{row['items made']} of {row['items']}"
+        lines.append(" | ".join([name, row["cite"].split(";")[0], *numbers, given, made]))
     sums = [f"{counts[verdict].sum()}" for verdict in shown]
+    given = f"{counts['with a published number'].sum()} of {counts.claims.sum()}"
     whole = f"{counts['items made'].sum()} of {counts['items'].sum()}"
-    lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, whole]))
+    lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, given, whole]))
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-    return f"{table}\n\nRun `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
+    chance = f"Were there no effect, {counts['replicated by chance'].sum():.1f} would be replicated by chance."
+    return f"{table}\n\n{chance} Run `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
 
 
 def _revisions(page: Path) -> str:

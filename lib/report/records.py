@@ -13,15 +13,17 @@ from lib.core.files import is_partial
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.report.runs import RunFolders, find_run, parts_of
+from lib.statistics.repetitions import holm
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
 VERDICTS = {
-    "reproduced": ("✓", "yes"),
-    "direction only": ("↗", "partly"),
+    "replicated": ("✓", "yes"),
     "contradicted": ("✗", "no"),
     "inconclusive": ("≈", "plain"),
+    "not discriminating": ("≡", "partly"),
     "not testable here": ("○", "plain"),
+    "pending": ("…", "plain"),
     "not run": ("–", "absent"),
 }
 _NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
@@ -75,6 +77,9 @@ class Records:
             content["notebooks"] = list(notebooks.values())
             content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in here.items()]
             content["claims"] = [self._claim(name, c, notebooks[c.notebook]) for name, c in paper.claims.items()]
+            tested = {of["name"]: of for of in content["claims"] if of["kind"] == "paper" and of["p"] is not None}
+            for name, p in holm({name: of["p"] for name, of in tested.items()}).items():
+                tested[name]["p_holm"] = p
             for entry in (*content["items"], *content["claims"]):
                 entry["deviations"] = _ranges(paper.deviations_on(entry["name"]))
             content["deviations"] = paper.deviations
@@ -123,23 +128,29 @@ class Records:
         return card | (self._read(products / f"{name}.json", read) or {})
 
     def _claim(self, name: str, claim, notebook: dict) -> dict:
-        row = {"name": name, "says": claim.says, "quantity": claim.value, "threshold": as_text(claim.threshold)}
+        row = {"name": name, "kind": claim.kind, "says": claim.says, "place": claim.place, "quantity": claim.value}
+        row |= {"claimed": as_text(claim.claimed), "given": claim.published, "p": None, "p_holm": None, "null": ""}
         row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
         row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
-        row |= {"value": None, "low": None, "high": None}
+        row |= {"value": None, "low": None, "high": None, "within": ""}
 
         def read(record: dict) -> dict:
             _ = VERDICTS[record["verdict"]]
             evaluated = {"verdict": record["verdict"], "why": record.get("why", "")}
             if record["value"] is not None:
-                value, low, high = float(record["value"]), *map(float, record["interval"])
-                ours, *limits = rounded(record["value"], *record["interval"])
-                evaluated |= {"ours": ours, "interval": f"[{limits[0]}, {limits[1]}]", "n": str(record["n"])}
-                evaluated |= {"value": value, "low": low, "high": high}
-            if record["threshold"] != claim.threshold:
-                evaluated["why"] += (
-                    f" Evaluated by the threshold {as_text(record['threshold'])}, before paper.yaml changed."
-                )
+                ends = [float(end) for end in record["interval"] or ()]
+                ours, *limits = rounded(float(record["value"]), *ends)
+                evaluated |= {"ours": ours, "interval": f"[{', '.join(limits)}]" if limits else ""}
+                evaluated |= {"value": float(record["value"]), "n": str(record["n"])}
+                evaluated |= dict(zip(("low", "high"), ends, strict=True)) if ends else {}
+            if record.get("p") is not None:
+                evaluated |= {"p": float(record["p"]), "null": str(record.get("null", ""))}
+            if isinstance(claim.published, int | float) and record.get("prediction"):
+                low, high = map(float, record["prediction"])
+                evaluated["within"] = "yes" if low <= claim.published <= high else "no"
+            if record["claimed"] != claim.claimed:
+                was = as_text(record["claimed"])
+                evaluated["why"] += f" Evaluated for the claim {was}, before paper.yaml changed."
             return evaluated
 
         path = self.folders.claims(self.name) / f"{name}.json"

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lib.experiment.paper import KINDS
+from lib.experiment.verdict import BY_CHANCE
 from lib.report.records import VERDICTS, Records, as_text
 
 _STATES = ("made", "missing")
@@ -12,26 +14,24 @@ _STATES = ("made", "missing")
 def claims(records: Sequence[Records]) -> pd.DataFrame:
     """One row a declared claim, in the papers' order.
 
-    The columns are paper, claim, says, published (text), ours, ours_low, ours_high (float, NaN where not evaluated),
-    threshold, verdict, deviations (numbers of `deviations`), remark (why not evaluated; what its record is too old
-    for), n, measured.
+    The columns are paper, claim, kind, says, published (text), ours, ours_low, ours_high (float, NaN where not
+    evaluated), claimed, verdict, p (the largest over effect and nulls), p_holm (after Holm's correction over the
+    paper's own claims), null (which has the largest p), published inside (the 95 % prediction interval: yes, no),
+    deviations (numbers of `deviations`), remark (why the verdict is none better; what its record is too old for), n,
+    measured.
     """
     rows = []
     for paper in _papers(records):
         for claim in paper.content["claims"]:
-            row = {"paper": paper.name, "claim": claim["name"], "says": claim["says"], "measured": claim["quantity"]}
-            row |= {"published": claim["published"], "ours": claim["value"], "ours_low": claim["low"]}
-            row |= {
-                "ours_high": claim["high"],
-                "n": claim["n"],
-                "threshold": claim["threshold"],
-                "verdict": claim["verdict"],
-            }
-            rows.append(row | {"remark": _remark(claim), "deviations": claim["deviations"]})
-    columns = (
-        "paper claim says published ours ours_low ours_high threshold verdict deviations remark n measured".split()
-    )
-    return pd.DataFrame(rows, columns=columns).astype({"ours": float, "ours_low": float, "ours_high": float})
+            row = {"paper": paper.name, "claim": claim["name"], "kind": claim["kind"], "says": claim["says"]}
+            row |= {"measured": claim["quantity"], "published": claim["published"], "ours": claim["value"]}
+            row |= {"ours_low": claim["low"], "ours_high": claim["high"], "published inside": claim["within"]}
+            row |= {key: claim[key] for key in ("n", "claimed", "verdict", "p", "p_holm", "null", "deviations")}
+            rows.append(row | {"remark": _remark(claim)})
+    columns = "paper claim kind says published ours ours_low ours_high claimed verdict p p_holm null".split()
+    columns += ["published inside", *"deviations remark n measured".split()]
+    numbers = dict.fromkeys(("ours", "ours_low", "ours_high", "p", "p_holm"), float)
+    return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
 def items(records: Sequence[Records]) -> pd.DataFrame:
@@ -59,17 +59,27 @@ def deviations(records: Sequence[Records]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns="paper number where what why".split() + ["bears on"])
 
 
-def counts(records: Sequence[Records]) -> pd.DataFrame:
-    """One row a paper: each verdict counted, claims, items made, items, problems with its records; its citation."""
+def counts(records: Sequence[Records], kind: str = "paper") -> pd.DataFrame:
+    """One row a paper: the verdicts of its claims of this kind counted.
+
+    The columns are paper, the verdicts, claims, with a published number, replicated by chance (how many of those with
+    a p value would be, were there no effect), items made, items, problems with its records, cite. Raises ValueError for
+    an unknown kind.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r} of claims: choose one of {', '.join(KINDS)}")
     rows = []
     for paper in _papers(records):
-        evaluated = [claim["verdict"] for claim in paper.content["claims"]]
+        of_kind = [claim for claim in paper.content["claims"] if claim["kind"] == kind]
+        evaluated = [claim["verdict"] for claim in of_kind]
         made = [item for item in paper.content["items"] if item["kind"] != "missing"]
         row = {"paper": paper.name, "cite": paper.content["cite"]} | {v: evaluated.count(v) for v in VERDICTS}
-        row |= {"claims": len(evaluated), "items made": len(made), "items": len(paper.content["items"])}
+        row |= {"claims": len(of_kind), "with a published number": sum(c["given"] is not None for c in of_kind)}
+        row |= {"replicated by chance": BY_CHANCE * sum(claim["p"] is not None for claim in of_kind)}
+        row |= {"items made": len(made), "items": len(paper.content["items"])}
         rows.append(row | {"problems": len(paper.problems)})
-    columns = ["paper", *VERDICTS, "claims", "items made", "items", "problems", "cite"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["paper", *VERDICTS, "claims", "with a published number", "replicated by chance"]
+    return pd.DataFrame(rows, columns=[*columns, "items made", "items", "problems", "cite"])
 
 
 def problems(records: Sequence[Records]) -> list[str]:

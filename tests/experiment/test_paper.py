@@ -20,7 +20,7 @@ settings:           # smoke demo paper
 items:
   tab2: {notebook: 05_utility, shows: AUROC, published: {real: 0.778}, source: xlsx}
 claims:
-  C1: {says: DP costs utility, notebook: 05_utility, value: difference, threshold: ">= 0.03"}
+  C1: {kind: own, says: DP costs utility, notebook: 05_utility, value: difference, claimed: "> 0.03"}
 deviations:
   - {where: training, what: logits, why: stable}
 """
@@ -52,7 +52,8 @@ def test_columns_are_scales(written):
         ("shows: AUROC", "show: AUROC", r"paper\.yaml:11: items\.tab2\.show"),
         ("tab2: {notebook: 05_utility", "tab2: {notebook: 06_other", r"paper\.yaml:11: .*unknown notebook '06_other'"),
         (", source: xlsx", "", r"paper\.yaml:11: items\.tab2: published values need a `source`"),
-        ('">= 0.03"', "about 3", r"paper\.yaml:13: claims\.C1: threshold 'about 3'"),
+        ('"> 0.03"', "about 3", r"paper\.yaml:13: claims\.C1: claimed 'about 3'"),
+        ("kind: own", "kind: ours", r"paper\.yaml:13: claims\.C1\.kind: "),
         ("[01_train]", "[01_trian]", r"paper\.yaml:6: notebooks\.05_utility: needs the unknown notebook '01_trian'"),
         (
             "  05_utility: [01_train]",

@@ -32,7 +32,7 @@ items:
   fig1: {notebook: 01_train, shows: a line, published: null}
   tab1: {notebook: 05_utility, shows: rows, published: {real: 0.8}, source: table 1}
 claims:
-  C1: {says: more is better, notebook: 05_utility, value: difference, threshold: ">= 0.1"}
+  C1: {kind: own, says: more is better, notebook: 05_utility, value: difference, claimed: "> 0"}
 """
 
 
@@ -214,9 +214,9 @@ def test_undeclared_items_and_claims_are_refused(suite):
 
 def test_a_claim_is_recorded_with_its_interval(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
-    assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "reproduced"
+    assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "pending"
     record = json.loads(run.path("claims/C1.json").read_text())
-    assert (record["value"], record["interval"], record["threshold"]) == (0.2, [0.1, 0.3], ">= 0.1")
+    assert (record["value"], record["interval"], record["claimed"]) == (0.2, [0.1, 0.3], "> 0")
     assert record["settings_sha256"] == run.paper.settings_digest("demo", "phantom")
     for value, interval in ((float("nan"), (0, 1)), (2.0, (0, 1))):
         with pytest.raises(ValueError, match="must be finite and lie inside"):
@@ -226,7 +226,7 @@ def test_a_claim_is_recorded_with_its_interval(suite):
 def test_the_claims_of_a_notebook_are_evaluated_together(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     notebook = run.paper.claims["C1"].notebook
-    assert dict(run.verdicts(notebook, {"C1": (0.2, 0.1, 0.3, "5 seeds")}, why="")) == {"C1": "reproduced"}
+    assert dict(run.verdicts(notebook, {"C1": (0.2, 0.1, 0.3, "5 seeds")}, why="")) == {"C1": "pending"}
     assert dict(run.verdicts(notebook, {}, why="no images")) == {"C1": "not testable here"}
     assert json.loads(run.path("claims/C1.json").read_text())["why"] == "no images"
     with pytest.raises(ValueError, match="does not declare C9"):

@@ -87,11 +87,11 @@ def test_a_schematic_joins_its_boxes(ax):
 
 
 def test_verdict_bars_say_each_count_beside_its_symbol(ax):
-    counts = pd.DataFrame({"reproduced": [90, 3], "contradicted": [0, 1], "not run": [1, 0]}, index=["a", "b"])
-    symbols = {"reproduced": "✓", "contradicted": "✗", "not run": "–"}
+    counts = pd.DataFrame({"replicated": [90, 3], "contradicted": [0, 1], "not run": [1, 0]}, index=["a", "b"])
+    symbols = {"replicated": "✓", "contradicted": "✗", "not run": "–"}
     plots.verdict_bars(ax, counts, symbols=symbols)
     assert [text.get_text() for text in ax.texts] == ["✓ 90", "✓ 3", "✗", "–"]  # no room for one of 91
     assert [bar.get_x() + bar.get_width() for bars in ax.containers for bar in bars] == [90, 3, 90, 4, 91, 4]
-    with pytest.raises(ValueError, match="unknown verdict 'fine': known are reproduced"):
+    with pytest.raises(ValueError, match="unknown verdict 'fine': known are replicated"):
         plots.verdict_bars(ax, counts.rename(columns={"not run": "fine"}), symbols=symbols)
     plots.verdict_bars(ax, counts[:0], symbols=symbols)

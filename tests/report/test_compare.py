@@ -16,7 +16,7 @@ CLAIMS = "01_first/claims"
 
 @pytest.fixture
 def other(tmp_path_factory, suite):
-    """Another checkout with the same run, of which claim C1 came out otherwise and C5 has another threshold."""
+    """Another checkout with the same run, of which claim C1 came out otherwise and C2 claims something else."""
     folder = tmp_path_factory.mktemp("other checkout")
     shutil.copytree(suite, folder, dirs_exist_ok=True)
     records = folder / "data/runs/demo-phantom" / CLAIMS
@@ -24,7 +24,7 @@ def other(tmp_path_factory, suite):
     changed = {"value": -0.5, "interval": [-0.75, -0.25], "verdict": "contradicted", "revision": "fff9999"}
     (records / "C1.json").write_text(json.dumps(first | changed))
     (records / "C2.json").write_text(
-        json.dumps(json.loads((records / "C2.json").read_text()) | {"threshold": ">= 0.3"})
+        json.dumps(json.loads((records / "C2.json").read_text()) | {"claimed": "> 0.3"})
     )
     (records / "C4.json").unlink()
     (records / "C9.json").write_text(json.dumps(first | {"claim": "C9"}))  # of another revision's paper.yaml
@@ -42,16 +42,16 @@ def test_values_intervals_and_verdicts_stand_side_by_side(other, monkeypatch, ca
     exit_code, out, err = said(monkeypatch, capsys, "demo-phantom", other / "demo-phantom")
     assert (exit_code, err) == (0, "")
     rows = {line[3:].split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
-    assert list(rows) == [f"01_first/{c}" for c in ("C1", "C2", "C3", "C4", "C9")]
-    values = "✓ 0.200 [0.150, 0.250] ✗ −0.500 [−0.750, −0.250]".split()
+    assert list(rows) == [f"01_first/{c}" for c in ("C1", "C2", "C3", "C4", "P1", "C9")]
+    values = "✓ 0.200 [0.153, 0.247] ✗ −0.500 [−0.750, −0.250]".split()
     assert rows["01_first/C1"] == ["≠", "01_first/C1", *values]
-    assert rows["01_first/C3"] == ["01_first/C3", *("✗ −1,234 [−2,000, −1,000]".split() * 2)]
+    assert rows["01_first/C3"] == ["01_first/C3", *("✗ −1,234 [−1,466, −1,003]".split() * 2)]
     assert rows["01_first/C4"] == ["01_first/C4", "○", "–"]
-    assert rows["01_first/C9"] == ["01_first/C9", "–", "✓", "0.200", "[0.150,", "0.250]"]
-    assert "3 claims were evaluated by all runs; the verdicts of 1 differ (≠)." in out
-    assert "The threshold differs of 01_first/C2." in out
-    assert f"{other}/demo-phantom: 4 of 5 claims, code abc1234 (3), fff9999 (1)" in out
-    assert "demo-phantom: 4 of 5 claims, code abc1234 (4)" in out
+    assert rows["01_first/C9"] == ["01_first/C9", "–", "✓", "0.200", "[0.153,", "0.247]"]
+    assert "4 claims were evaluated by all runs; the verdicts of 1 differ (≠)." in out
+    assert "What is claimed differs of 01_first/C2." in out
+    assert f"{other}/demo-phantom: 5 of 6 claims, code abc1234 (4), fff9999 (1)" in out
+    assert "demo-phantom: 5 of 6 claims, code abc1234 (5)" in out
 
 
 def test_a_run_is_named_by_its_tag_by_its_folder_or_as_the_reference(finished, monkeypatch):
@@ -64,7 +64,7 @@ def test_a_run_is_named_by_its_tag_by_its_folder_or_as_the_reference(finished, m
     names += ["figures/demo-phantom/", "./data/runs/demo-phantom"]
     found = compare(names).found
     assert list(found) == names
-    assert {len(claims) for claims in found.values()} == {5}
+    assert {len(claims) for claims in found.values()} == {6}
     assert len({json.dumps(list(claims.values())) for claims in found.values()}) == 1
 
 
@@ -90,7 +90,7 @@ def test_the_csv_keeps_every_digit_and_the_page_runs_nothing(other, tmp_path, mo
     assert frame.differs.tolist() == [True, False, False, False, False]
     assert frame[f"{runs[1]} verdict"]["C4"] == "not run"
     page = Page(html)
-    assert "C1 reproduced ✓ 0.200 [0.150, 0.250] contradicted ✗ −0.500 [−0.750, −0.250]" in page.text
+    assert "C1 replicated ✓ 0.200 [0.153, 0.247] contradicted ✗ −0.500 [−0.750, −0.250]" in page.text
     assert len(page.all("script")) == 1
     assert [a.get("class") for a in page.all("tr")].count("differs") == 1
 

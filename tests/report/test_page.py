@@ -32,22 +32,22 @@ def test_every_declared_item_is_there_and_a_missing_one_names_its_notebook(page)
 
 
 def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
-    assert "0.25 0.200 [0.150, 0.250] n = 5 seeds ≥ 0.1 ✓ reproduced" in page.text
-    assert "0.0020 [−0.0040, 0.0081] n = 5 seeds ≥ 0.1 ≈ inconclusive" in page.text
-    assert "−1,234 [−2,000, −1,000] n = 5 seeds ≥ 0.1 ✗ contradicted" in page.text
+    assert "0.25 0.200 [0.153, 0.247] n = 5 repetitions > 0 ✓ replicated p = 0.00056, 0.0017 after Holm (noise)" in page.text
+    assert "0.0020 [−0.0033, 0.0073] n = 5 repetitions > 0 ≈ inconclusive" in page.text
+    assert "−1,234 [−1,466, −1,003] n = 5 repetitions > 0 ✗ contradicted" in page.text
     assert "○ not testable here because" in page.text
     assert "– not run made by 04_privacy_pairs" in page.text
-    for count in ("✓ 1 reproduced", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
+    for count in ("✓ 1 replicated", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
         assert page.text.count(count) == 3  # of its paper above and below, and of all
     assert "05_utility" not in page.parts["01_first--fig2_pairs"]
-    assert "C5 five gain – – ≥ 0.1 – not run made by 04_privacy_pairs deviations 1 " in page.text
+    assert "C5 five the paper: text gain – – > 0 – not run made by 04_privacy_pairs deviations 1 " in page.text
     assert "○ not testable here because" in page.text
 
 
 def test_the_scorecard_stands_on_top_with_all_papers_together(page):
     top = page.text[: page.text.index("All papers")]
-    assert "The first paper 01_first ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
-    assert "All ✓ ✗ ≈ ○ – ✓ 1 reproduced" in top
+    assert "The first paper 01_first ✓ ✗ ≈ ○ – ✓ 1 replicated" in top
+    assert "All ✓ ✗ ≈ ○ – ✓ 1 replicated" in top
     assert "2 of 3 2 of 3 3 min 20 s 1,422 MB" in top
     assert "As tables, with deviations: 08_card" in top
 
@@ -110,7 +110,7 @@ RECORDS = (
     "data/runs/demo-phantom/01_first/01_train/done.json",
 )
 DONE = '{"seconds": SECONDS, "peak_memory_mb": 2, "finished_at": "2026-01-01T00:00:00+14:00", "revision": "a"}'
-CLAIM = '{"verdict": "reproduced", "value": VALUE, "interval": [0, 1], "n": "", "threshold": ">= 0.1", "revision": "a"}'
+CLAIM = '{"verdict": "replicated", "value": VALUE, "interval": [0, 1], "n": "", "claimed": "> 0", "revision": "a"}'
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ CLAIM = '{"verdict": "reproduced", "value": VALUE, "interval": [0, 1], "n": "", 
         ),
         ("figures/demo-phantom/01_first/fig2_pairs.json", ""),
         ("data/runs/demo-phantom/01_first/claims/C1.json", '{"verdict": "splendid"}'),
-        ("data/runs/demo-phantom/01_first/claims/C1.json", '{"verdict": "reproduced", "value": "0.2"}'),
+        ("data/runs/demo-phantom/01_first/claims/C1.json", '{"verdict": "replicated", "value": "0.2"}'),
         ("data/runs/demo-phantom/01_first/claims/C1.json", "\xff"),
         ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": null}'),
         ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": 1, "peak_memory_mb": 2}'),
@@ -170,11 +170,11 @@ def test_what_older_code_made_says_so(suite):
     assert "abc1234, 0ld0ld (newest first)" in page.text
 
 
-def test_a_threshold_that_changed_after_the_verdict_is_said(suite):
+def test_a_claim_that_changed_after_the_verdict_is_said(suite):
     paper = suite / "notebooks/01_first/paper.yaml"
-    paper.write_text(paper.read_text().replace('threshold: ">= 0.1", published', 'threshold: ">= 0.3", published'))
+    paper.write_text(paper.read_text().replace('claimed: "> 0", published', 'claimed: "> 0.3", published'))
     text = Page(write_page("demo-phantom")).text
-    assert "≥ 0.3 ✓ reproduced Evaluated by the threshold ≥ 0.1, before paper.yaml changed." in text
+    assert "Evaluated for the claim > 0, before paper.yaml changed." in text
 
 
 @pytest.mark.parametrize("tag", ["demo-public", "demo-phantom-seed3", "tiny-phantom", "../demo-phantom", ""])
@@ -206,7 +206,7 @@ def test_the_page_of_the_reference_has_its_records_and_misses_no_pdf(finished):
     assert page.folder == finished / "figures/reference/demo-phantom"
     assert "with what this run left" not in page.text
     assert "Missing." not in page.text
-    assert "✓ reproduced" in page.text
+    assert "✓ replicated" in page.text
     assert "01_train ✓ done 3 min 12 s 1,422 MB" in page.text
     assert len(page.all("img")) == 3
 

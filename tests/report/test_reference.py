@@ -30,7 +30,7 @@ items:
   fig: {notebook: 01_train, shows: a figure, published: null}
   tab: {notebook: 01_train, shows: a table, published: null}
 claims:
-  C: {says: something, notebook: 01_train, value: gain, threshold: ">= 0"}
+  C: {kind: own, says: something, notebook: 01_train, value: gain, claimed: "> 0"}
 deviations:
   - {where: all of it, what: a toy, why: a test}
 """

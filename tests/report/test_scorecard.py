@@ -2,21 +2,28 @@
 
 import shutil
 
+import pytest
+
 from lib.report import scorecard
 from lib.report.records import VERDICTS, read_run
 from tests.report.toy import NASTY
+
+EFFECT_SEEN = "an effect of 0.0072 would be found with 80 % power"
 
 
 class TestScorecard:
     def test_has_every_claim_with_its_value_and_why_it_has_none(self, suite):
         card = scorecard.claims(read_run("demo-phantom")).set_index("claim")
-        assert list(card.index) == ["C1", "C2", "C3", "C4", "C5"]
-        assert card.loc["C1", ["published", "ours", "ours_low", "ours_high"]].tolist() == ["0.25", 0.2, 0.15, 0.25]
-        assert card.verdict.tolist() == ["reproduced", "inconclusive", "contradicted", "not testable here", "not run"]
-        assert card.remark.tolist()[:3] == ["", "", ""]
+        assert list(card.index) == ["C1", "C2", "C3", "C4", "C5", "P1"]
+        assert card.loc["C1", ["published", "published inside"]].tolist() == ["0.25", "yes"]
+        assert card.loc["C1", ["ours", "ours_low", "ours_high"]].tolist() == pytest.approx([0.2, 0.15274, 0.24726], 1e-4)
+        assert card.loc["C1", ["null", "p", "p_holm"]].tolist() == ["noise", *pytest.approx([0.000562, 0.001686], 1e-3)]
+        assert card.verdict.tolist()[:3] == ["replicated", "inconclusive", "contradicted"]
+        assert card.verdict.tolist()[3:] == ["not testable here", "not run", "replicated"]
+        assert card.remark.tolist()[:3] == ["", EFFECT_SEEN, "the interval lies on the other side"]
         assert card.remark["C4"] == f"because {NASTY}; its notebook failed since"
         assert card.remark["C5"] == "made by 04_privacy_pairs"
-        assert card.deviations.tolist() == ["1, 2"] * 3 + ["1"] * 2
+        assert card.deviations.tolist() == ["1, 2"] * 3 + ["1"] * 2 + ["1, 2"]
 
     def test_has_every_item_deviation_and_count(self, suite):
         records = read_run("demo-phantom")
@@ -28,17 +35,13 @@ class TestScorecard:
         assert scorecard.deviations(records)["bears on"].tolist() == ["the whole paper", "05_utility"]
         counts = scorecard.counts(records).set_index("paper")
         assert list(counts.index) == ["01_first", "02_second"]  # and not the paper that closes the run
-        assert counts.loc["01_first", [*VERDICTS, "claims", "items made", "items"]].tolist() == [
-            1,
-            0,
-            1,
-            1,
-            1,
-            1,
-            5,
-            2,
-            3,
-        ]
+        verdicts = {"replicated": 1, "contradicted": 1, "inconclusive": 1, "not testable here": 1, "not run": 1}
+        assert counts.loc["01_first", [*VERDICTS]].to_dict() == dict.fromkeys(VERDICTS, 0) | verdicts
+        of_all = ["claims", "with a published number", "replicated by chance", "items made", "items"]
+        assert counts.loc["01_first", of_all].tolist() == [5, 1, pytest.approx(3 * 0.025), 2, 3]
+        assert scorecard.counts(records, "precondition").set_index("paper").loc["01_first", "replicated"] == 1
+        with pytest.raises(ValueError, match="unknown kind 'ours'"):
+            scorecard.counts(records, "ours")
 
     def test_goes_past_what_is_damaged_or_absent(self, suite):
         (suite / "data/runs/demo-phantom/01_first/claims/C1.json").write_text("{")

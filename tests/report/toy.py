@@ -10,6 +10,7 @@ import pandas as pd
 from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.records import read_run
+from lib.statistics.repetitions import Repeated
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 PAPERS = {
@@ -22,12 +23,24 @@ items:
   fig1_samples: {{notebook: 01_train, shows: {json.dumps(NASTY)}, published: null}}
   fig2_pairs: {{notebook: 04_privacy_pairs, shows: pairs, published: {{min: 1.5}}, source: figure 2}}
   tab1_scores: {{notebook: 05_utility, shows: scores, published: {{real: {{auroc: 0.8, f1: 0.7}}}}, source: table 1}}
+study: true
 claims:
-  C1: {{says: one, notebook: 05_utility, value: gain, threshold: ">= 0.1", published: 0.25}}
-  C2: {{says: two, notebook: 05_utility, value: gain, threshold: ">= 0.1"}}
-  C3: {{says: three, notebook: 05_utility, value: {json.dumps(NASTY)}, threshold: ">= 0.1"}}
-  C4: {{says: four, notebook: 04_privacy_pairs, value: gain, threshold: ">= 0.1"}}
-  C5: {{says: five, notebook: 04_privacy_pairs, value: gain, threshold: ">= 0.1"}}
+  C1:
+    {{kind: paper, says: one, place: table 1, notebook: 05_utility, value: gain, claimed: "> 0", published: 0.25,
+      nulls: {{noise: it shows nobody}}}}
+  C2:
+    {{kind: paper, says: two, place: text, notebook: 05_utility, value: gain, claimed: "> 0",
+      nulls: {{noise: it shows nobody}}}}
+  C3:
+    {{kind: paper, says: three, place: text, notebook: 05_utility, value: {json.dumps(NASTY)}, claimed: "> 0",
+      nulls: {{noise: it shows nobody}}}}
+  C4:
+    {{kind: paper, says: four, place: text, notebook: 04_privacy_pairs, value: gain, claimed: "> 0",
+      nulls: {{noise: it shows nobody}}}}
+  C5:
+    {{kind: paper, says: five, place: text, notebook: 04_privacy_pairs, value: gain, claimed: "> 0",
+      nulls: {{noise: it shows nobody}}}}
+  P1: {{kind: precondition, says: six, notebook: 05_utility, value: gain, claimed: "> 0"}}
 deviations:
   - {{where: section 2, what: {json.dumps(NASTY)}, why: a reason}}
   - {{where: section 3, what: smaller, why: time, bears_on: [05_utility]}}
@@ -121,9 +134,11 @@ def fabricate(root, tag="demo-phantom"):
         {"condition": ["real", NASTY], "auroc": [0.75, 0.5], "auroc_low": [0.7, 0.4], "auroc_high": [0.8, 0.6]}
     )
     run.table("tab1_scores", frame, n="402 of 118 patients")
-    run.claim("C1", value=0.2, interval=(0.15, 0.25), n="5 seeds")
-    run.claim("C2", value=0.002, interval=(-0.004, 0.0081), n="5 seeds")
-    run.claim("C3", value=-1234.5, interval=(-2000, -1000), n="5 seeds")
+    noise = {"noise": Repeated([0.01, -0.01, 0.0, 0.02, -0.02])}
+    run.record("C1", Repeated([0.15, 0.25, 0.18, 0.22, 0.2]), nulls=noise)
+    run.record("C2", Repeated([0.008, -0.004, 0.002, 0.001, 0.003]), nulls=noise)
+    run.record("C3", Repeated([-1234.5, -1000.0, -1500.0, -1300.0, -1138.0]), nulls=noise)
+    run.record("P1", Repeated([0.9, 0.8, 0.85, 0.9, 0.95]))
     run.untestable("C4", f"because {NASTY}")
     executed = root / "data" / "runs" / tag / "executed" / "01_first"
     executed.mkdir(parents=True)
