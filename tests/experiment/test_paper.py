@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from lib.core.paths import SCALES
-from lib.experiment.paper import Claim, load_paper
+from lib.experiment.paper import load_paper
 
 GOOD = """\
 title: A paper
@@ -125,35 +125,45 @@ def test_a_missing_paper_is_named(tmp_path):
         load_paper(tmp_path / "09_none")
 
 
+STUDY = GOOD.replace("claims:", "study: true\nclaims:").replace(
+    'claimed: "> 0.03"', 'claimed: "> 0", nulls: {noise: it shows nobody}'
+)
+
+
 @pytest.mark.parametrize(
-    ("threshold", "value", "interval", "verdict"),
+    ("old", "new", "sentence"),
     [
-        (">= 0.03", 0.05, (0.01, 0.09), "reproduced"),
-        (">= 0.03", 0.03, (0.01, 0.05), "reproduced"),
-        ("> 0.03", 0.03, (0.01, 0.05), "direction only"),
-        (">= 0.03", 0.02, (0.01, 0.03), "direction only"),
-        (">= 0.03", 0.05, (-0.01, 0.11), "inconclusive"),
-        (">= 0.03", -0.05, (-0.11, 0.01), "inconclusive"),
-        (">= 0.03", 0.05, (0.0, 0.1), "inconclusive"),
-        (">= 0.03", -0.05, (-0.1, -0.01), "contradicted"),
-        ("<= -0.03", -0.05, (-0.1, -0.01), "reproduced"),
-        ("<= -0.03", -0.02, (-0.03, -0.01), "direction only"),
-        ("<= -0.03", 0.05, (0.01, 0.1), "contradicted"),
-        ("<= -0.03", 0.05, (-0.01, 0.1), "inconclusive"),
+        (", nulls: {noise: it shows nobody}", "", "an effect without a null"),
+        ("kind: own", "kind: paper", "the authors state it: say where"),
+        ('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0", "limits.yaml has none for"),
+        ('"> 0"', "within 0.1 of 0", "has controls, and no nulls"),
     ],
 )
-def test_verdicts(threshold, value, interval, verdict):
-    claim = Claim(says="", notebook="", value="", threshold=threshold)
-    assert claim.verdict(value, interval) == verdict
+def test_a_study_declares_nulls_places_and_margins(written, monkeypatch, tmp_path, old, new, sentence):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    assert load_paper(written(STUDY)).study
+    with pytest.raises(ValueError, match=rf"paper\.yaml:14: claims\.C1: .*{sentence}"):
+        load_paper(written(STUDY.replace(old, new)))
 
 
-def test_no_effect_may_be_other_than_zero():
-    claim = Claim(says="", notebook="", value="AUROC", threshold=">= 0.65", no_effect=0.5)
-    assert claim.verdict(0.55, (0.52, 0.58)) == "direction only"
-    assert claim.verdict(0.45, (0.4, 0.49)) == "contradicted"
-    ratio = Claim(says="", notebook="", value="ratio", threshold="<= 0.6", no_effect=1)
-    assert ratio.verdict(0.3, (0.2, 0.5)) == "reproduced"
-    assert ratio.verdict(0.9, (0.8, 0.95)) == "direction only"
+def test_a_margin_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    folder = written(STUDY.replace('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0"))
+    limits = tmp_path / "notebooks" / "limits.yaml"
+    limits.parent.mkdir()
+    limits.write_text(f"{folder.name}/C1: {{limit: 0.1, reason: a tenth of the members}}\n")
+    assert load_paper(folder).claims["C1"].claimed == "within 0.1 of 0"
+    limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of the members}}\n")
+    with pytest.raises(ValueError, match=r"the margin is 0\.1, and notebooks/limits\.yaml says 0\.2 for"):
+        load_paper(folder)
+    for content in (f"{folder.name}/C1: {{limit: 0.1}}", "- 1", f"{folder.name}/C1: {{limit: 0.1, reason: so}}"):
+        limits.write_text(content)
+        with pytest.raises(ValueError, match=r"limits\.yaml: "):
+            load_paper(folder)
+
+
+def test_a_claim_without_a_study_may_lack_them(written):
+    assert not load_paper(written(GOOD)).study
 
 
 def test_a_deviation_bears_on_what_needs_the_files_it_touches(written):

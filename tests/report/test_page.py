@@ -32,7 +32,10 @@ def test_every_declared_item_is_there_and_a_missing_one_names_its_notebook(page)
 
 
 def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
-    assert "0.25 0.200 [0.153, 0.247] n = 5 repetitions > 0 ✓ replicated p = 0.00056, 0.0017 after Holm (noise)" in page.text
+    assert (
+        "0.25 0.200 [0.153, 0.247] n = 5 repetitions > 0 ✓ replicated p = 0.00056, 0.0017 after Holm (noise)"
+        in page.text
+    )
     assert "0.0020 [−0.0033, 0.0073] n = 5 repetitions > 0 ≈ inconclusive" in page.text
     assert "−1,234 [−1,466, −1,003] n = 5 repetitions > 0 ✗ contradicted" in page.text
     assert "○ not testable here because" in page.text
@@ -216,7 +219,7 @@ def test_what_other_settings_made_says_so(suite):
     paper.write_text(paper.read_text() + "settings: {epochs: [1, 2, 3]}\n")
     page = Page(write_page("demo-phantom"))
     assert "other settings" in page.parts["01_first--tab1_scores"]
-    assert page.text.count("other settings") == 6  # two items, four claims
+    assert page.text.count("other settings") == 7  # two items, five claims
     card = scorecard.claims(read_run("demo-phantom"))
     assert card.remark[0] == "made with other settings than paper.yaml has now"
 

@@ -49,7 +49,7 @@ def test_it_holds_the_products_and_their_records_and_no_executed_notebook(finish
     figures = [f"01_first/{name}.{s}" for name in ("fig1_samples", "fig2_pairs") for s in ("png", "json")]
     figures += ["02_second/fig9.png", "02_second/fig9.json"]
     tables = [f"{name}.{s}" for name in ("01_first/tab1_scores", "08_card/tab_counts") for s in ("csv", "tex", "json")]
-    claims = [f"01_first/claims/C{k}.json" for k in range(1, 6)]
+    claims = [f"01_first/claims/{name}.json" for name in ("C1", "C2", "C3", "C4", "C5", "P1")]
     done = ["01_first/01_train", "01_first/04_privacy_pairs", "01_first/05_utility", "02_second/02_fidelity"]
     done = [f"{'/done/'.join(name.split('/'))}.json" for name in (*done, "08_card/01_scorecard")]
     assert sorted(made) == sorted([*figures, *tables, *claims, *done])

@@ -16,8 +16,11 @@ class TestScorecard:
         card = scorecard.claims(read_run("demo-phantom")).set_index("claim")
         assert list(card.index) == ["C1", "C2", "C3", "C4", "C5", "P1"]
         assert card.loc["C1", ["published", "published inside"]].tolist() == ["0.25", "yes"]
-        assert card.loc["C1", ["ours", "ours_low", "ours_high"]].tolist() == pytest.approx([0.2, 0.15274, 0.24726], 1e-4)
-        assert card.loc["C1", ["null", "p", "p_holm"]].tolist() == ["noise", *pytest.approx([0.000562, 0.001686], 1e-3)]
+        assert card.loc["C1", ["ours", "ours_low", "ours_high"]].tolist() == pytest.approx(
+            [0.2, 0.15272, 0.24728], 1e-4
+        )
+        assert card.null["C1"] == "noise"
+        assert card.loc["C1", ["p", "p_holm"]].tolist() == pytest.approx([0.000562, 0.001686], 1e-3)
         assert card.verdict.tolist()[:3] == ["replicated", "inconclusive", "contradicted"]
         assert card.verdict.tolist()[3:] == ["not testable here", "not run", "replicated"]
         assert card.remark.tolist()[:3] == ["", EFFECT_SEEN, "the interval lies on the other side"]
