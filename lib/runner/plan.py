@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.files import is_partial
+from lib.core.json_objects import read_object
 from lib.core.paths import root, tag
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
@@ -71,7 +72,7 @@ class Notebook:
     def read(self, kind: str) -> dict:
         """The content of a record, empty if it is absent or damaged."""
         try:
-            return json.loads(self.record(kind).read_text(encoding="utf-8"))
+            return read_object(self.record(kind))
         except (OSError, ValueError):
             return {}
 

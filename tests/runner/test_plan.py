@@ -54,6 +54,13 @@ class TestIsCurrent:
         fidelity.record("done").unlink()
         assert self.reasons() == [["failed"], ["not finished"]]
 
+    @pytest.mark.parametrize("content", ["[]", "null", "3", '"done"', "[" * 100_000, '{"a":' * 100_000, "", "\xff"])
+    def test_a_malformed_record_is_none(self, suite, content):
+        train, _ = self.plan()
+        train.record("done").write_bytes(content.encode("latin-1"))
+        assert train.read("done") == {}
+        assert self.reasons()[0] == ["not finished"]
+
     def test_outputs_do_not_count(self, suite):
         content = json.loads(suite.source("01_p/01_train").read_text())
         output = {"output_type": "stream", "name": "stdout", "text": "x"}
