@@ -31,6 +31,8 @@ from safetensors.torch import save as to_bytes
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
+from lib.core.json_objects import read_object
+from lib.models.pretrained.weights import first_not_finite
 
 _JSON = "checkpoint.json"
 
@@ -83,10 +85,17 @@ class Checkpoint:
         try:
             tensors = load_file(weights)
             rest = torch.load(state, weights_only=True, map_location="cpu") if ".pt" in record["sha256"] else None
+            # A single number may be infinite, such as the best score of a training that has not yet found one.
+            diverged = first_not_finite({name: v for name, v in tensors.items() if v.ndim or not v.isinf()})
         except Exception as error:  # whatever a hostile file makes the readers raise
             raise self._damaged(weights) from error
         if not (rest is None or isinstance(rest, dict)):
             raise self._damaged(state)
+        if diverged:
+            raise ValueError(
+                f"The checkpoint file {weights} holds NaN or infinity in {diverged}, so its training has diverged: "
+                f"delete the folder {self.path} and train with other settings."
+            )
         self.finished = record["finished"]
         return tensors, rest, record["step"]
 
@@ -127,14 +136,17 @@ class Checkpoint:
 
     def _record(self) -> dict:
         try:
-            record = json.loads((self.path / _JSON).read_text())
+            record = read_object(self.path / _JSON)
             sound = (
                 type(record["step"]) is int
                 and type(record["finished"]) is bool
                 and isinstance(record["settings"], dict)
-                and ".safetensors" in record["sha256"]
+                and record["sha256"].keys() <= {".safetensors", ".pt"}
+                and all(
+                    isinstance(digest, str) for digest in (record["sha256"][".safetensors"], *record["sha256"].values())
+                )
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._damaged(self.path / _JSON) from error
         if not sound:
             raise self._damaged(self.path / _JSON)
