@@ -31,7 +31,7 @@ from lib.core.paths import COHORTS, SCALES, root, tag
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
-from lib.experiment.tables import typeset_table
+from lib.experiment.tables import typeset_table, without_formulas
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
@@ -195,6 +195,8 @@ class Run:
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
 
+        The CSV is for people, who open it in a spreadsheet: texts that it would execute are escaped
+        (`without_formulas`). Those that `save` hands over to other notebooks stay as they are.
         A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset. Raises ValueError
         for a character that LaTeX does not know; then nothing is written.
         """
@@ -207,7 +209,7 @@ class Run:
         columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
         latex = in_ascii(comment + styled.to_latex(hrules=True, column_format=columns, environment=long))
         with atomic(self._product(item, "csv")) as path:
-            frame.to_csv(path, index=False)
+            without_formulas(frame).to_csv(path, index=False)
         with atomic(self._product(item, "tex")) as path:
             path.write_text(latex, encoding="ascii")
         rows = json.loads(typeset.to_json(orient="split", index=False))
@@ -297,7 +299,7 @@ class Run:
             {"setting": vars(self.settings).keys(), self.scale: map(str, vars(self.settings).values())}
         )
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
-        return heading + settings.style.hide(axis="index").to_html()
+        return heading + settings.style.hide(axis="index").format(escape="html").to_html()
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
