@@ -3,12 +3,10 @@
 Notebooks hand results over as files, and a `Run` knows where they lie.
 """
 
-import functools
 import io
 import json
 import math
 import runpy
-import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +26,7 @@ from lib.cohorts.public import open_public
 from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.core.revision import revision
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
@@ -35,21 +34,6 @@ from lib.experiment.tables import typeset_table, without_formulas
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
-
-
-@functools.cache
-def revision() -> str:
-    """The short commit of the code, followed by + if files differ from it; "unknown" outside git.
-
-    The committed results of runs (figures/reference) do not count as a difference.
-    """
-    git = ["git", "-C", str(Path(__file__).parents[2])]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!figures/reference"]).returncode == 0
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.stdout.strip() + ("" if clean else "+")
 
 
 class _Settings(SimpleNamespace):
