@@ -112,6 +112,8 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
     made = reference.page.with_name(f".{reference.tag}.{os.getpid()}.partial")
     old = made.with_suffix(".old")
     new = RunFolders(made.name, reference=True, checkout=reference.checkout)
+    for left in reference.page.parent.glob(f".{reference.tag}.*"):  # by a command that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         for of in records:
             for source in _files(of):
