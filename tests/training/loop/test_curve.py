@@ -1,4 +1,4 @@
-"""Learning curves: every row once, whatever happens between saves, some thousand at most; event files on request."""
+"""Learning curves: every row once, whatever happens between two saves, some thousand at most; events on request."""
 
 import re
 import sys
