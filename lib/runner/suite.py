@@ -13,6 +13,7 @@ import textwrap
 import time
 from pathlib import Path
 
+from lib.core.frontend import seconds_between_lines
 from lib.core.paths import root
 from lib.runner.cli import Arguments, parse
 from lib.runner.plan import CODE, Notebook, import_path, plan, tag
@@ -41,6 +42,7 @@ def main(argv: list[str]) -> int:
     if arguments.dry_run:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `head`, behind a pipe, does
         return _Run(arguments, notebooks, argv).dry_run()
+    os.environ.setdefault("SUITE_PROGRESS_SECONDS", "60" if arguments.scale == "paper" else "10")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
@@ -112,6 +114,7 @@ class _Run:
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
         self.started: set[Notebook] = set()
         self.ended: dict[Notebook, str] = {}  # and how
+        self.due: dict[Notebook, float] = {}  # when there will be another line of what runs
         self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
 
     def announce(self) -> None:
@@ -258,7 +261,7 @@ class _Run:
         ]
 
     def _progress(self) -> None:
-        """One line for each notebook that started or ended since the last look."""
+        """A line for each notebook that started or ended since the last look, or runs: what it said last."""
         for notebook in self.left:
             if notebook in self.ended:
                 continue
@@ -269,6 +272,10 @@ class _Run:
             elif notebook not in self.started and notebook.record("running").exists():
                 self.started.add(notebook)
                 self._say("started", notebook)
+                self.due[notebook] = time.monotonic() + seconds_between_lines()
+            elif notebook in self.due and time.monotonic() >= self.due[notebook]:
+                self._say("running", notebook, _last_line(notebook.log))
+                self.due[notebook] = time.monotonic() + seconds_between_lines()
 
     def _end(self, notebook: Notebook, how: str) -> None:
         self.ended[notebook] = how

@@ -221,6 +221,16 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server
         assert suite.record("01_p/02_fidelity")["needs"] == {"01_train": before["products"]}
 
 
+def test_the_terminal_shows_what_a_running_notebook_said_last(tmp_path, fork_server, code):
+    """The notebook prints once and goes on for a while; its kernel is told how often to speak as well."""
+    cell = "import os, time\nprint('every', os.environ['SUITE_PROGRESS_SECONDS'], flush=True)\ntime.sleep(4)"
+    suite = Suite(tmp_path, {"01_slow": {"01_train": ((), cell)}}, fork_server, code)
+    suite.env["SUITE_PROGRESS_SECONDS"] = "0.5"
+    _, output = suite.run()
+    lines = [" ".join(line.split()[1:]) for line in output.splitlines()]
+    assert lines.count("running 01_slow/01_train every 0.5") >= 2
+
+
 def test_one_run_at_a_time(tmp_path):
     suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1")}}, None)
     suite.folder.mkdir(parents=True)
