@@ -27,7 +27,9 @@ from lib.cohorts.cohort import Cohort
 from lib.cohorts.public import open_public
 from lib.core import distributed as ranks
 from lib.core.files import atomic
-from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.core.lock import assert_free
+from lib.core.manifest import damages, sha256
+from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
@@ -77,7 +79,8 @@ class Run:
             raise ValueError(f"seed {seed!r}: give a whole number from 0")
         self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
         self.paper = load_paper(root() / "notebooks" / paper)
-        self.tag = tag(scale, cohort, seed)
+        given = given_tag()
+        self.tag = given if given.startswith("own-") else tag(scale, cohort, seed)
         self.settings = _Settings(**self.paper.column(scale))
         self.is_smoke = scale == "smoke"
         if cohort not in self.paper.cohorts:
@@ -88,13 +91,16 @@ class Run:
     def on_own_images(self, images: str) -> "Run":
         """This run on a user's own images, of which `images` is the short digest.
 
-        Its files lie under own-SCALE-DIGEST, which git ignores and no page shows, so no product of the cohort changes.
-        Stamps on figures say that the images are the user's own.
+        Its files lie under own-SCALE-DIGEST, which git ignores and no page shows, so no product of the cohort changes;
+        the runner, which does not know the images, has a digest of the parameters there. Stamps on figures say that the
+        images are the user's own. Raises ValueError in a notebook that the suite executes for a page: its executed copy
+        would show the images.
         """
         own = Run(self.name, self.scale, self.cohort, self.seed)
-        own.tag, own.cohort, own.sets = f"own-{self.scale}-{images}", "own", ()
-        own.source = f"digest {images}"
-        own.tag += f"-seed{self.seed}" if self.seed else ""
+        if (given := given_tag()) and not given.startswith("own-"):
+            raise ValueError(f"own images in the run {given}, which is published: give them by -p, not in the notebook")
+        own.cohort, own.sets, own.source = "own", (), f"digest {images}"
+        own.tag = given or own_tag(self.scale, images, self.seed)
         return own
 
     @property
@@ -132,17 +138,33 @@ class Run:
         return path
 
     def need(self, name: str) -> Path:
-        """The file `name` of an earlier notebook. Raises FileNotFoundError, naming that notebook, if it is absent."""
-        path = self.path(name)
+        """The file or folder `name` of an earlier notebook.
+
+        Raises FileNotFoundError, naming that notebook, if it is absent, and OSError, naming the file, if it is not as
+        that notebook's record says, such as empty or cut off.
+        """
+        path, maker = self.path(name), name.split("/")[0]
+        flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+        flag += f" --seed {self.seed}" if self.seed else ""
+        command = f"./run_all.sh {self.scale} {self.name}{flag}"
         if not path.exists():
-            maker = name.split("/")[0]
-            flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
-            flag += f" --seed {self.seed}" if self.seed else ""
             raise FileNotFoundError(
-                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, "
-                f"or ./run_all.sh {self.scale} {self.name}{flag}"
+                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, or {command}"
             )
+        _, files = self._told(maker)
+        at = path.relative_to(root()).as_posix()
+        theirs = {file: told for file, told in files.items() if f"{file}/".startswith(f"{at}/")}
+        if damage := next(damages(theirs, root()), ""):
+            raise OSError(f"{damage}; {command} makes it again")
         return path
+
+    def _told(self, notebook: str) -> tuple[Path, dict]:
+        """The record of a finished notebook of this run, and its manifest; empty if it has none."""
+        record = self.path(f"{notebook}/done.json")
+        try:
+            return record, dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+        except (OSError, ValueError, KeyError, TypeError):  # not finished, or damaged: the runner makes it again
+            return record, {}
 
     def save(self, name: str, content: pd.DataFrame | Cohort | Mapping[str, np.ndarray]) -> None:
         """Write the file `name` ("01_train/sets.csv") of this run, whole or not at all, so that `need` can trust it.
@@ -160,8 +182,26 @@ class Run:
         if not name.endswith(ending):
             raise ValueError(f"{name}: a {given} is saved as {ending}; name the file so")
         if ranks.is_writer():
+            self._require_free()
             write(content, self.path(name))
+            self._retract(name.split("/")[0], self.path(name))
         ranks.barrier()
+
+    def _require_free(self) -> None:
+        """Raise FolderInUse if another run, which did not start this notebook, writes to the same folder now."""
+        if given_tag() != self.tag:
+            assert_free(root() / "data" / "runs" / self.tag)
+
+    def _retract(self, notebook: str, written: Path) -> None:
+        """Withdraw the record of a finished notebook if `written`, just now by hand, is another file than it tells of.
+
+        The runner itself has no record while it executes a notebook, and leaves a new one.
+        """
+        if given_tag() == self.tag:
+            return
+        record, files = self._told(notebook)
+        if files and files.get(written.relative_to(root()).as_posix(), {}).get("sha256") != sha256(written):
+            record.unlink(missing_ok=True)
 
     def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
@@ -170,6 +210,7 @@ class Run:
         nothing of this run, and its stamp says so. A notebook shows the PNG; the figure is closed, so that the kernel
         does not draw it again.
         """
+        self._require_free()
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
         stamp += f" · {facts['revision']}"
@@ -198,6 +239,7 @@ class Run:
         A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset. Raises ValueError
         for a character that LaTeX does not know; then nothing is written.
         """
+        self._require_free()
         facts = self._facts(item, n)
         typeset = typeset_table(frame, digits=digits)
         comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
@@ -268,8 +310,10 @@ class Run:
         claim = self._claim(name)
         about = {"claim": name, "scale": self.scale, "cohort": self.cohort, "seed": self.seed, "revision": revision()}
         about |= {"settings_sha256": self._settings_digest}
+        self._require_free()
         with atomic(self.path(f"claims/{name}.json")) as path:
             path.write_text(json.dumps(about | claim.model_dump() | evaluated, indent=1), encoding="utf-8")
+        self._retract(claim.notebook, self.path(f"claims/{name}.json"))
 
     def _facts(self, item: str, n: str | int) -> dict:
         if item not in self.paper.items:
@@ -287,6 +331,8 @@ class Run:
         with atomic(self._product(item, "json")) as path:
             declared = self.paper.items[item].model_dump() | facts  # here `source` is the source of the images
             path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+        for file in (*facts["files"], f"{item}.json"):
+            self._retract(self.paper.items[item].notebook, self._product(item, "json").with_name(file))
 
     def __repr__(self) -> str:
         lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]

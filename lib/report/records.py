@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lib.core.files import is_partial
+from lib.core.manifest import damages
 from lib.core.paths import COHORTS, SCALES, root
 from lib.experiment.paper import Paper, known_papers, load_paper
 
@@ -98,6 +100,9 @@ class Records:
             return notebook | {"status": "failed", "error": _error(failed)}
 
         def read(record: dict) -> dict:
+            self.problems += [
+                f"{damage}: run its notebook again" for damage in damages(record.get("files", {}), root())
+            ]
             seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
             times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
             return times | {"status": "done", "finished": moment(str(record["finished_at"]))}
@@ -166,7 +171,8 @@ class Records:
         return content
 
     def _undeclared(self, folder: Path, declared: dict) -> None:
-        left = [path for path in sorted(folder.glob("*.json")) if path.stem not in declared]
+        records = (path for path in sorted(folder.glob("*.json")) if not is_partial(path))
+        left = [path for path in records if path.stem not in declared]
         self.problems += [f"{path.relative_to(root())} is left over: paper.yaml does not declare it" for path in left]
 
     def _link(self, path: Path) -> str:
