@@ -4,13 +4,11 @@ Notebooks hand results over as files, and a `Run` knows where they lie.
 """
 
 import functools
-import io
 import json
 import math
 import runpy
 import subprocess
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.public import open_public
@@ -33,6 +29,7 @@ from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
+from lib.experiment.products import SAVED, save_png
 from lib.experiment.tables import typeset_table
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
@@ -175,7 +172,7 @@ class Run:
         naming the file, when the disk is full.
         """
         given = type(content).__name__
-        found = [(ending, write) for kind, ending, write in _SAVED if isinstance(content, kind)]
+        found = [(ending, write) for kind, ending, write in SAVED if isinstance(content, kind)]
         if not found:
             raise TypeError(f"{name}: cannot save a {given}; give a data frame, a cohort or a mapping of arrays")
         [(ending, write)] = found
@@ -223,7 +220,7 @@ class Run:
         note.set_fontsize(4.5 * min(room, 1))
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
-            _save_png(figure, path, about | {"Description": json.dumps(facts)})
+            save_png(figure, path, about | {"Description": json.dumps(facts)})
         figure.set_layout_engine("none")  # the PDF keeps the layout of the PNG
         with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
@@ -344,48 +341,6 @@ class Run:
         )
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
         return heading + settings.style.hide(axis="index").to_html()
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    with atomic(path) as partial:
-        frame.to_csv(partial, index=any(name is not None for name in frame.index.names))
-
-
-def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    with (
-        atomic(path) as partial,
-        zipfile.ZipFile(partial, "w") as archive,
-    ):  # as np.savez, which keeps "file" for itself
-        for name, values in arrays.items():
-            array = np.asanyarray(values)
-            if array.dtype.hasobject:
-                raise TypeError(f"{path.name}: {name!r} is an array of objects; give one of numbers or of text")
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-_SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending of its file, and what writes it
-    (pd.DataFrame, ".csv", _write_csv),
-    (Cohort, ".h5", Cohort.save),
-    (Mapping, ".npz", _write_npz),
-]
-
-
-def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
-    """Save `figure` at 300 dpi, in at most 256 colours if the difference is invisible, which halves the file.
-
-    The difference counts as invisible at a PSNR of at least 40 dB with no pixel off by more than 24 of 255 levels.
-    """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # it is read back at once
-    full = Image.open(drawn).convert("RGB")
-    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    error = np.abs(np.asarray(few.convert("RGB"), np.float32) - np.asarray(full, np.float32))
-    chosen = few if np.square(error).mean() <= 255**2 / 1e4 and error.max() <= 24 else full
-    chunks = PngInfo()
-    for key, value in metadata.items():
-        chunks.add_text(key, value)
-    chosen.save(path, format="PNG", optimize=True, dpi=(300, 300), pnginfo=chunks)
 
 
 # `python -m lib.experiment.run NOTEBOOK -p scale paper`, also under torchrun; that module imports this one.

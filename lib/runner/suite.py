@@ -3,9 +3,8 @@
 import os
 import signal
 
-if os.environ.pop(
-    "SUITE_ENDS_BY_INTERRUPT", ""
-):  # run_all.sh has kept Ctrl-C from Python's own start: as of now it ends us
+# run_all.sh has kept Ctrl-C from Python's own start, which answers it by a traceback. As of now it ends us.
+if os.environ.pop("SUITE_HEARS_INTERRUPTS", ""):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import contextlib
@@ -21,7 +20,8 @@ from pathlib import Path
 from lib.core.lock import FolderInUse
 from lib.core.paths import root
 from lib.runner.cli import Arguments, parse
-from lib.runner.plan import CODE, THREADS, Notebook, import_path, plan, tag
+from lib.runner.machine import cores, environment, kills_for_memory
+from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
 from lib.runner.remaining import end_after, seconds_left
 from lib.runner.run_folder import hold, sockets_folder
 
@@ -73,30 +73,10 @@ def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-def _cores() -> int:
-    """The cores that this process may use, by its affinity and by the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no quota is written as "max"
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
-
-
 def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
     without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
     if without and (not arguments.all_papers or not notebooks):
         raise ValueError(f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort in its paper.yaml")
-
-
-# Of every notebook's process, unless set already. Waiting threads must not spin: on shared cores that made a training
-# step of two threads eight times slower. glibc must not give the memory of each large tensor back at once: to take it
-# again, page by page, cost a tenth of DP-SGD's time.
-_COMPUTING = {
-    "OMP_WAIT_POLICY": "passive",
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31),
-}
 
 
 class _Run:
@@ -107,7 +87,7 @@ class _Run:
         self.folder = root() / "data" / "runs" / self.tags[0]
         self.log = self.folder / "log" / "snakemake.log"
         self.is_local = arguments.executor == "local"
-        self.cores = _cores()
+        self.cores = cores()
         self.threads = THREADS[arguments.scale]
         self.jobs = arguments.jobs or (max(1, min(4, self.cores // self.threads)) if self.is_local else _NODES)
         self.left = [notebook for notebook in notebooks if not notebook.is_current]
@@ -150,7 +130,7 @@ class _Run:
             self.closing = last
             if any(notebook.closing == self.closing for notebook in self.left):
                 command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forceall"]
-                codes.append(subprocess.run(command, cwd=CODE, env=self._environment()).returncode)
+                codes.append(subprocess.run(command, cwd=CODE, env=environment()).returncode)
         return 1 if any(codes) else 0
 
     def execute(self) -> int:
@@ -161,7 +141,7 @@ class _Run:
         self.announce()
         self._plan(self.left)
         self.log.unlink(missing_ok=True)
-        problem, kills = "", _kills_for_memory()
+        problem, kills = "", kills_for_memory()
         for self.closing in (False, True):
             of = [notebook for notebook in self.notebooks if notebook.closing == self.closing]
             while stale := [notebook for notebook in of if notebook not in self.ended and not notebook.is_current]:
@@ -180,7 +160,7 @@ class _Run:
         unfinished = [notebook for notebook in self.notebooks if not notebook.read("done")]
         if gone := [self._name(notebook) for notebook in unfinished if self.ended.get(notebook, "done") == "done"]:
             problem = f"Done, but another process has removed the record: {', '.join(gone)}. To go on: {self.command}"
-        if killed := _kills_for_memory() - kills:
+        if killed := kills_for_memory() - kills:
             problem = f"The system has ended {killed} processes for want of memory: run fewer at a time, --jobs 1"
         problems = [problem, *(says for made, says in pages if not made)]
         print("\n".join(filter(None, [*problems, *(says for made, says in pages if made)])), flush=True)
@@ -194,18 +174,18 @@ class _Run:
     def _run_graph(self) -> str:
         """Have Snakemake execute what is left, with a fork server beside it; what stopped it, or nothing."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = self._environment()
+        variables = environment()
         fork_server = snakemake = None
         with sockets_folder() as folder, open(self.log, "ab") as log:
             if self.is_local:
-                environment["TMPDIR"] = folder  # what Snakemake and killed notebooks leave goes with it
+                variables["TMPDIR"] = folder  # what Snakemake and killed notebooks leave goes with it
 
             def start(*command: str) -> subprocess.Popen:
                 # A session of its own: Ctrl-C reaches us alone, and we end everything.
                 return subprocess.Popen(
                     [sys.executable, "-m", *command],
                     cwd=CODE,
-                    env=environment,
+                    env=variables,
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -213,10 +193,10 @@ class _Run:
                 )
 
             try:
-                if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in environment:
-                    environment["SUITE_FORK_SERVER"] = os.path.join(folder, "fork_server")
+                if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in variables:
+                    variables["SUITE_FORK_SERVER"] = os.path.join(folder, "fork_server")
                     fork_server = start(
-                        "lib.runner.fork_server.server", environment["SUITE_FORK_SERVER"], str(os.getpid())
+                        "lib.runner.fork_server.server", variables["SUITE_FORK_SERVER"], str(os.getpid())
                     )
                 snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
                 while snakemake.poll() is None:
@@ -241,10 +221,6 @@ class _Run:
         if snakemake.returncode and not self.started.keys() & set(self.left):
             return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
         return ""
-
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        return _COMPUTING | os.environ | {"PYTHONPATH": import_path()}
 
     def _snakemake(self) -> list[str]:
         arguments = self.arguments
@@ -331,7 +307,7 @@ class _Run:
         if importlib.util.find_spec("lib.report") is None:
             return True, ""
         command = [sys.executable, "-m", "lib.report", tag]
-        made = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
+        made = subprocess.run(command, cwd=CODE, env=environment(), capture_output=True, text=True)
         if made.returncode == 0:
             return True, made.stdout.strip()
         why = (made.stderr.strip() or f"ended by signal {-made.returncode}").splitlines()[-1]
@@ -348,14 +324,6 @@ class _Run:
                 kept = notebook.read(how).get("executed")
                 executed = f"; executed up to the error: {kept}" if kept else ""
                 print(f"{how}: {self._name(notebook)}; log: {notebook.log}{executed}")
-
-
-def _kills_for_memory() -> int:
-    """How many processes of this container the system has ended for want of memory; 0 where it does not say."""
-    with contextlib.suppress(OSError):
-        words = Path("/sys/fs/cgroup/memory.events").read_text().split()
-        return int(dict(zip(words[::2], words[1::2], strict=True)).get("oom_kill", 0))
-    return 0
 
 
 def _last_line(log: Path) -> str:

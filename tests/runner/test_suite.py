@@ -228,7 +228,7 @@ def test_one_run_at_a_time(tmp_path, fork_server, code):
     process = suite.start("--jobs", "1")
     wait_for((tmp_path / "pids").exists)
     held = json.loads((suite.folder / ".lock").read_text())
-    says = f"is in use by process {held['pid']} (./run_all.sh smoke --jobs 1 --seed 3) since {held['since']}; wait, or stop it"
+    says = f"is in use by process {held['pid']} (./run_all.sh smoke --jobs 1 --seed 3) since {held['since']}; wait"
     assert suite.run()[0] == 2
     assert says in suite.run()[1]
     before = {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()}
