@@ -90,8 +90,8 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
         try:
             with memory:
                 made = papermill.execute_notebook(
-                    str(notebook.source),
-                    str(partial),
+                    _literal(notebook.source),
+                    _literal(partial),
                     parameters,
                     kernel_name="python3",
                     language="python",
@@ -127,6 +127,11 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
         print(f"{sentence}\nIts executed copy up to there: {kept}", file=sys.stderr)
     notebook.record("running").unlink(missing_ok=True)
     return 0 if error is None else 1
+
+
+def _literal(path: Path) -> str:
+    """The path as papermill takes it, which fills in parameters where a path has braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _listed(file: Path) -> set[str]:
