@@ -7,6 +7,7 @@ for `lib.anonymise.latent_walk.plan` (spec §4.4): `same_class_pairs`, then `lin
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.training.loop.inference import frozen
+from lib.training.loop.progress import Progress
 
 
 class Groups(NamedTuple):
@@ -136,6 +138,7 @@ def k_salsa(
     averages = _averages(latents, torch.from_numpy(group).to(latents.device), len(sizes))
     order = np.argsort(group, kind="stable")
     starts = np.cumsum(sizes) - sizes
+    report, done = Progress("k-SALSA", len(sizes), unit="groups"), 0
     with frozen(synthesis, content, style):
         for size in np.unique(sizes):  # groups of one size are one array
             same = np.flatnonzero(sizes == size)
@@ -145,7 +148,9 @@ def k_salsa(
                 where = torch.from_numpy(some).to(latents.device)
                 target = _Resemblance(synthesis, content, style, latents[rows], grid)
                 target.weights = content_weight, style_weight
-                averages[where] = target.approached(averages[where], steps, learning_rate)
+                share = partial(_of_some, report, done, len(some))
+                averages[where] = target.approached(averages[where], steps, learning_rate, share)
+                done += len(some)
     if not bool(torch.isfinite(averages).all()):
         raise ValueError("the alignment diverged (a latent is not finite): lower the learning rate")
     return averages
@@ -176,7 +181,8 @@ class _Resemblance:
         grams = _gram(patches)[torch.arange(len(latents), device=match.device)[:, None, None], match]
         return torch.stack([(1 - cosine).mean(dim=1), (grams - self.grams).square().flatten(1).mean(dim=1)])
 
-    def approached(self, start: Tensor, steps: int, learning_rate: float) -> Tensor:
+    def approached(self, start: Tensor, steps: int, learning_rate: float, report: Callable) -> Tensor:
+        """The latents `start` after so many steps, each followed by report(steps done, all steps)."""
         latents = start.clone().requires_grad_()
         optimiser = torch.optim.Adam([latents], fused=True)
         weights = torch.tensor(self.weights).to(start)
@@ -187,6 +193,7 @@ class _Resemblance:
             with torch.enable_grad():
                 (latents.grad,) = torch.autograd.grad((weights @ self.losses(latents)).sum(), latents)
             optimiser.step()
+            report(step + 1, steps)
         return latents.detach()
 
     def _patches(self, maps: Tensor) -> Tensor:
@@ -196,6 +203,11 @@ class _Resemblance:
             raise ValueError(f"style maps of {tuple(maps.shape[2:])} have no grid of {self.grid}: give a smaller grid")
         patches = maps.unfold(2, side[0], side[0]).unfold(3, side[1], side[1])[:, :, : self.grid, : self.grid]
         return patches.permute(0, 2, 3, 1, 4, 5).flatten(4).flatten(1, 2)
+
+
+def _of_some(report: Progress, before: int, some: int, step: int, steps: int) -> None:
+    """Report that `some` groups, after the `before` done, are at this step; whole numbers where they are done."""
+    report(before + some if step == steps else before + some * step / steps)
 
 
 def _gram(patches: Tensor) -> Tensor:

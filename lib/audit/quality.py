@@ -101,7 +101,7 @@ def _measures(
     }
 
 
-_FRECHET, _ARTEFACTS = "Fréchet distance, radiomics (FRD v0)", "told from training images, AUROC"
+_FRECHET, _ARTEFACTS = "Fréchet distance, radiomics (FRD v0)", "classifier two-sample test, AUROC"
 _FINE = "power above 0.25 cycles a pixel"
 _PATIENTS, _HALVES = "95 %, patients", "range of halves"
 _ABOUT = {  # measure → what is better, what the interval is

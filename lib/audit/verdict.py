@@ -26,6 +26,8 @@ _REAL = {  # of what a synthetic image may be a copy, pixel by pixel
     "train": {"kind": "training", "so": "this is training data"},
     "heldout": {"kind": "held-out", "so": "this is an image of a real patient, whether trained on or not"},
 }
+# A browser runs no script and loads nothing but the pictures in the page, whatever a name in a table contains.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:auto;
 padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;
 padding:.6rem 1rem;
@@ -141,7 +143,8 @@ def write_report(
             _picture(shown, heading) if isinstance(shown, Figure) else shown.to_html(index=False, border=0, na_rep="")
         )
         parts.append(f"<h2>{html.escape(heading)}</h2><div class=wide>{body}</div>")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head = '<!doctype html><html lang="en"><meta charset="utf-8">'
+    head += f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{html.escape(title)}</title>'
     head += f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
     with atomic(path) as partial:
         partial.write_text(head + "".join(parts), encoding="utf-8")

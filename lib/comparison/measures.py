@@ -27,7 +27,7 @@ from lib.metrics.privacy.copying.data_copying import DataCopying
 from lib.statistics.bootstrap import Interval, bootstrap, bootstrap_auroc
 from lib.statistics.weighted import WeightedRatio
 
-_NO_PATIENT = 10**9  # origins of a set's images from here on: none equals a held-out patient
+_BEYOND_PATIENTS = 10**9  # origins of a set's images from here on: none equals a held-out patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ def _data_copying(of: Compared, name: str) -> Interval:
     sets = {"train": of.pixels(TRAIN), "heldout": of.pixels(HELDOUT), "synthetic": of.pixels(name)}
     test = DataCopying(**sets, cells=of.settings.cells, rng=numpy_generator(of.seed, "cells"))
     return bootstrap(
-        test, groups=np.append(of.heldout.patient, _NO_PATIENT + of.sets[name].patient), **of.draws("origins")
+        test, groups=np.append(of.heldout.patient, _BEYOND_PATIENTS + of.sets[name].patient), **of.draws("origins")
     )
 
 

@@ -3,11 +3,9 @@
 Notebooks hand results over as files, and a `Run` knows where they lie.
 """
 
-import functools
 import json
 import math
 import runpy
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +24,7 @@ from lib.core.files import atomic
 from lib.core.lock import assert_free
 from lib.core.manifest import damages, sha256
 from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
+from lib.core.revision import revision
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
@@ -34,21 +33,6 @@ from lib.experiment.tables import typeset_table
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
-
-
-@functools.cache
-def revision() -> str:
-    """The short commit of the code, followed by + if files differ from it; "unknown" outside git.
-
-    Files that runs make (figures) do not count as a difference.
-    """
-    git = ["git", "-C", str(Path(__file__).parents[2])]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", ":!figures"]).returncode == 0
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.stdout.strip() + ("" if clean else "+")
 
 
 class _Settings(SimpleNamespace):

@@ -1,6 +1,5 @@
-"""A slider for JupyterLab that pages through pictures; headless runs show the first and go on."""
+"""A slider for notebooks that pages through pictures; headless runs show the first and go on."""
 
-import os
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -8,11 +7,13 @@ from IPython.display import display
 from ipywidgets import IntSlider, interactive
 from matplotlib.figure import Figure
 
+from lib.core.frontend import is_interactive
+
 
 def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") -> interactive | None:
     """A slider from 1 to `count` above the figure that `draw(0)` … `draw(count - 1)` returns.
 
-    Each figure is drawn when its place is chosen, shown once and closed. Without a JupyterLab to move the slider, the
+    Each figure is drawn when its place is chosen, shown once and closed. Without somebody to move the slider, the
     first figure is shown and None returned: a widget's messages can leave a headless run waiting for ever.
     Raises ValueError without a picture.
     """
@@ -24,7 +25,7 @@ def browse(draw: Callable[[int], Figure], count: int, *, label: str = "rank") ->
         display(figure)
         plt.close(figure)
 
-    if "JPY_SESSION_NAME" not in os.environ:  # Jupyter's server sets it for a notebook that somebody looks at
+    if not is_interactive():
         show(1)
         return None
     slider = IntSlider(1, 1, count, description=label, continuous_update=False)

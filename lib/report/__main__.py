@@ -1,33 +1,76 @@
-"""`python -m lib.report TAG [--open] [--readme]`: write figures/TAG/index.html, or the README's scorecard."""
+"""`python -m lib.report`: the page of a run, the README's scorecard, the committed reference, runs side by side."""
 
 import argparse
 import sys
 import webbrowser
+from pathlib import Path
 
 from lib.core.paths import root
+from lib.report.compare import compare
 from lib.report.page import write_page
 from lib.report.readme import write_readme
+from lib.report.reference import write_reference
+
+_RUN = "demo-phantom, demo-public-seed3, …; reference/demo-phantom for what is committed"
 
 
 def main() -> int:
-    """Write the page and print where it lies; one sentence and exit code 1 where that is not possible."""
-    parser = argparse.ArgumentParser(prog="python -m lib.report", description="Write figures/TAG/index.html.")
-    parser.add_argument("tag", metavar="TAG", help="the run: demo-phantom, smoke-phantom, demo-public-seed3, …")
-    parser.add_argument("--open", action="store_true", help="show the page in the browser")
-    parser.add_argument("--readme", action="store_true", help="put the scorecard of TAG into README.md, no page")
-    arguments = parser.parse_args()
+    """Do as the command line says; one sentence and exit code 1 where that is not possible, a page not written."""
+    words = sys.argv[1:]
+    command = {"reference": _reference, "compare": _compare}.get(words[0]) if words else None
     try:
-        if arguments.readme:
-            write_readme(root() / "README.md", arguments.tag)
-            print(root() / "README.md")
-            return 0
-        page = write_page(arguments.tag)
+        return command(words[1:]) if command else _page(words)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _page(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.report",
+        description="Write the page of a run, index.html among its figures.",
+        epilog="Also: python -m lib.report reference TAG; python -m lib.report compare RUN RUN…; each has --help.",
+    )
+    parser.add_argument("run", metavar="RUN", help=_RUN)
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+    parser.add_argument("--readme", action="store_true", help="put the scorecard of RUN into README.md, no page")
+    arguments = parser.parse_args(words)
+    if arguments.readme:
+        write_readme(root() / "README.md", arguments.run)
+        print(root() / "README.md")
+        return 0
+    page = write_page(arguments.run)
     print(page)
     if arguments.open:
         webbrowser.open(page.as_uri())
+    return 0
+
+
+def _reference(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.report reference",
+        description="Copy what is published of a finished phantom run to figures/reference/TAG, to be committed.",
+    )
+    parser.add_argument("run", metavar="TAG", help="a run of this checkout, such as demo-phantom")
+    print(write_reference(parser.parse_args(words).run))
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.report compare",
+        description="Show the claims of several runs side by side: verdicts, values and intervals.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=f"{_RUN}; or CHECKOUT/RUN of another checkout")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write the table as CSV too")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the table as a page too")
+    arguments = parser.parse_args(words)
+    comparison = compare(arguments.runs)
+    if arguments.csv:
+        comparison.write_csv(arguments.csv)
+    if arguments.html:
+        comparison.write_html(arguments.html)
+    print(comparison.text())
     return 0
 
 

@@ -1,6 +1,6 @@
 """The result page: every declared figure, table and claim of a run, made or missing, in one HTML file.
 
-Reads what `Run` and the runner left (figures/TAG, data/runs/TAG) and computes no result. A piece that is
+Reads what `Run` and the runner left (`lib.report.runs` says where) and computes no result. A piece that is
 missing or damaged is named on the page; it never stops the page.
 """
 
@@ -12,51 +12,46 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from lib.core.files import atomic
-from lib.core.paths import root
 from lib.report.notebook_html import write_copies
-from lib.report.records import STAGES, VERDICTS, Records, duration, moment, parts_of, read_run
+from lib.report.records import STAGES, VERDICTS, Records, duration, moment, read_run
+from lib.report.runs import find_run, parts_of
+from lib.report.templates import environment
 
 
-def write_page(tag: str) -> Path:
-    """Write figures/`tag`/index.html for all papers, and beside it a readable copy of each executed notebook.
+def write_page(run: str) -> Path:
+    """Write index.html for all papers among a run's figures, and beside it a readable copy of each executed notebook.
 
-    Returns the page's path. ValueError for a tag without a run.
+    run: its tag, or reference/TAG for the committed one. Returns the page's path. ValueError for a run that is not
+    there, OSError, naming the page, where it cannot be written.
     """
-    records = read_run(tag)
+    folders, records = find_run(run), read_run(run)
     try:
         with ProcessPoolExecutor(min(len(records), os.cpu_count() or 1)) as pool:
             records = list(pool.map(_with_copies, records))
     except BrokenExecutor:  # a process was killed, for memory most likely: one at a time
         records = [_with_copies(record) for record in records]
-    scale, cohort, seed = parts_of(tag)
+    scale, cohort, seed = parts_of(folders.tag)
     papers = [record.content for record in records]
     revisions = _newest_first([made for record in records for made in record.made])
     facts: dict[str, Any] = {
-        "tag": tag,
+        "run": str(folders),
         "scale": scale,
         "cohort": cohort,
         "seed": seed,
         "date": moment(datetime.now().isoformat()),
     }
     facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
-    html = _environment().get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
-    page = root() / "figures" / tag / "index.html"
+    html = environment().get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
+    page = folders.page / "index.html"
     with atomic(page) as path:
         path.write_text(html, encoding="utf-8")
     return page
 
 
 def _with_copies(records: Records) -> Records:
-    write_copies(records, _environment().get_template("notebook.html"))
+    write_copies(records, environment().get_template("notebook.html"))
     return records
-
-
-def _environment() -> Environment:
-    loader = FileSystemLoader(Path(__file__).parent)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _total(papers: list[dict]) -> dict:

@@ -6,22 +6,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.core.files import atomic
-from lib.core.paths import root
-from lib.report.records import VERDICTS
+from lib.core.files import atomic, is_partial
+from lib.report.records import DAMAGE, VERDICTS, what
+from lib.report.runs import RunFolders, find_run, parts_of
 
-_START, _END = "<!-- scorecard: python -m lib.report {tag} --readme -->", "<!-- /scorecard -->"
+_START, _END = "<!-- scorecard: python -m lib.report {run} --readme -->", "<!-- /scorecard -->"
 
 
-def scorecard_table(tag: str) -> str:
-    """Markdown: one row a paper that has claims, one column a verdict, from figures/`tag`/*/tab_counts.
+def scorecard_table(run: str) -> str:
+    """Markdown: one row a paper that has claims, one column a verdict, from the table tab_counts of `run`.
 
-    FileNotFoundError where the scorecard's notebook did not run.
+    FileNotFoundError where the scorecard's notebook did not run, ValueError for a damaged table or record.
     """
-    found = sorted((root() / "figures" / tag).glob("*/tab_counts.csv"))
+    folders = find_run(run)
+    found = sorted(folders.page.glob("*/tab_counts.csv"))
     if not found:
-        raise FileNotFoundError(f"figures/{tag} has no tab_counts.csv: run ./run_all.sh, which ends with the scorecard")
-    counts, record = pd.read_csv(found[0]), json.loads(found[0].with_suffix(".json").read_text(encoding="utf-8"))
+        raise FileNotFoundError(f"{run} has no tab_counts.csv: run ./run_all.sh, which ends with the scorecard")
+    try:
+        return _table(folders, pd.read_csv(found[0]))
+    except DAMAGE as error:
+        raise ValueError(f"a table or record of {run} is damaged, run the scorecard again ({what(error)})") from error
+
+
+def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     counts = counts[counts.claims > 0]
     shown = [verdict for verdict in VERDICTS if counts[verdict].sum() or verdict != "not run"]
     headings = [f"{VERDICTS[verdict][0]} {verdict}" for verdict in shown]
@@ -37,27 +44,29 @@ def scorecard_table(tag: str) -> str:
     whole = f"{counts['items made'].sum()} of {counts['items'].sum()}"
     lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, whole]))
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-    return f"{table}\n\nRun `{tag}`, seed {record['seed']}; {_revisions(tag)}."
+    return f"{table}\n\nRun `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
 
 
-def _revisions(tag: str) -> str:
+def _revisions(page: Path) -> str:
     """The code that the figures and tables of a run are stamped with, most of them first."""
-    records = (json.loads(path.read_text(encoding="utf-8")) for path in (root() / "figures" / tag).glob("*/*.json"))
+    paths = (path for path in page.glob("*/*.json") if not is_partial(path))
+    records = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
     stamped = collections.Counter(record["revision"] for record in records)
     made = [f"{revision} ({count})" for revision, count in stamped.most_common()]
     return f"code of its {stamped.total()} figures and tables: {', '.join(made)}"
 
 
-def write_readme(path: Path, tag: str) -> None:
-    """Put the scorecard of `tag` between the markers of the README at `path`. ValueError where it has none."""
-    before, _, after = parts_of_readme(path, tag)
+def write_readme(path: Path, run: str) -> None:
+    """Put the scorecard of `run` between the markers of the README at `path`. ValueError where it has none."""
+    before, _, after = parts_of_readme(path, run)
+    table = scorecard_table(run)
     with atomic(path) as partial:
-        partial.write_text(f"{before}\n{scorecard_table(tag)}\n{after}", encoding="utf-8")
+        partial.write_text(f"{before}\n{table}\n{after}", encoding="utf-8")
 
 
-def parts_of_readme(path: Path, tag: str) -> tuple[str, str, str]:
+def parts_of_readme(path: Path, run: str) -> tuple[str, str, str]:
     """The README up to its first marker, what stands between them, and the rest. ValueError where it has none."""
-    text, start = path.read_text(encoding="utf-8"), _START.format(tag=tag)
+    text, start = path.read_text(encoding="utf-8"), _START.format(run=run)
     if text.count(start) != 1 or text.count(_END) != 1 or text.index(start) > text.index(_END):
         raise ValueError(f"{path.name} needs the lines {start} and {_END}, once each and in this order")
     head, rest = text.split(start)

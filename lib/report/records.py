@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from lib.core.files import is_partial
 from lib.core.manifest import damages
-from lib.core.paths import COHORTS, SCALES, root
+from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
+from lib.report.runs import RunFolders, find_run, parts_of
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
@@ -24,42 +25,35 @@ VERDICTS = {
     "not testable here": ("○", "plain"),
     "not run": ("–", "absent"),
 }
-_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
 _NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
 _WIDE_PX, _WIDE_COLUMNS = 1400, 5  # beyond 120 mm at 300 dpi, or as many columns, a card has a row of its own
 _LONG = 40  # characters of a cell
-_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError)
+# What reading a damaged record may raise: text that is no JSON, of another shape, too deep, with too large numbers.
+DAMAGE = (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError, OSError)
 
 
-def read_run(tag: str) -> list["Records"]:
-    """The records of each known paper. ValueError for a tag without a run."""
-    folders = [root() / "figures", root() / "data" / "runs"]
-    if not _TAG.fullmatch(tag) or not any((folder / tag).is_dir() for folder in folders):
-        known = sorted({path.name for folder in folders for path in folder.glob("*") if _TAG.fullmatch(path.name)})
-        raise ValueError(f"no run {tag!r}: known are {', '.join(known) or 'none, start one by ./run_all.sh'}")
-    return [Records(name, tag) for name in known_papers()]
+def read_run(run: str) -> list["Records"]:
+    """The records of each known paper, of the run that `run` names (lib.report.runs). ValueError if it is not there.
 
-
-def parts_of(tag: str) -> tuple[str, str, str]:
-    """Scale, cohort and seed of a run's tag. ValueError for another text."""
-    if not (found := _TAG.fullmatch(tag)):
-        raise ValueError(f"{tag!r} is no tag of a run, SCALE-COHORT or SCALE-COHORT-seedN")
-    scale, cohort, seed = found.groups(default="0")
-    return scale, cohort, seed
+    The run is one of this checkout, whose notebooks/ says what was to be made.
+    """
+    folders = find_run(run)
+    if folders.checkout != root():
+        raise ValueError(f"{folders} lies in another checkout: run this command there")
+    return [Records(name, folders) for name in known_papers()]
 
 
 class Records:
-    """What the run `tag` left of the paper `name`.
+    """What a run left of the paper `name`.
 
     `paper`: its paper.yaml, or None. `problems`: a sentence for each piece that cannot be used. `made`: the (revision,
     time) of each that can. `content`: all of it as the page shows it: title, cite, source, items, claims, deviations,
     notebooks; lists of dictionaries, empty where the paper has no such cohort.
     """
 
-    def __init__(self, name: str, tag: str):
-        self.name, self.page = name, root() / "figures" / tag
-        self.runs, self.executed = (root() / "data" / "runs" / tag / part for part in (name, f"executed/{name}"))
-        self.scale, self.cohort, _ = parts_of(tag)
+    def __init__(self, name: str, folders: RunFolders):
+        self.name, self.folders, self.page = name, folders, folders.page
+        self.scale, self.cohort, _ = parts_of(folders.tag)
         self.problems: list[str] = []
         self.made: list[tuple[str, float]] = []
         self.paper: Paper | None = None
@@ -70,7 +64,7 @@ class Records:
         content |= {"items": [], "claims": [], "deviations": [], "notebooks": [], "problems": self.problems}
         try:
             paper = self.paper = load_paper(root() / "notebooks" / self.name)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self.problems.append(str(error).replace(f"{root()}/", ""))
             return content
         content |= {"title": paper.title, "cite": paper.cite, "source": paper.source(self.cohort, self.scale)}
@@ -86,13 +80,14 @@ class Records:
                 entry["deviations"] = _ranges(paper.deviations_on(entry["name"]))
             content["deviations"] = paper.deviations
             self._undeclared(self.page / self.name, paper.items)
-            self._undeclared(self.runs / "claims", paper.claims)
+            self._undeclared(self.folders.claims(self.name), paper.claims)
         return content
 
     def _notebook(self, name: str) -> dict:
-        done, failed = self.runs / name / "done.json", self.executed / f"{name}.failed.ipynb"
+        done, copies = self.folders.done(self.name, name), self.folders.executed(self.name)
+        failed = copies / f"{name}.failed.ipynb"
         has_failed = failed.exists() and not (done.exists() and done.stat().st_mtime > failed.stat().st_mtime)
-        executed = failed if has_failed else self.executed / f"{name}.ipynb"
+        executed = failed if has_failed else copies / f"{name}.ipynb"
         notebook = {"name": name, "stage": _stage(name), "executed": executed, "link": self._link(executed)}
         notebook |= dict.fromkeys(("time", "memory", "finished", "revision", "error", "stale"), "")
         notebook |= {"seconds": 0.0, "megabytes": 0.0, "status": "not run"}
@@ -100,9 +95,8 @@ class Records:
             return notebook | {"status": "failed", "error": _error(failed)}
 
         def read(record: dict) -> dict:
-            self.problems += [
-                f"{damage}: run its notebook again" for damage in damages(record.get("files", {}), root())
-            ]
+            found = damages(record.get("files", {}), self.folders.checkout)
+            self.problems += [f"{damage}: run its notebook again" for damage in found]
             seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
             times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
             return times | {"status": "done", "finished": moment(str(record["finished_at"]))}
@@ -124,8 +118,8 @@ class Records:
                 shown = {"table": table, "wide": len(table["columns"]) > _WIDE_COLUMNS}
             suffixes = {"figure": ("png", "pdf"), "table": ("csv", "tex")}[record["kind"]]
             files = {suffix: self._link(products / f"{name}.{suffix}") for suffix in suffixes}
-            # PDFs are not committed: of a clone's figures, which no notebook of this machine made, none is missed.
-            wanted = [suffix for suffix in suffixes if suffix != "pdf" or notebook["status"] != "not run"]
+            # PDFs are not committed: the reference has none.
+            wanted = [suffix for suffix in suffixes if suffix != "pdf" or not self.folders.reference]
             self.problems += [f"{name}.{suffix} is missing" for suffix in wanted if not files[suffix]]
             return shown | {"kind": record["kind"], "n": str(record["n"]), "files": files}
 
@@ -151,7 +145,7 @@ class Records:
                 )
             return evaluated
 
-        path = self.runs / "claims" / f"{name}.json"
+        path = self.folders.claims(self.name) / f"{name}.json"
         damaged = {"why": "its record is damaged"} if path.exists() else {}
         return row | (self._read(path, read) or damaged)
 
@@ -162,10 +156,9 @@ class Records:
             content = read(record) | {"revision": str(record["revision"])}
             if record.get("settings_sha256", self._settings) != self._settings:
                 content["stale"] = "made with other settings than paper.yaml has now"
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if path.exists():
-                what = f"no {error}" if isinstance(error, KeyError) else str(error)
-                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what})")
+                self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what(error)})")
             return None
         self.made.append((content["revision"], path.stat().st_mtime))
         return content
@@ -179,14 +172,19 @@ class Records:
         return quote(os.path.relpath(path, self.page)) if path.exists() else ""
 
 
+def what(error: Exception) -> str:
+    """What is wrong with a damaged record, from what reading it raised (one of `DAMAGE`)."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
 def _error(failed: Path) -> str:
     """The error that stopped an executed notebook."""
     try:
         cells = json.loads(failed.read_text(encoding="utf-8"))["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", ())]
         errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
-    except _DAMAGE as error:
-        return f"{failed.name} cannot be read ({error})"
+    except DAMAGE as error:
+        return f"{failed.name} cannot be read ({what(error)})"
     return errors[-1] if errors else "stopped without an error in a cell"
 
 

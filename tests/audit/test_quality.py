@@ -19,7 +19,7 @@ def test_quality_of_equal_sets_and_of_a_bad_one():
     table = pd.DataFrame(rows).set_index("measure")
     assert (table["n of each"] == 40).all()
     assert table.synthetic.iloc[0] > 5 * table["held-out"].iloc[0]
-    assert table.synthetic["told from training images, AUROC"] > 0.95
+    assert table.synthetic["classifier two-sample test, AUROC"] > 0.95
     assert table.synthetic["coverage"] < table["held-out"]["coverage"]
     for column in ("synthetic", "held-out"):
         assert ((table[f"{column}_low"] <= table[column]) & (table[column] <= table[f"{column}_high"])).all()

@@ -90,6 +90,17 @@ def test_the_page_needs_nothing_besides_itself(tmp_path):
     assert not re.search(r"(src|href)=\"?(https?:|/)", page)
 
 
+def test_a_script_in_a_table_of_patients_never_runs(tmp_path):
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    table = pd.DataFrame({attack: [attack], "p": [0.5]})
+    shown = {"title": attack, "facts": attack, "verdict": verdict(**GOOD), "sections": [(attack, table)]}
+    page = write_report(tmp_path / "r.html", **shown).read_text(encoding="utf-8")
+    assert page.count("&lt;script&gt;") == 6  # title, heading, facts, heading of the table, column, cell
+    assert not re.search(r"<script|<img|<[^>]* on\w+=", page)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    assert page.index(f'<meta http-equiv="Content-Security-Policy" content="{policy}">') < page.index("<style")
+
+
 def test_a_users_run_touches_no_product_of_the_cohort(tmp_path, monkeypatch):
     example = Run("audit", "smoke", "phantom", 0)
     own = example.on_own_images("12ab")

@@ -11,7 +11,7 @@ import pytest
 from lib.experiment.latex import in_ascii
 from tests.paths import ROOT
 
-TABLES = sorted((ROOT / "figures" / "demo-phantom").glob("*/*.tex"))
+TABLES = sorted((ROOT / "figures" / "reference" / "demo-phantom").glob("*/*.tex"))
 
 
 @pytest.mark.parametrize(

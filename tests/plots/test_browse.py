@@ -3,11 +3,12 @@
 import matplotlib.pyplot as plt
 import pytest
 
+from lib.plots import browse as browsing
 from lib.plots.browse import browse
 
 
 def test_each_place_is_drawn_when_chosen_and_closed(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    monkeypatch.setattr(browsing, "is_interactive", lambda: True)
     drawn = []
 
     def draw(i):
@@ -24,7 +25,7 @@ def test_each_place_is_drawn_when_chosen_and_closed(monkeypatch):
 
 
 def test_a_headless_run_shows_the_first_and_makes_no_widget(monkeypatch):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(browsing, "is_interactive", lambda: False)
     drawn = []
 
     def draw(i):

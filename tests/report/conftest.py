@@ -1,11 +1,13 @@
 """The run that nobody made, and its page."""
 
 import shutil
+import subprocess
 
 import pytest
 
 from lib.report.page import write_page
-from tests.report.toy import Page, fabricate
+from tests.paths import ROOT
+from tests.report.toy import Page, fabricate, finish
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +28,18 @@ def suite(fabricated, tmp_path, monkeypatch):
     shutil.copytree(fabricated, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def finished(suite, monkeypatch):
+    """A copy of the run in which every notebook is done and nothing is missing, committed to git, and not stale."""
+    monkeypatch.setattr("lib.experiment.run.revision", lambda: "abc1234")
+    finish(suite)
+    (suite / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+    for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "all"]):
+        subprocess.run(["git", "-C", suite, *words], check=True)
+    monkeypatch.setattr("lib.report.reference.plan", lambda *_, **__: [])
+    return suite
 
 
 @pytest.fixture(scope="session")

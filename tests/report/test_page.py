@@ -1,16 +1,21 @@
 """The result page: all that is declared is on it, what is missing or damaged is named, and nothing leaves the file."""
 
+import base64
+import hashlib
 import os
 import re
 import shutil
 from urllib.parse import unquote
 
+import matplotlib.pyplot as plt
 import pytest
 
+from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.page import write_page
 from lib.report.records import read_run
+from lib.report.reference import write_reference
 from tests.report.toy import NASTY, Page, fabricate
 
 
@@ -99,6 +104,15 @@ def test_a_page_says_loudly_what_it_must_not_be_taken_for(tmp_path, monkeypatch,
     assert ("This paper declares no public cohort" in text) == (not drawn)
 
 
+RECORDS = (
+    "figures/demo-phantom/01_first/tab1_scores.json",
+    "data/runs/demo-phantom/01_first/claims/C1.json",
+    "data/runs/demo-phantom/01_first/01_train/done.json",
+)
+DONE = '{"seconds": SECONDS, "peak_memory_mb": 2, "finished_at": "2026-01-01T00:00:00+14:00", "revision": "a"}'
+CLAIM = '{"verdict": "reproduced", "value": VALUE, "interval": [0, 1], "n": "", "threshold": ">= 0.1", "revision": "a"}'
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [
@@ -115,6 +129,10 @@ def test_a_page_says_loudly_what_it_must_not_be_taken_for(tmp_path, monkeypatch,
         ("data/runs/demo-phantom/01_first/claims/C1.json", "\xff"),
         ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": null}'),
         ("data/runs/demo-phantom/01_first/01_train/done.json", '{"seconds": 1, "peak_memory_mb": 2}'),
+        *((file, content) for file in RECORDS for content in ("[]", "null", "0", '"a"', "{}", "[" * 100_000)),
+        ("data/runs/demo-phantom/01_first/01_train/done.json", DONE.replace("SECONDS", "1e999")),
+        ("data/runs/demo-phantom/01_first/01_train/done.json", DONE.replace("SECONDS", "1").replace("2026", "0001")),
+        ("data/runs/demo-phantom/01_first/claims/C1.json", CLAIM.replace("VALUE", "1" + "0" * 400)),
     ],
 )
 def test_a_damaged_record_is_named_and_stops_nothing(suite, file, content):
@@ -129,6 +147,7 @@ def test_missing_broken_and_left_over_files_are_named(suite):
     (products / "fig2_pairs.png").write_bytes(b"not a picture")
     (products / "tab1_scores.csv").unlink()
     (products / "fig7_old.json").write_text("{}")
+    (products / ".fig8.0.7.partial.json").write_text("{}")  # of a killed writer, which the next run removes
     (suite / "data/runs/demo-phantom/executed/01_first/04_privacy_pairs.failed.ipynb").write_text("{")
     (suite / "notebooks/02_second/paper.yaml").write_text("title: broken\nspeed: fast\n")
     text = Page(write_page("demo-phantom")).text
@@ -136,6 +155,7 @@ def test_missing_broken_and_left_over_files_are_named(suite):
     assert "tab1_scores.csv is missing" in text
     assert "04_privacy_pairs.failed.ipynb cannot be shown" in text
     assert "fig7_old.json is left over: paper.yaml does not declare it" in text
+    assert ".partial" not in text
     assert "04_privacy_pairs.failed.ipynb cannot be read" in text
     assert "notebooks/02_second/paper.yaml:1: cite: Field required" in text
 
@@ -174,15 +194,21 @@ def test_the_command_prints_where_the_page_lies_and_opens_it(suite, monkeypatch,
     assert opened == [page.as_uri()]
 
 
-def test_a_pdf_is_missed_only_where_its_notebook_ran(suite):
-    """Of a clone's committed figures there are no PDFs, and no records of notebooks."""
-    (suite / "figures/demo-phantom/01_first/fig2_pairs.pdf").unlink()
+def test_the_page_of_the_reference_has_its_records_and_misses_no_pdf(finished):
+    (finished / "figures/demo-phantom/01_first/fig2_pairs.pdf").unlink()
     assert "fig2_pairs.pdf is missing" in Page(write_page("demo-phantom")).text
-    shutil.rmtree(suite / "data")
-    page = Page(write_page("demo-phantom"))
-    assert "fig2_pairs.pdf" not in page.text
-    assert "problem" not in page.text
-    assert [a["alt"] for a in page.all("img")] == ["pairs"]
+    plt.close(picture := plt.figure(figsize=(1, 1)))
+    Run("01_first", "demo", "phantom", 0).figure("fig2_pairs", picture, n=1)
+    write_reference("demo-phantom")
+    shutil.rmtree(finished / "data")
+    shutil.rmtree(finished / "figures/demo-phantom")
+    page = Page(write_page("reference/demo-phantom"))
+    assert page.folder == finished / "figures/reference/demo-phantom"
+    assert "with what this run left" not in page.text
+    assert "Missing." not in page.text
+    assert "✓ reproduced" in page.text
+    assert "01_train ✓ done 3 min 12 s 1,422 MB" in page.text
+    assert len(page.all("img")) == 3
 
 
 def test_what_other_settings_made_says_so(suite):
@@ -193,3 +219,36 @@ def test_what_other_settings_made_says_so(suite):
     assert page.text.count("other settings") == 6  # two items, four claims
     card = scorecard.claims(read_run("demo-phantom"))
     assert card.remark[0] == "made with other settings than paper.yaml has now"
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence_and_exit_code_1(suite, monkeypatch, capsys):
+    page = suite / "figures/demo-phantom/index.html"
+    page.unlink()
+    page.mkdir()
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom"])
+    assert main() == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"{page}: could not be written" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "01_first/notebooks/01_train.html", "01_first/notebooks/05_utility.html"]
+)
+def test_a_browser_runs_no_script_but_ours_and_loads_nothing_from_elsewhere(page, name):
+    path = page.folder / name
+    shown, source = Page(path), path.read_text(encoding="utf-8")
+    [policy] = [a["content"] for a in shown.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split("; ")}
+    digests = [hashlib.sha256(text.encode()).digest() for text in re.findall(r"<script>(.*?)</script>", source, re.S)]
+    assert rules == {
+        "default-src": ["'none'"],
+        "script-src": [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests],
+        "style-src": ["'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    }
+    assert source.index("Content-Security-Policy") < source.index("<style") < source.index("<script")
+    assert source.count("<script") == len(digests)
+    assert {"name": "referrer", "content": "no-referrer"} in shown.all("meta")

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.__main__ import main
@@ -32,3 +34,18 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     readme.write_text("# A\n")
     assert main() == 1
     assert "README.md needs the lines" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("tab_counts.csv", ""), ("tab_counts.csv", "paper\n1\n"), ("tab_counts.json", "[]"), ("tab_counts.json", "null")],
+)
+def test_a_damaged_table_is_one_sentence_and_the_readme_stays(finished, monkeypatch, capsys, file, content):
+    readme = finished / "README.md"
+    readme.write_text("<!-- scorecard: python -m lib.report demo-phantom --readme -->\n<!-- /scorecard -->\n")
+    before = readme.read_text()
+    (finished / "figures/demo-phantom/08_card" / file).write_text(content)
+    monkeypatch.setattr("sys.argv", ["report", "demo-phantom", "--readme"])
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("a table or record of demo-phantom is damaged, run the scorecard again (")
+    assert readme.read_text() == before

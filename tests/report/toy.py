@@ -8,6 +8,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lib.experiment.run import Run
+from lib.report import scorecard
+from lib.report.records import read_run
 
 NASTY = "<script>alert('x')</script> & \"quotes\""
 PAPERS = {
@@ -133,3 +135,25 @@ def fabricate(root, tag="demo-phantom"):
     failed = json.loads(executed_notebook())
     failed["cells"][1]["outputs"] = [error | {"traceback": ["a trace"]}]
     (executed / "04_privacy_pairs.failed.ipynb").write_text(json.dumps(failed))
+
+
+def finish(root, tag="demo-phantom"):
+    """What `fabricate` left undone."""
+    scale, cohort = tag.split("-")
+    first = Run("01_first", scale, cohort, 0)
+    plt.close(figure := plt.figure(figsize=(1, 1)))
+    first.figure("fig1_samples", figure, n=3)
+    first.claim("C5", value=0.0, interval=(-1, 1), n="5 seeds")
+    plt.close(figure := plt.figure(figsize=(1, 1)))
+    Run("02_second", scale, cohort, 0).figure("fig9", figure, n=3)
+    counts = scorecard.counts(read_run(tag))
+    Run("08_card", scale, cohort, 0).table("tab_counts", counts, n=5)
+    for failed in root.glob("data/runs/*/executed/*/*.failed.ipynb"):
+        failed.unlink()
+    done = json.loads((root / "data" / "runs" / tag / "01_first/01_train/done.json").read_text())
+    for paper, notebook in (
+        ("01_first", "04_privacy_pairs"),
+        ("02_second", "02_fidelity"),
+        ("08_card", "01_scorecard"),
+    ):
+        Run(paper, scale, cohort, 0).path(f"{notebook}/done.json").write_text(json.dumps(done))

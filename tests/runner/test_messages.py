@@ -116,7 +116,7 @@ def test_an_interrupt_at_any_moment_of_the_start(suite):
     assert processes_of(suite) == []
 
 
-def test_a_reader_that_ends(suite):
+def test_a_pipe_that_is_closed(suite):
     write_notebook(suite.source("01_p/01_train"), "import time; time.sleep(1.5)")
     piped = f"set -o pipefail; {suite.code}/run_all.sh smoke --seed 3 | head -n 1"
     made = subprocess.run(["bash", "-c", piped], env=suite.env, capture_output=True, text=True)

@@ -4,6 +4,7 @@ A method is one line of `TRAINED` here, a generator too.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -18,7 +19,7 @@ from lib import generators
 from lib.anonymise.vaegan.counterfactual import load_counterfactual, train_counterfactual
 from lib.anonymise.vaegan.pp_vaegan import DEFECTS, Weights, anonymise, load_pp_vaegan, train_pp_vaegan
 from lib.anonymise.vaegan.pprl_vgan import swap, train_pprl_vgan
-from lib.core import seeding
+from lib.core import lock, seeding
 from lib.models.classifiers.identity import ConvClassifier
 from lib.models.gan.vaegan import VAE
 from lib.training.classifier.siamese import embed, load_embedding, train_siamese
@@ -26,6 +27,7 @@ from lib.training.gan import registry
 from lib.training.gan.cyclegan import load_translators, train_cyclegan, translate
 from lib.training.gan.dcgan import DCGAN, train_dcgan
 from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.curve import read_curve
 from tests.training.runs import assert_equal, interrupt, never, resume, silent, tensors
 
 CPU = torch.device("cpu")
@@ -182,7 +184,45 @@ def test_resumed_equals_uninterrupted(name, whole, tmp_path):
     _, done = resume(train)
     assert done == [*range(case.killed + 1, done[-1] + 1)]
     assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.json", "final.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.json", "curve.csv", "final.safetensors"]
+    kept, expected = read_curve(tmp_path), read_curve(whole(name)[0])
+    assert kept.names == expected.names
+    assert kept.steps.tolist() == expected.steps.tolist() == [*range(1, done[-1] + 1)]
+    assert np.array_equal(kept.values, expected.values)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, tmp_path, caplog):
+    case = TRAINED[name]
+    train = partial(case.train, tmp_path, seed=3, **case.settings)
+    interrupt(partial(train, save_seconds=0), case.killed)
+    newest = tmp_path / f"step-{case.killed}.pt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    _, done = resume(train)
+    assert done[0] == case.killed  # done again
+    before = case.killed - 1
+    assert f"{newest} is missing, truncated or altered: going on from the one before, of step {before}" in caplog.text
+    assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
+    assert np.array_equal(read_curve(tmp_path).values, read_curve(whole(name)[0]).values)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_second_writer_is_refused_and_told_who_the_first_is(name, tmp_path, monkeypatch):
+    """From within the first training, as another process or thread would be; nothing of either is lost."""
+    monkeypatch.setattr(lock, "_PATIENCE", 0.0)
+    case = TRAINED[name]
+    train = partial(case.train, tmp_path, seed=3, **case.settings)
+    refused = []
+
+    def second(done, **losses):
+        with pytest.raises(OSError, match=rf"is in use by process {os.getpid()} \(.*\) since 20.*; wait") as told:
+            train(progress=never)
+        assert "delete" not in str(told.value)
+        refused.append(done)
+
+    train(progress=second)
+    assert refused == [*range(1, refused[-1] + 1)]
+    train(progress=never)
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib.anonymise.latent_walk.plan import detour, linear, plan, step_energy, synthesis_of
 from lib.core.seeding import device, numpy_generator
+from lib.training.loop.course import called
 from lib.training.loop.resume import cached, weights_digest
 from lib.training.loop.trainer import finished_training
 
@@ -50,7 +51,8 @@ def walk_conditions(
 
     def compute() -> dict[str, Tensor]:
         networks = {"identity": identity, "diagnosis": diagnosis, "first": first, "last": last, "labels": labels}
-        found = plan(synthesis_of(generator), points=points, **networks, **options).latents
+        walks = plan(synthesis_of(generator), points=points, name=called("walks", path), **networks, **options)
+        found = walks.latents
         rng = numpy_generator(seed, "detour")
         blind = detour(first, last, energy=step_energy(found), points=points, rng=rng)
         return {"linear": linear(first, last, points=points), "plan": found, "detour": blind}

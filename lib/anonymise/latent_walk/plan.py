@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.training.loop.inference import frozen
+from lib.training.loop.progress import Progress
 
 DIRECTIONS = ("from_uniform", "to_uniform")
 _GROUP = 4  # images that the released code averages: the hidden 1/4 in its weights
@@ -154,6 +155,7 @@ def plan(
     as_published: bool = False,  # see below
     memory_images: int = 64,  # generated and differentiated at a time: bounds the memory, does not change the result
     precision: str = "float32",  # see lib.core.seeding.autocast
+    name: str = "walks",  # in lines of progress
 ) -> Walk:
     """Privacy-preserving walks from `first` to `last`, all pairs at once; none depends on the other pairs.
 
@@ -179,9 +181,9 @@ def plan(
     inner.grad = torch.empty_like(inner)
     flat, gradient = inner.detach().flatten(0, 1), inner.grad.flatten(0, 1)  # views
     auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
-    history = []
+    history, report = [], Progress(name, steps)
     with frozen(synthesis, identity, diagnosis):
-        for _ in range(steps):
+        for step in range(steps):
             walks[:, 1:-1] = inner.detach()
             parts = []
             for start in range(0, len(flat), memory_images):
@@ -196,6 +198,7 @@ def plan(
             history.append(_summed(torch.cat(parts, dim=1), weights, walks, as_published))
             inner.grad += 2 * (2 * walks[:, 1:-1] - walks[:, :-2] - walks[:, 2:])
             optimiser.step()
+            report(step + 1, **{term: values.mean() for term, values in history[-1]._asdict().items()})
     walks[:, 1:-1] = inner.detach()
     if not bool(torch.isfinite(walks).all()):
         raise ValueError("the walk diverged (a latent is not finite): lower the learning rate or the lambdas")

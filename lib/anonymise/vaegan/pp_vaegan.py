@@ -24,6 +24,7 @@ from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
 from lib.training.gan.losses import gradient_norms
+from lib.training.loop.curve import Curve, read_curve
 from lib.training.loop.dataset import DeviceDataset, check_batch
 from lib.training.loop.images import to_uint8
 from lib.training.loop.inference import without_gradients
@@ -42,13 +43,6 @@ class Weights(NamedTuple):
     source: float = 0.0  # of "distance" only: from the image's own original
     finding: float = 1.0
     evidence: float = 20.0  # of the mean squared error in the mask, on [-1, 1]
-
-
-class Curves(NamedTuple):
-    """The losses of every step of a training."""
-
-    names: tuple[str, ...]  # "critic", "realism", "divergence", "evidence" and those of `guidance.LOSSES`
-    values: np.ndarray  # (steps, names) float32, unweighted
 
 
 def train_pp_vaegan(
@@ -130,10 +124,15 @@ def load_pp_vaegan(path, *, device: torch.device | None = None) -> VAE:
     return _trained(*finished_training(path, "anonymisation", model="pp_vaegan"), device or seeding.device())
 
 
-def anonymiser_curves(path) -> Curves:
-    """The losses of every step of the finished training in folder `path`; errors as `load_pp_vaegan`."""
+def anonymiser_curves(path) -> Curve:
+    """The unweighted losses of the finished training in folder `path`; errors as `load_pp_vaegan`.
+
+    Their names: "critic", "realism", "divergence", "evidence" and those of `guidance.LOSSES`.
+    """
     tensors, settings = finished_training(path, "anonymisation", model="pp_vaegan")
-    return Curves(_names(settings), tensors["curves"].numpy())
+    if "curves" in tensors:  # trained before each training kept its curve as a table
+        return Curve(_names(settings), np.arange(len(tensors["curves"])) + 1, tensors["curves"].numpy())
+    return read_curve(path)
 
 
 @torch.inference_mode()
@@ -168,8 +167,8 @@ def anonymise(
 class PPVAEGANTrainer(Trainer):
     """VAE, critic and their optimisers, with the images, their masks and the auxiliary losses beside them.
 
-    Of `values`, "curves" are the losses of every step, and "best.…" the VAE's weights of the best validation so far,
-    with its score. The batches, like the dropout, are drawn from torch's own generator, which `step` seeds.
+    Of `values`, "best.…" are the VAE's weights of the best validation so far, with its score. The batches, like the
+    dropout, are drawn from torch's own generator, which `step` seeds.
     """
 
     stream = "redrawing"
@@ -192,8 +191,7 @@ class PPVAEGANTrainer(Trainer):
         self.networks = {"vae": self.vae, "critic": self.critic}
         options = {"lr": settings["learning_rate"], "betas": settings["betas"], "fused": True}
         self.optimisers = {name: torch.optim.Adam(net.parameters(), **options) for name, net in self.networks.items()}
-        curves = torch.zeros(settings["steps"], len(_names(settings)), device=device)
-        self.values = {"curves": curves, "best.score": torch.tensor(torch.inf, device=device)}
+        self.values = {"best.score": torch.tensor(torch.inf, device=device)}
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the critic, then the VAE, each as often as asked; the last losses, unweighted."""
@@ -208,7 +206,6 @@ class PPVAEGANTrainer(Trainer):
         done = step + 1
         if self.held_out and done > self.settings["validate_from"] and done % self.settings["validate_every"] == 0:
             self._validate(*self.held_out)
-        self.values["curves"][step] = torch.stack(list(losses.values()))
         return losses
 
     def critic_step(self) -> Tensor:

@@ -11,6 +11,8 @@ Both networks keep their weights, and compute, with the channels last: on a CPU 
 import torch
 from torch import Tensor, nn
 
+from lib.models.gan.dcgan_conventions import channels_by_level, initialise
+
 SIZES = (16, 32, 64, 128)
 _SLOPE = 0.2
 
@@ -26,13 +28,13 @@ class Generator(nn.Module):
     def __init__(self, image_size=64, width=128, slices=9, regions=3, noise=100, batch_norm=False):
         super().__init__()
         self.image_size, self.slices, self.regions, self.noise = image_size, slices, regions, noise
-        channels = _channels(image_size, width)[::-1]
+        channels = channels_by_level(image_size, width, sizes=SIZES)[::-1]
         layers = [_FromPoint(regions + noise, channels[0], 4, bias=False)]
         for before, after in zip(channels, [*channels[1:], slices], strict=True):
             layers += [nn.BatchNorm2d(before)] if batch_norm else []
             layers += [nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
-        self.apply(_initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise).to(memory_format=torch.channels_last)
 
     def forward(self, regions: Tensor, noise: Tensor) -> Tensor:
         return self.layers(torch.cat([regions, noise], dim=1)[:, :, None, None])
@@ -49,7 +51,7 @@ class Discriminator(nn.Module):
     def __init__(self, image_size=64, width=128, slices=9, regions=3, batch_norm=False):
         super().__init__()
         self.image_size, self.slices, self.regions = image_size, slices, regions
-        channels = _channels(image_size, width)
+        channels = channels_by_level(image_size, width, sizes=SIZES)
         layers = [nn.Conv2d(slices, width, 4, 2, 1, bias=False), nn.LeakyReLU(_SLOPE, inplace=True)]
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [nn.Conv2d(before, after, 4, 2, 1)]
@@ -58,7 +60,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, _ToPoint(channels[-1], width, 4, bias=False))
         self.real = nn.Linear(width, 1)
         self.region = nn.Linear(width, regions)
-        self.apply(_initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layers(images).flatten(1)
@@ -78,18 +80,3 @@ class _ToPoint(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.permute(0, 2, 3, 1).flatten(1) @ self.weight.permute(0, 2, 3, 1).flatten(1).T)[:, :, None, None]
-
-
-def _channels(image_size: int, width: int) -> list[int]:
-    """Channels at image_size/2, image_size/4, ..., 4 px."""
-    if image_size not in SIZES:
-        raise ValueError(f"The image size {image_size} is not one of {', '.join(map(str, SIZES))}.")
-    return [width * 2**level for level in range(image_size.bit_length() - 3)]
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.gan.dcgan_conventions import channels_by_level, initialise
+
 SIZES = (16, 32, 64, 128, 256)
 NORMS = ("instance", "batch")
 _EMBEDDING = 50
@@ -25,14 +27,14 @@ class Generator(nn.Module):
     def __init__(self, image_size=128, latent=100, classes=2, width=64, norm="instance"):
         super().__init__()
         self.image_size, self.latent, self.classes = image_size, latent, classes
-        channels = _channels(image_size, width)[::-1]
+        channels = channels_by_level(image_size, width, sizes=SIZES)[::-1]
         self.condition = _condition(classes, 100)
         layers = [_FromPoint(latent + 100, channels[0], 4, 1, 0, bias=False)]
         for before, after in zip(channels, [*channels[1:], 1], strict=True):
             layers += [_normalisation(norm, before), nn.ReLU(inplace=True)]
             layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         joined = torch.cat([noise, self.condition(labels)], dim=1)  # (n, latent + 100)
@@ -53,14 +55,14 @@ class Discriminator(nn.Module):
     def __init__(self, image_size=128, classes=2, width=64, norm="instance"):
         super().__init__()
         self.image_size, self.classes = image_size, classes
-        channels = _channels(image_size, width)
+        channels = channels_by_level(image_size, width, sizes=SIZES)
         self.condition = _condition(classes, image_size**2)
         layers = [_Halving(2, channels[0], 6, 2, 2, bias=False), nn.LeakyReLU(_SLOPE)]
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [nn.Conv2d(before, after, 6, 2, 2, bias=False), _normalisation(norm, after)]
             layers += [nn.LeakyReLU(_SLOPE)]
         self.layers = nn.Sequential(*layers, _ToPoint(channels[-1], 1, 6, 1, 1, bias=False))
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         plane = self.condition(labels).view(-1, 1, self.image_size, self.image_size)
@@ -93,13 +95,6 @@ class _Halving(nn.Conv2d):
         return F.conv2d(F.pixel_unshuffle(x, 2), phases.reshape(outputs, 4 * inputs, 3, 3), padding=1)
 
 
-def _channels(image_size: int, width: int) -> list[int]:
-    """Channels at image_size/2, image_size/4, ..., 4 px."""
-    if image_size not in SIZES:
-        raise ValueError(f"The image size {image_size} is not one of {', '.join(map(str, SIZES))}.")
-    return [width * 2**level for level in range(image_size.bit_length() - 3)]
-
-
 def _condition(classes: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Embedding(classes, _EMBEDDING), nn.Linear(_EMBEDDING, outputs), nn.LeakyReLU(_SLOPE))
 
@@ -108,11 +103,3 @@ def _normalisation(norm: str, channels: int) -> nn.Module:
     if norm not in NORMS:
         raise ValueError(f"The norm {norm!r} is not one of {', '.join(NORMS)}.")
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-        nn.init.zeros_(module.bias)

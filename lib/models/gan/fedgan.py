@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.gan.dcgan_conventions import channels_by_level
+
 SIZES = (16, 32, 64, 128, 256)
 NORMS = ("instance", "none")
 _SLOPE = 0.2
@@ -28,7 +30,7 @@ class Generator(nn.Module):
         if not 0 < labels < latent:
             raise ValueError(f"{labels} labels in a latent of {latent}: give at least one, and a longer latent.")
         self.image_size, self.latent, self.labels = image_size, latent, labels
-        channels = _channels(image_size, width)[::-1]
+        channels = channels_by_level(image_size, width, sizes=SIZES)[::-1]
         # The published first layer, a transposed convolution of a 1 x 1 map, is this matrix product.
         layers = [nn.Linear(latent, channels[0] * 16, bias=False), nn.Unflatten(1, (channels[0], 4, 4))]
         for before, after in zip(channels, channels[1:], strict=False):
@@ -56,7 +58,7 @@ class Discriminator(nn.Module):
         if norm not in NORMS:
             raise ValueError(f"The norm {norm!r} is not one of {', '.join(NORMS)}.")
         self.image_size, self.labels = image_size, labels
-        channels = _channels(image_size, width)
+        channels = channels_by_level(image_size, width, sizes=SIZES)
         layers = []
         for before, after in zip([1, *channels], channels, strict=False):
             layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False)]
@@ -80,13 +82,6 @@ class _ToGrey(nn.ConvTranspose2d):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         patches = self.weight.flatten(1).T @ x.flatten(2)
         return F.fold(patches, (2 * x.shape[2], 2 * x.shape[3]), 4, padding=1, stride=2)
-
-
-def _channels(image_size: int, width: int) -> list[int]:
-    """Channels at image_size/2, image_size/4, ..., 4 px."""
-    if image_size not in SIZES:
-        raise ValueError(f"The image size {image_size} is not one of {', '.join(map(str, SIZES))}.")
-    return [width * 2**level for level in range(image_size.bit_length() - 3)]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -72,53 +72,53 @@ def train_findings(
     }  # fmt: skip
     to_channels_last(model, device)
     _check_findings(model, radiographs, held_out)
-    saved = Resumable(checkpoint, settings)
-    found = saved.load(model)
-    history = History(**found["history"]) if found else History()
-    if saved.finished:
-        return history
-    best = {name: value.to(device) for name, value in found["best"].items()} if found else {}
     per_epoch = math.ceil(len(radiographs) / batch)
     steps = (epochs or 0) * per_epoch if steps is None else steps
     epochs = math.ceil(steps / per_epoch)
+    with Resumable(checkpoint, settings, name="findings", epochs=epochs, progress=progress) as saved:
+        found = saved.load(model)
+        history = History(**found["history"]) if found else History()
+        if saved.finished:
+            return history
+        best = {name: value.to(device) for name, value in found["best"].items()} if found else {}
 
-    def begin() -> torch.optim.Optimizer:
-        rate = learning_rate * (0.1 ** drops(history.validation_loss) if patience else 1)
-        if optimiser == "sgd":
-            return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=weight_decay, fused=True)
-        return torch.optim.Adam(model.parameters(), rate, weight_decay=weight_decay, fused=True)
+        def begin() -> torch.optim.Optimizer:
+            rate = learning_rate * (0.1 ** drops(history.validation_loss) if patience else 1)
+            if optimiser == "sgd":
+                return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=weight_decay, fused=True)
+            return torch.optim.Adam(model.parameters(), rate, weight_decay=weight_decay, fused=True)
 
-    updates = begin()
-    if found:
-        updates.load_state_dict(found["optimiser"])
-    while len(history.loss) < epochs and not (patience and epochs_since_best(history.validation_loss) >= patience):
-        epoch = len(history.loss)
-        history.loss.append(
-            _epoch(model, radiographs, updates, batch, steps - epoch * per_epoch, seed, epoch, precision)
-        )
-        values = {"loss": history.loss[-1]}
+        updates = begin()
+        if found:
+            updates.load_state_dict(found["optimiser"])
+        while len(history.loss) < epochs and not (patience and epochs_since_best(history.validation_loss) >= patience):
+            epoch = len(history.loss)
+            seen = min(len(radiographs), (steps - epoch * per_epoch) * batch)
+            report = partial(saved.show_within, epoch)
+            history.loss.append(_epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, report))
+            values = {"loss": history.loss[-1]}
+            if held_out:
+                values["validation_loss"] = _validate(model, held_out)
+                before = drops(history.validation_loss)
+                history.validation_loss.append(values["validation_loss"])
+                if epochs_since_best(history.validation_loss) == 0:
+                    history.selected = epoch + 1
+                    best = {name: value.detach().clone() for name, value in changing(model).items()}
+                if patience and drops(history.validation_loss) > before:
+                    updates = begin()
+            if not all(map(math.isfinite, values.values())):
+                raise ValueError(f"The training diverged in epoch {epoch + 1}: lower the learning rate.")
+            state: Callable[[], dict] = partial(
+                dict, history=asdict(history), optimiser=updates.state_dict(), best=best
+            )
+            saved.save(model, epoch + 1, state, images=seen, losses=values, shown=values)
         if held_out:
-            values["validation_loss"] = _validate(model, held_out)
-            before = drops(history.validation_loss)
-            history.validation_loss.append(values["validation_loss"])
-            if epochs_since_best(history.validation_loss) == 0:
-                history.selected = epoch + 1
-                best = {name: value.detach().clone() for name, value in changing(model).items()}
-            if patience and drops(history.validation_loss) > before:
-                updates = begin()
-        if not all(map(math.isfinite, values.values())):
-            raise ValueError(f"The training diverged in epoch {epoch + 1}: lower the learning rate.")
-        if progress:
-            progress(epoch + 1, **values)
-        state: Callable[[], dict] = partial(dict, history=asdict(history), optimiser=updates.state_dict(), best=best)
-        saved.save(model, epoch + 1, state)
-    if held_out:
-        model.load_state_dict(best, strict=False)
-    else:
-        history.selected = len(history.loss)
-    saved.finish(model, len(history.loss), {"history": asdict(history)})
-    model.eval()
-    return history
+            model.load_state_dict(best, strict=False)
+        else:
+            history.selected = len(history.loss)
+        saved.finish(model, len(history.loss), {"history": asdict(history)})
+        model.eval()
+        return history
 
 
 def predict_findings(model: nn.Module, images, *, batch: int = 256, device: torch.device | None = None) -> np.ndarray:
@@ -159,14 +159,14 @@ class _Radiographs(DeviceDataset):
         return None if flips is None else flips & torch.tensor([True, False], device=flips.device)
 
 
-def _epoch(model, radiographs, updates, batch, steps, seed, epoch, precision) -> float:
-    """One pass over the radiographs, or `steps` updates of it if that is fewer; the mean loss."""
+def _epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, report) -> float:
+    """One pass over the radiographs, or the first `seen` of it; the mean loss."""
     training_mode(model)
     device = radiographs.values.device
     generator = seeding.torch_generator(seed, "findings", "epoch", epoch)
     order = torch.randperm(len(radiographs), generator=generator).to(device)
     flips = radiographs.draw_flips(len(radiographs), generator)
-    total, seen = torch.zeros((), device=device), min(len(radiographs), steps * batch)
+    total = torch.zeros((), device=device)
     with seeding.initialising(seed, "findings", "dropout", epoch):
         for i in range(0, seen, batch):
             rows = order[i : i + batch]
@@ -177,6 +177,7 @@ def _epoch(model, radiographs, updates, batch, steps, seed, epoch, precision) ->
             loss.backward()
             updates.step()
             total += loss.detach() * len(rows)
+            report(min(i + batch, seen) / seen, images=min(i + batch, seen))
     return float(total) / seen
 
 

@@ -71,54 +71,57 @@ def train_classifier(
         "validation": held_out.digest, "weights": weights_digest(model),
     }  # fmt: skip
     check_classes(model, examples)
-    network, saved = trained_part(model), Resumable(checkpoint, settings)
-    found = saved.load(network)
-    history = History(**found["history"]) if found else History()
-    if saved.finished:
+    network = trained_part(model)
+    with Resumable(checkpoint, settings, name="classifier", epochs=epochs, progress=progress) as saved:
+        found = saved.load(network)
+        history = History(**found["history"]) if found else History()
+        if saved.finished:
+            return history
+        examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
+        selection = Selection(
+            select, held_out, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
+        )
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        updates: torch.optim.Optimizer
+        if optimiser == "sgd":
+            updates = torch.optim.SGD(parameters, learning_rate, momentum=0.9, weight_decay=weight_decay, fused=True)
+        else:
+            updates = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
+        if found:
+            updates.load_state_dict(found["optimiser"])
+            selection.weights = {name: value.to(device) for name, value in found["best"].items()}
+        for epoch in range(len(history.loss), epochs):
+            training_mode(network)
+            generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
+            order = torch.randperm(len(examples), generator=generator).to(device)
+            flips = examples.draw_flips(len(examples), generator)
+            total = torch.zeros((), device=device)
+            with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
+                for i in range(0, len(order), batch):
+                    whole = order[i : i + batch]
+                    own, share = parallel.portion(len(whole))
+                    rows = whole[own]
+                    with seeding.autocast(device, precision):
+                        logits = network(examples.inputs(rows, None if flips is None else flips[i : i + batch][own]))
+                    loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
+                    updates.zero_grad()
+                    loss = parallel.backward(loss, parameters, share)
+                    updates.step()
+                    total += loss * len(whole)
+                    saved.show_within(epoch, (i + len(whole)) / len(order), images=i + len(whole))
+            history.loss.append(float(total) / len(examples))
+            selection.evaluate(network, history)
+            shown = {"loss": history.loss[-1], selection.measure: selection.scores(history)[-1]}
+            saved.save(
+                network, epoch + 1, lambda: {
+                    "history": asdict(history), "optimiser": updates.state_dict(), "best": selection.weights,
+                },
+                images=len(examples), losses=shown | {"validation_loss": history.validation_loss[-1]}, shown=shown,
+            )  # fmt: skip
+        network.load_state_dict(selection.weights, strict=False)
+        saved.finish(network, epochs, {"history": asdict(history)})
+        network.eval()
         return history
-    examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
-    selection = Selection(
-        select, held_out, batch=batch, label_smoothing=label_smoothing, batch_statistics=batch_statistics
-    )
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    updates: torch.optim.Optimizer
-    if optimiser == "sgd":
-        updates = torch.optim.SGD(parameters, learning_rate, momentum=0.9, weight_decay=weight_decay, fused=True)
-    else:
-        updates = torch.optim.AdamW(parameters, learning_rate, weight_decay=weight_decay, fused=True)
-    if found:
-        updates.load_state_dict(found["optimiser"])
-        selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-    for epoch in range(len(history.loss), epochs):
-        training_mode(network)
-        generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
-        order = torch.randperm(len(examples), generator=generator).to(device)
-        flips = examples.draw_flips(len(examples), generator)
-        total = torch.zeros((), device=device)
-        with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
-            for i in range(0, len(order), batch):
-                whole = order[i : i + batch]
-                own, share = parallel.portion(len(whole))
-                rows = whole[own]
-                with seeding.autocast(device, precision):
-                    logits = network(examples.inputs(rows, None if flips is None else flips[i : i + batch][own]))
-                loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
-                updates.zero_grad()
-                loss = parallel.backward(loss, parameters, share)
-                updates.step()
-                total += loss * len(whole)
-        history.loss.append(float(total) / len(examples))
-        selection.evaluate(network, history)
-        if progress:
-            progress(epoch + 1, loss=history.loss[-1], **{selection.measure: selection.scores(history)[-1]})
-        if epoch + 1 < epochs:
-            saved.save(network, len(history.loss), lambda: {
-                "history": asdict(history), "optimiser": updates.state_dict(), "best": selection.weights,
-            })  # fmt: skip
-    network.load_state_dict(selection.weights, strict=False)
-    saved.finish(network, epochs, {"history": asdict(history)})
-    network.eval()
-    return history
 
 
 def predict(

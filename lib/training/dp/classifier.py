@@ -108,62 +108,67 @@ def train_private(
     }  # fmt: skip
     to_channels_last(model, device)
     check_classes(model, examples)
-    network, saved = trained_part(model), Resumable(checkpoint, settings)
-    found = saved.load(network)
-    if found and saved.finished:
-        return PrivateHistory(**found["history"])
-    examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
-    free = free and seen_by(network, model, free, batch=batch)
-    selection = Selection(select, held_out, batch=batch, label_smoothing=label_smoothing)
-    per_epoch = math.ceil(len(examples) / batch)
-    rate, steps = 1 / per_epoch, epochs * per_epoch
-    sigma = accounting.noise_multiplier(
-        epsilon=epsilon, delta=delta, sample_rate=rate, steps=steps, accountant=accountant
-    )  # fmt: skip
-    history = PrivateHistory(
-        noise_multiplier=sigma, sample_rate=rate, steps=steps, delta=delta, max_grad_norm=max_grad_norm,
-        accountant=accountant,
-    )  # fmt: skip
-    if found:
-        history = PrivateHistory(**found["history"])
-    flat = FlatParameters(network)
-    try:
-        mechanism = Mechanism(
-            flat, history, seed=seed, size=len(examples), label_smoothing=label_smoothing, chunk=chunk, engine=engine,
-            optimiser=torch.optim.AdamW([flat.vector], lr=learning_rate, weight_decay=weight_decay, fused=True),
+    network = trained_part(model)
+    with Resumable(checkpoint, settings, name="private classifier", epochs=epochs, progress=progress) as saved:
+        found = saved.load(network)
+        if found and saved.finished:
+            return PrivateHistory(**found["history"])
+        examples, held_out = (seen_by(network, model, part, batch=batch) for part in (examples, held_out))
+        free = free and seen_by(network, model, free, batch=batch)
+        selection = Selection(select, held_out, batch=batch, label_smoothing=label_smoothing)
+        per_epoch = math.ceil(len(examples) / batch)
+        rate, steps = 1 / per_epoch, epochs * per_epoch
+        sigma = accounting.noise_multiplier(
+            epsilon=epsilon, delta=delta, sample_rate=rate, steps=steps, accountant=accountant
+        )  # fmt: skip
+        history = PrivateHistory(
+            noise_multiplier=sigma, sample_rate=rate, steps=steps, delta=delta, max_grad_norm=max_grad_norm,
+            accountant=accountant,
         )  # fmt: skip
         if found:
-            mechanism.load_state_dict(found["mechanism"])
-            selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-        for epoch in range(len(history.epsilon), epochs):
-            training_mode(network)
-            total, drawn = torch.zeros((), device=device), 0
-            with seeding.initialising(seed, "private", "dropout", epoch):
-                for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-                    losses = mechanism.step(step, examples, free, share, batch)
-                    total += losses.sum()
-                    drawn += len(losses)
-            history.loss.append(float(total) / max(drawn, 1))
-            history.drawn.append(drawn)
-            history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))
-            history.eligible.append(in_window(history.epsilon[-1], epsilon))
-            selection.evaluate(network, history, eligible=history.eligible[-1])
-            if progress:
-                progress(epoch + 1, epsilon=history.epsilon[-1], **{selection.measure: selection.scores(history)[-1]})
-            if epoch + 1 < epochs:
-                saved.save(network, epoch + 1, lambda: {
-                    "history": asdict(history), "mechanism": mechanism.state_dict(), "best": selection.weights,
-                })  # fmt: skip
-    finally:
-        flat.release()
-    if not history.selected:
-        raise ValueError(
-            f"No epoch ends with an ε between {WINDOW[0]} and {WINDOW[1]} of {epsilon}: train for more epochs."
-        )
-    network.load_state_dict(selection.weights, strict=False)
-    saved.finish(network, epochs, {"history": asdict(history)})
-    network.eval()
-    return history
+            history = PrivateHistory(**found["history"])
+        flat = FlatParameters(network)
+        try:
+            mechanism = Mechanism(
+                flat, history, seed=seed, size=len(examples), label_smoothing=label_smoothing, chunk=chunk,
+                engine=engine,
+                optimiser=torch.optim.AdamW([flat.vector], lr=learning_rate, weight_decay=weight_decay, fused=True),
+            )  # fmt: skip
+            if found:
+                mechanism.load_state_dict(found["mechanism"])
+                selection.weights = {name: value.to(device) for name, value in found["best"].items()}
+            for epoch in range(len(history.epsilon), epochs):
+                training_mode(network)
+                total, drawn = torch.zeros((), device=device), 0
+                with seeding.initialising(seed, "private", "dropout", epoch):
+                    for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
+                        losses = mechanism.step(step, examples, free, share, batch)
+                        total += losses.sum()
+                        drawn += len(losses)
+                        saved.show_within(epoch, (step + 1) / per_epoch - epoch, images=drawn)
+                history.loss.append(float(total) / max(drawn, 1))
+                history.drawn.append(drawn)
+                history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))
+                history.eligible.append(in_window(history.epsilon[-1], epsilon))
+                selection.evaluate(network, history, eligible=history.eligible[-1])
+                shown = {"loss": history.loss[-1], "epsilon": history.epsilon[-1]}
+                shown[selection.measure] = selection.scores(history)[-1]
+                saved.save(
+                    network, epoch + 1, lambda: {
+                        "history": asdict(history), "mechanism": mechanism.state_dict(), "best": selection.weights,
+                    },
+                    images=drawn, losses=shown | {"validation_loss": history.validation_loss[-1]}, shown=shown,
+                )  # fmt: skip
+        finally:
+            flat.release()
+        if not history.selected:
+            raise ValueError(
+                f"No epoch ends with an ε between {WINDOW[0]} and {WINDOW[1]} of {epsilon}: train for more epochs."
+            )
+        network.load_state_dict(selection.weights, strict=False)
+        saved.finish(network, epochs, {"history": asdict(history)})
+        network.eval()
+        return history
 
 
 def in_window(spent: float, target: float) -> bool:

@@ -173,6 +173,10 @@ class DPGANTrainer(Trainer):
         # An empty draw has no mean loss.
         return {"loss_d": losses.sum() / max(len(losses), 1), "loss_g": loss}
 
+    def images_seen(self, step: int) -> float:
+        """As many as a step draws on average; the number drawn is secret."""
+        return self.settings["expected_batch"]
+
     def _fake(self, step: int, turn: int) -> Tensor:
         """A batch of generated images in [-1, 1]."""
         batch, latent = self.settings["generator_batch"], self.settings["latent"]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lib.training.dp.gan import Trace
 from lib.training.dp.per_sample_gradients import FlatParameters, per_sample_gradients
-from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.progress import Progress
+from lib.training.loop.resume import cached
 
 
 def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, engine: str = "layers") -> np.ndarray:
@@ -33,10 +34,16 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
     path: folder to keep the scores in; those found there, of the same trace and images, are returned.
     """
     examples = DeviceDataset(images, None, device=next(discriminator.parameters()).device)
+    if path is None:
+        return _traced_scores(discriminator, trace, examples, engine)
     released = sha256(trace.noisy.cpu().numpy().tobytes()).hexdigest()
-    kept = Checkpoint(path, {"images": examples.digest, "trace": [released, *trace[2:]]}) if path else None
-    if kept and (found := kept.load()):
-        return found[0]["scores"].numpy()
+    settings = {"images": examples.digest, "trace": [released, *trace[2:]]}
+    return cached(
+        path, settings, lambda: {"scores": torch.from_numpy(_traced_scores(discriminator, trace, examples, engine))}
+    )["scores"].numpy()
+
+
+def _traced_scores(discriminator: nn.Module, trace: Trace, examples: DeviceDataset, engine: str) -> np.ndarray:
     inputs, real = examples.inputs(slice(None)), torch.ones(len(examples), dtype=torch.int64)
     before = {name: value.clone() for name, value in discriminator.state_dict().items()}
     flat = FlatParameters(discriminator)
@@ -44,8 +51,9 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
     noise, spread = (trace.noise_multiplier * trace.clip) ** 2, q * (1 - q) / 2
     identity = torch.eye(m, dtype=torch.float64, device=inputs.device)
     known, seen = 4 * identity, torch.zeros(m, dtype=torch.float64, device=inputs.device)
+    report = Progress("gradient attack", len(trace.noisy))
     try:
-        for weights, noisy in zip(trace.weights, trace.noisy, strict=True):
+        for done, (weights, noisy) in enumerate(zip(trace.weights, trace.noisy, strict=True), 1):
             with torch.no_grad():
                 flat.vector.copy_(weights)
             gradients = clipped_gradients(flat, inputs, real.to(inputs.device), clip=trace.clip, engine=engine)
@@ -57,13 +65,11 @@ def traced_scores(discriminator: nn.Module, trace: Trace, images, *, path=None, 
             solved = torch.cholesky_solve(torch.cat([q * gram, (gradients @ centred).double()[:, None]], dim=1), factor)
             known += q * solved[:, :-1]
             seen += q * solved[:, -1]
+            report(done)
     finally:
         flat.release()
         discriminator.load_state_dict(before)
-    scores = torch.linalg.solve(known, seen).cpu()
-    if kept:
-        kept.save({"scores": scores}, None, len(trace.noisy), finished=True)
-    return scores.numpy()
+    return torch.linalg.solve(known, seen).cpu().numpy()
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ Weights are not anonymous: nothing here hides a client's update from the server,
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self, cast
 
@@ -116,7 +117,7 @@ def federate(
     settings = settings | {"keep": sorted(keep)}
     tensors = run_training(
         lambda: FedGANTrainer(visits, settings, device), name="federated GAN", path=path, settings=settings,
-        steps=settings["rounds"], save_seconds=save_seconds, progress=progress,
+        steps=settings["rounds"], unit="rounds", save_seconds=save_seconds, progress=progress,
     )  # fmt: skip
     return FedGAN.restored(tensors, settings, device)
 
@@ -206,13 +207,9 @@ def drawn_clients(settings: dict, round: int) -> list[int]:
 
 
 def visit(
-    networks: nn.ModuleDict,
-    weights: Mapping[str, Tensor],
-    radiographs: Radiographs,
-    settings: dict,
-    round: int,
+    networks: nn.ModuleDict, weights: Mapping[str, Tensor], radiographs: Radiographs, settings: dict, round: int,
     client: int,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:  # fmt: skip
     """What client number `client` does in a round, simulated or deployed: (its new weights, its last losses).
 
     `networks`, as of `begin`, are overwritten.
@@ -320,6 +317,9 @@ class FedGANTrainer(Trainer):
             kept = self.networks["generator"].state_dict()
             self.values |= {f"round-{step + 1}.{key}": value.clone() for key, value in kept.items()}
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
+
+    def images_seen(self, step: int) -> float:
+        return math.prod(self.settings[key] for key in ("clients_per_round", "steps", "critic_steps", "batch"))
 
 
 def _batches(radiographs: int, updates: int, batch: int, generator: torch.Generator) -> Tensor:

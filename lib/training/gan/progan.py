@@ -179,7 +179,7 @@ class ProGANTrainer(Trainer):
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the discriminator, then the generator and its average; the two losses."""
-        stage = self.stages[bisect.bisect_right(self.stages, step, key=lambda stage: stage.step) - 1]
+        stage = self._stage(step)
         if stage.size != self.size:
             self._begin_level(stage.size)
         batch = self.settings["batch"][SIZES.index(stage.size)]
@@ -189,6 +189,13 @@ class ProGANTrainer(Trainer):
         losses = {"loss_d": self.discriminator_step(rows, alpha), "loss_g": self.generator_step(batch, alpha)}
         self.update_ema(1 - self.settings["ema"])
         return losses
+
+    def images_seen(self, step: int) -> float:
+        """The batch of the step's level."""
+        return self.settings["batch"][SIZES.index(self._stage(step).size)]
+
+    def _stage(self, step: int) -> Stage:
+        return self.stages[bisect.bisect_right(self.stages, step, key=lambda stage: stage.step) - 1]
 
     def state(self) -> dict:
         """The level and the optimisers' states."""

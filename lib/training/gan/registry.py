@@ -23,7 +23,7 @@ from lib.training.gan.stylegan2 import StyleGAN2, train_stylegan2
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.trainer import finished_training
 
-STORE = Path(__file__).resolve().parents[3] / "weights"  # trained generators that come with the suite
+STORE = Path(__file__).resolve().parents[3] / "weights"  # trained generators that come with the suite; none yet
 
 
 class _Entry(NamedTuple):

@@ -1,16 +1,20 @@
 """Several trainings at once on a CPU: small networks do not fill two cores, two trainings do."""
 
+import contextlib
 import ctypes
 import os
+import selectors
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import get_context
 
 import torch
 
 from lib.core import distributed as ranks
+from lib.training.loop import progress
 
 _PR_SET_PDEATHSIG = 1
 
@@ -18,11 +22,12 @@ _PR_SET_PDEATHSIG = 1
 def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = None) -> None:
     """Run the tasks in forked processes, for the checkpoints they leave; returns when all have ended.
 
-    Nothing else comes back: call each task afterwards, and it finds its checkpoint. A task that fails ahead is
-    reported on standard error and fails again, with its own message, when called. Each process computes with one
-    thread; `workers` is by default the number of cores this process may use. Does nothing where that is one, where
-    processes cannot be forked, or where there is a GPU: there trainings go one by one. Under torchrun nothing is
-    forked: rank r of n runs every n-th task from the r-th, and all wait for the slowest.
+    What they print is printed here, line by line, and their progress is shown here. Nothing else comes back: call each
+    task afterwards, and it finds its checkpoint. A task that fails ahead is reported on standard error and fails again,
+    with its own message, when called. Each process computes with one thread; `workers` is by default the number of
+    cores this process may use. Does nothing where that is one, where processes cannot be forked, or where there is a
+    GPU: there trainings go one by one. Under torchrun nothing is forked: rank r of n runs every n-th task from the
+    r-th, and all wait for the slowest.
     """
     if ranks.is_one_of_many():
         return _spread(tasks[ranks.rank() :: ranks.world()] if ranks.world() > 1 else ())
@@ -30,13 +35,21 @@ def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = No
     if workers < 2 or not hasattr(os, "fork") or torch.cuda.is_available():
         return
     following = get_context("fork").Value("i", 0)
+    sys.stdout.flush()
+    sys.stderr.flush()
     started = [_fork(tasks, following) for _ in range(workers)]
     try:
-        for child in started:
-            os.waitpid(child, 0)
+        _relay([worker.pipes for worker in started])
+        for worker in started:
+            _, status = os.waitpid(worker.pid, 0)
+            if os.WIFSIGNALED(status):
+                number = os.WTERMSIG(status)
+                print(f"A training was killed (signal {number}): it is run again when called.", file=sys.stderr)
     except BaseException:
-        for child in started:
-            os.kill(child, signal.SIGKILL)
+        for worker in started:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(worker.pid, signal.SIGKILL)
+                os.waitpid(worker.pid, 0)
         raise
 
 
@@ -54,25 +67,77 @@ def _cores() -> Sequence[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
-def _fork(tasks, following) -> int:
+class _Worker:
+    """A forked process: `pid`, and the ends of the pipes of its standard output and standard error."""
+
+    def __init__(self, pid: int, pipes: tuple[int, int]):
+        self.pid, self.pipes = pid, pipes
+
+
+def _fork(tasks, following) -> _Worker:
     parent = os.getpid()
+    (output, to_output), (errors, to_errors) = os.pipe(), os.pipe()
     child = os.fork()
     if child:
-        return child
+        os.close(to_output)
+        os.close(to_errors)
+        return _Worker(child, (output, errors))
     try:  # never to return into the caller's code: a forked notebook kernel must not answer its messages
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 1)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        os.dup2(to_output, 1)
+        os.dup2(to_errors, 2)
+        sys.stdout, sys.stderr = (os.fdopen(end, "w", buffering=1, encoding="utf-8") for end in (to_output, to_errors))
+        progress.relay_to(sys.stdout)
         torch.set_num_threads(1)
         while os.getppid() == parent:
             with following.get_lock():
                 mine, following.value = following.value, following.value + 1
             if mine >= len(tasks):
                 break
-            tasks[mine]()
+            try:
+                tasks[mine]()
+            except Exception:  # the worker goes on with what is left
+                traceback.print_exc()
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(0)
+
+
+def _relay(pipes: Sequence[tuple[int, int]]) -> None:
+    """Show what is written to the pipes, line by line, until all writers have ended; also that nothing was written."""
+    shown, silent, every = progress.Relayed(), progress.Line(), progress.seconds_between_lines()
+    began = last = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for output, errors in pipes:
+            selector.register(output, selectors.EVENT_READ, _lines(output, shown, sys.stdout))
+            selector.register(errors, selectors.EVENT_READ, _lines(errors, shown, sys.stderr))
+        while selector.get_map():
+            ready = selector.select(timeout=max(last + every - time.monotonic(), 0.01))
+            for key, _ in ready:
+                if not next(key.data):
+                    selector.unregister(key.fileobj)
+                    os.close(key.fd)
+            now = time.monotonic()
+            if ready:
+                last = now
+            elif now - last >= every:
+                silent.show(f"{len(pipes)} processes go on side by side, {now - began:.0f} s")
+                last = now
+
+
+def _lines(pipe: int, shown: progress.Relayed, stream) -> Iterator[bool]:
+    """Each next shows the lines that a ready pipe holds: whether it may hold more."""
+    left = b""
+    while content := os.read(pipe, 1 << 16):
+        *whole, left = (left + content).split(b"\n")
+        for line in whole:
+            shown.show(line.decode(errors="replace"), stream)
+        yield True
+    if left:
+        shown.show(left.decode(errors="replace"), stream)
+    yield False

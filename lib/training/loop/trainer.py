@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.training.loop import data_parallel
 from lib.training.loop.checkpoint import Checkpoint
-from lib.training.loop.progress import Progress
+from lib.training.loop.course import Course, say_loaded
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -72,6 +72,10 @@ class Trainer(ABC):
         self.random.manual_seed(seeding.seed_of(*names))
         with seeding.initialising(*names) if self.has_dropout else nullcontext():
             return self.train_step(step)
+
+    def images_seen(self, step: int) -> float:
+        """How many training images step number `step` shows to its networks: settings["batch"]."""
+        return self.settings["batch"]
 
     def initialising(self) -> AbstractContextManager[None]:
         """Weights drawn inside come from the method's own stream."""
@@ -157,42 +161,48 @@ def run_training(
     path,  # the folder of the checkpoint
     settings: dict,  # everything that decides the result
     steps: int,
+    unit: str = "steps",  # what they are called
     save_seconds: float = 60.0,  # between two checkpoints
-    progress: Callable | None = None,  # called as progress(steps done, **losses) after each step; None prints lines
+    progress: Callable | None = None,  # called as progress(steps done, **losses) after each step; None shows lines
 ) -> dict[str, Tensor]:
-    """The tensors by name after `steps` steps of what `begin()` returns, kept in folder `path`.
+    """The tensors by name after `steps` steps of what `begin()` returns, kept in folder `path` with a learning curve.
 
-    A finished checkpoint there with the same `settings` is returned without calling `begin`, an unfinished one is
-    continued; other settings train anew. ValueError for fewer steps than one, a damaged checkpoint, or a loss that is
-    not finite at a save or at the end: nothing is saved then.
+    A finished checkpoint there with the same `settings` is returned without calling `begin`, which is said, an
+    unfinished one is continued; other settings train anew. ValueError for fewer steps than one, a damaged checkpoint,
+    or a loss that is not finite at a save or at the end: nothing is saved then. OSError while another process trains in
+    that folder.
     """
     if steps < 1:
         raise ValueError(f"The {name} is trained for at least one step, not {steps}.")
-    checkpoint = Checkpoint(path, settings)
-    found = checkpoint.load()
-    if found and checkpoint.finished:
-        return found[0]
-    training = begin()
-    start = 0
-    if found:
-        tensors, state, start = found
-        training.restore(tensors, state or {})
-    report = progress or Progress(name, steps, start=start)
-    saved = time.monotonic()
-    for step in range(start, steps):
-        losses = training.step(step)
-        last = step + 1 == steps
-        if last or time.monotonic() - saved >= save_seconds:
-            if not all(torch.isfinite(loss) for loss in losses.values()):
+    with Checkpoint(path, settings) as checkpoint:
+        found = checkpoint.load()
+        if found and checkpoint.finished:
+            say_loaded(path, checkpoint.made, checkpoint.origin(found[2]))
+            return found[0]
+        training = begin()
+        start = 0
+        if found:
+            tensors, state, start = found
+            training.restore(tensors, state or {})
+        course = Course(
+            name, total=steps, unit=unit, path=path, start=start, made=checkpoint.made, progress=progress
+        )  # fmt: skip
+        saved = time.monotonic()
+        for step in range(start, steps):
+            losses = training.step(step)
+            last = step + 1 == steps
+            due = time.monotonic() - saved >= save_seconds
+            if (last or due) and not all(torch.isfinite(loss) for loss in losses.values()):
                 at = f"by step {step + 1} (a loss is not finite)"
                 raise ValueError(f"The {name} diverged {at}: lower the learning rate.")
-            if not last:
-                checkpoint.save(training.tensors(), training.state(), step + 1)
+            course.add(step + 1, images=training.images_seen(step), losses=losses)
+            if due and not last:
+                checkpoint.save(training.tensors(), training.state(), step + 1, made=course.kept())
                 saved = time.monotonic()
-        report(step + 1, **losses)
-    tensors = training.tensors()
-    checkpoint.save(tensors, None, steps, finished=True)
-    return tensors
+            course.show(step + 1, losses)
+        tensors = training.tensors()
+        checkpoint.save(tensors, None, steps, finished=True, made=course.kept())
+        return tensors
 
 
 def finished_training(path, what: str, *, model: str | None = None) -> tuple[dict[str, Tensor], dict]:
@@ -209,6 +219,7 @@ def finished_training(path, what: str, *, model: str | None = None) -> tuple[dic
         raise ValueError(f"The training in {path} stopped at step {found[2]}: run it again to finish it.")
     if model is not None and checkpoint.settings.get("model") != model:
         raise ValueError(f"The training in {path} is of {checkpoint.settings.get('model')!r}, not of the {what}.")
+    say_loaded(path, checkpoint.made, checkpoint.origin(found[2]))
     return found[0], checkpoint.settings
 
 

@@ -1,11 +1,16 @@
 """Trainings ahead: all are run, once each, and what fails or dies harms nobody else."""
 
 import os
+import signal
+import sys
+import time
 
 import pytest
 import torch
 
+from lib.training.loop import progress
 from lib.training.loop.job_pool import run_ahead
+from lib.training.loop.progress import Progress
 
 
 def mark(folder, name):
@@ -50,6 +55,65 @@ def test_a_task_that_fails_leaves_the_others(tmp_path, failing, capfd):
     assert len(list(tmp_path.iterdir())) == 4
     if failing == "raise":
         assert "this one fails" in capfd.readouterr().err
+
+
+def test_each_training_ahead_is_seen_here(capfd, monkeypatch):
+    """Progress by name, prints of Python and of libraries, and the last words of one that is killed."""
+    monkeypatch.setenv("SUITE_PROGRESS_SECONDS", "0")
+
+    def train(name):
+        report = Progress(name, 3)
+        for done in range(1, 4):
+            report(done, loss=done / 2)
+        print("printed", name)
+        os.write(1, b"by a library\n")
+        sys.stdout.write("unfinished")
+        sys.stdout.flush()
+        if name == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run_ahead([lambda name=name: train(name) for name in ("first", "second", "killed")], workers=3)
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    for name in ("first", "second", "killed"):
+        shown = [line for line in lines if line.startswith(f"{name}  ")]
+        assert [line.split()[1] for line in shown] == ["1/3", "2/3", "3/3"]
+        assert shown[-1].endswith("loss 1.5")
+        assert f"printed {name}" in lines
+    assert lines.count("by a library") == lines.count("unfinished") == 3
+    assert err == "A training was killed (signal 9): it is run again when called.\n"
+
+
+def test_silence_is_broken(capfd, monkeypatch):
+    monkeypatch.setenv("SUITE_PROGRESS_SECONDS", "0.1")
+    run_ahead([lambda: time.sleep(0.5)] * 2, workers=2)
+    assert capfd.readouterr().out.count("2 processes go on side by side") >= 3
+
+
+def test_each_training_has_one_line_where_somebody_looks_on(monkeypatch):
+    shown = {}
+
+    class Handle:
+        def __init__(self, text):
+            self.number = len(shown)
+            shown[self.number] = [text]
+
+        def update(self, data, raw):
+            shown[self.number].append(data["text/plain"])
+
+    monkeypatch.setattr(progress, "is_interactive", lambda: True)
+    monkeypatch.setattr(progress, "_LIVE_SECONDS", 0.0)
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, display_id: Handle(data["text/plain"]))
+
+    def train(name):
+        report = Progress(name, 5)
+        for done in range(1, 6):
+            report(done)
+
+    run_ahead([lambda k=k: train(f"training {k}") for k in range(4)], workers=2)
+    assert len(shown) == 4
+    assert {len(texts) for texts in shown.values()} == {5}
+    assert sorted(texts[-1].split("  ")[0] for texts in shown.values()) == [f"training {k}" for k in range(4)]
 
 
 def test_one_worker_runs_nothing_ahead(tmp_path):

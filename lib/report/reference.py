@@ -1,0 +1,143 @@
+"""The committed results of a run: figures, tables and the records behind them, in figures/reference/TAG.
+
+A run writes to figures/TAG, which git ignores. What is published is copied from there by this module alone, file by
+file as paper.yaml declares them, and only if all of it can be made again from the committed code: nothing of a real
+image, no executed notebook, no path of a machine.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from lib.core.files import atomic
+from lib.core.paths import root
+from lib.experiment.paper import known_papers
+from lib.report.records import DAMAGE, Records, what
+from lib.report.runs import RunFolders, find_run, parts_of
+from lib.runner.plan import plan
+
+LARGEST_FILE, LARGEST = 2 * 2**20, 8 * 2**20  # bytes; of one file, and of all together
+KINDS = {"figure": ("png", "json"), "table": ("csv", "tex", "json")}  # of an item's files, those that are committed
+# Of the record of a finished notebook, what the page shows.
+_SHOWN = ("notebook", "paper", "scale", "cohort", "seed", "revision", "seconds", "peak_memory_mb", "finished_at")
+
+
+def write_reference(run: str) -> Path:
+    """Write figures/reference/TAG from the run `run` of this checkout, whole or not at all, and return the folder.
+
+    Raises ValueError, with the first reasons, for a run of other images than phantoms, a checkout with changes that
+    are not committed, notebooks that are not finished or out of date, records that are damaged, made from other
+    settings or by code that is not committed, and files that are too large. Raises OSError if it cannot be written.
+    """
+    folders = find_run(run)
+    if folders.reference or folders.checkout != root():
+        raise ValueError(f"{run} is no run of this checkout: give the tag of one, such as demo-phantom")
+    scale, cohort, seed = parts_of(folders.tag)
+    if cohort != "phantom":
+        raise ValueError(f"{run} shows real images ({cohort}): only phantoms are published")
+    if changed := _uncommitted():
+        raise _refused(run, [f"{path} differs from the last commit" for path in changed])
+    notebooks = plan(tuple(known_papers()), scale=scale, cohort=cohort, seed=int(seed))
+    if stale := [f"{notebook} ({reason})" for notebook in notebooks for reason in notebook.changes()]:
+        raise _refused(run, stale)
+    records = [Records(name, folders) for name in known_papers()]
+    if problems := [problem for of in records for problem in _problems(of)]:
+        raise _refused(run, problems)
+    return _write_whole(records, RunFolders(folders.tag, reference=True, checkout=root()))
+
+
+def _refused(run: str, problems: list[str]) -> ValueError:
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return ValueError(f"{run} cannot become the reference: {'; '.join(problems[:3])}{more}")
+
+
+def _uncommitted() -> list[str]:
+    """Files that differ from the last commit or are new, but for the reference itself. ValueError outside git."""
+    git = ["git", "-C", str(root()), "status", "--porcelain", "--", ".", ":!figures/reference"]
+    try:
+        status = subprocess.run(git, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"{root()} is no git checkout: the reference names the commit it was made from") from error
+    return [line[3:] for line in status.splitlines()]
+
+
+def _problems(records: Records) -> Iterator[str]:
+    """Why a paper's results cannot be published; none where they can."""
+    yield from records.problems
+    content = records.content
+    for kind in ("items", "claims", "notebooks"):
+        for entry in content[kind]:
+            name = f"{records.name}/{entry['name']}"
+            if entry["stale"]:
+                yield f"{name} was {entry['stale']}"
+            if not entry["revision"]:
+                yield f"{name} was not made"
+            elif entry["revision"].endswith("+") or entry["revision"] == "unknown":
+                yield f"{name} was made by code that is not committed ({entry['revision']})"
+    for path in _files(records):
+        try:
+            if path.suffix == ".json":
+                yield from _foreign(path, json.loads(path.read_text(encoding="utf-8")), records)
+            elif path.suffix == ".png":
+                with Image.open(path) as png:
+                    yield from _foreign(path, json.loads(png.info["Description"]), records)
+        except DAMAGE as error:
+            yield f"{path.relative_to(root())} is damaged ({what(error)})"
+
+
+def _foreign(path: Path, facts: dict, records: Records) -> Iterator[str]:
+    expected = dict(zip(("scale", "cohort", "seed"), parts_of(records.folders.tag), strict=True))
+    found = {key: str(facts.get(key)) for key in expected}
+    if found != expected:
+        yield f"{path.relative_to(root())} is of another run ({', '.join(found.values())})"
+
+
+def _files(records: Records) -> Iterator[Path]:
+    """The files of a paper that are published as they are."""
+    for item in records.content["items"]:
+        for suffix in KINDS.get(item["kind"], ()):
+            yield records.page / records.name / f"{item['name']}.{suffix}"
+    for claim in (claim for claim in records.content["claims"] if claim["revision"]):
+        yield records.folders.claims(records.name) / f"{claim['name']}.json"
+
+
+def _write_whole(records: list[Records], reference: RunFolders) -> Path:
+    """Copy all into a new folder, compare its size with the limits, and put it in the place of the old one."""
+    made = reference.page.with_name(f".{reference.tag}.{os.getpid()}.partial")
+    old = made.with_suffix(".old")
+    new = RunFolders(made.name, reference=True, checkout=reference.checkout)
+    try:
+        for of in records:
+            for source in _files(of):
+                folder = new.claims(of.name) if source.parent.name == "claims" else made / of.name
+                with atomic(folder / source.name) as path:
+                    path.write_bytes(source.read_bytes())
+            for notebook in of.content["notebooks"]:
+                done = json.loads(of.folders.done(of.name, notebook["name"]).read_text(encoding="utf-8"))
+                shown = json.dumps({key: done[key] for key in _SHOWN if key in done}, indent=1)
+                with atomic(new.done(of.name, notebook["name"])) as path:
+                    path.write_text(shown, encoding="utf-8")
+        sizes = {path: path.stat().st_size for path in made.rglob("*") if path.is_file()}
+        largest = max(sizes, key=sizes.__getitem__)
+        if sizes[largest] > LARGEST_FILE or sum(sizes.values()) > LARGEST:
+            raise ValueError(
+                f"{reference.tag} is too large to be committed: {sum(sizes.values()) / 2**20:.1f} MiB of at most "
+                f"{LARGEST / 2**20:g}, its largest file, {largest.relative_to(made)}, {sizes[largest] / 2**20:.1f} of "
+                f"{LARGEST_FILE / 2**20:g}"
+            )
+        if reference.page.exists():
+            reference.page.rename(old)
+        made.rename(reference.page)
+    except BaseException:
+        if old.exists() and not reference.page.exists():
+            old.rename(reference.page)
+        raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return reference.page
