@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from lib.core.files import is_partial
 from lib.core.json_objects import read_object
+from lib.core.manifest import damages
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.report.runs import RunFolders, find_run, parts_of
@@ -94,6 +95,8 @@ class Records:
             return notebook | {"status": "failed", "error": _error(failed)}
 
         def read(record: dict) -> dict:
+            found = damages(record.get("files", {}), self.folders.checkout)
+            self.problems += [f"{damage}: run its notebook again" for damage in found]
             seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
             times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
             return times | {"status": "done", "finished": moment(str(record["finished_at"]))}
