@@ -38,6 +38,8 @@ class Rows:
         with hdf5.received(path, mend=_AGAIN) as file:
             stored = file.dataset(key, measured=index is not None)
             shape, dtype = stored.shape, stored.dtype
+            if dtype.kind not in "biuf":
+                file.refuse(f"{key} holds {dtype}, no numbers")
         self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
         row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
         self.index = np.arange(shape[0]) if index is None else index

@@ -235,6 +235,7 @@ COLUMNS = {
     "no images": ({"images": np.zeros((0, 8, 8), np.uint8)}, r"no image"),
     "images in one row": ({"images": np.zeros(N, np.uint8)}, r"images have shape"),
     "images of whole numbers": ({"images": PIXELS.astype(int)}, r"convert them to uint8 or float32"),
+    "masks that are text": ({"masks": np.full((N, 8, 8), b"x")}, r"masks holds \|S1, no numbers"),
     "masks of another size": ({"masks": np.zeros((N, 4, 4), np.uint8)}, r"masks are"),
     "fewer masks": ({"masks": np.zeros((N - 1, 8, 8), np.uint8)}, r"masks has 11 rows"),
 }
