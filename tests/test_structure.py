@@ -329,7 +329,7 @@ def test_imports_point_one_way(path):
 GUARDED = {
     "h5py.File": {"lib/cohorts/io/hdf5.py", "lib/cohorts/cohort.py"},  # the latter to write
     # The latter two what the suite has drawn.
-    "PIL.Image.open": {"lib/cohorts/io/image_files.py", "lib/experiment/run.py", "lib/report/reference.py"},
+    "PIL.Image.open": {"lib/cohorts/io/image_files.py", "lib/experiment/products.py", "lib/report/reference.py"},
     "pydicom.dcmread": {"lib/cohorts/io/dicom_files.py"},
     "torch.load": {
         "lib/training/loop/checkpoint.py",
