@@ -1,5 +1,6 @@
-"""Whether somebody looks at the notebook that runs here."""
+"""Whether somebody looks at what runs here, and how long it may be silent."""
 
+import os
 import sys
 
 
@@ -14,3 +15,8 @@ def is_interactive() -> bool:
     kernel = getattr(shell, "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
     return bool(request.get("content", {}).get("allow_stdin"))
+
+
+def seconds_between_lines() -> float:
+    """How long a headless computation may be silent: SUITE_PROGRESS_SECONDS, or 10."""
+    return float(os.environ.get("SUITE_PROGRESS_SECONDS", 10))

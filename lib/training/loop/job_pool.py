@@ -14,6 +14,7 @@ from multiprocessing import get_context
 import torch
 
 from lib.core import distributed as ranks
+from lib.core.frontend import seconds_between_lines
 from lib.training.loop import progress
 
 _PR_SET_PDEATHSIG = 1
@@ -110,7 +111,7 @@ def _fork(tasks, following) -> _Worker:
 
 def _relay(pipes: Sequence[tuple[int, int]]) -> None:
     """Show what is written to the pipes, line by line, until all writers have ended; also that nothing was written."""
-    shown, silent, every = progress.Relayed(), progress.Line(), progress.seconds_between_lines()
+    shown, silent, every = progress.Relayed(), progress.Line(), seconds_between_lines()
     began = last = time.monotonic()
     with selectors.DefaultSelector() as selector:
         for output, errors in pipes:

@@ -13,17 +13,12 @@ from datetime import timedelta
 from typing import TextIO
 
 from lib.core import distributed as ranks
-from lib.core.frontend import is_interactive
+from lib.core.frontend import is_interactive, seconds_between_lines
 
 _LIVE_SECONDS = 0.5
 _MARK = "\x1e"  # begins what a forked process sends to be shown as one rewritten line
 _numbers = itertools.count()
 _channel: TextIO | None = None  # to the process that shows, in one that was forked
-
-
-def seconds_between_lines() -> float:
-    """How long a headless computation may be silent: SUITE_PROGRESS_SECONDS, or 10."""
-    return float(os.environ.get("SUITE_PROGRESS_SECONDS", 10))
 
 
 class Line:
