@@ -267,6 +267,8 @@ class Run:
         """
         claim, nulls, leaks = self._claim(name), dict(nulls or {}), dict(leaks or {})
         of = claimed(claim.claimed)
+        if not self.paper.study:
+            raise ValueError(f"claim {name}: {self.name} has no study yet, so record its value by `claim`")
         if isinstance(of, Effect) and set(nulls) != set(claim.nulls):
             raise ValueError(
                 f"claim {name}: nulls {sorted(nulls)} are given, and paper.yaml declares {sorted(claim.nulls)}"
@@ -298,12 +300,12 @@ class Run:
         if claim.generator and shortfalls:
             why = f"the generator is not faithful: {'; '.join(shortfalls)}"
             return self._outcome(name, facts, Outcome("not testable here", why))
-        if isinstance(of, Effect):
-            differences = {null: (values - found).estimate() for null, found in nulls.items()}
-            facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
-            return self._outcome(name, facts, of.outcome(estimate, against=differences))
-        found = {share: of_leak.estimate() for share, of_leak in leaks.items()}
-        return self._outcome(name, facts, of.outcome(estimate, disjoint=disjoint.estimate(), leaks=found))
+        if disjoint is not None and isinstance(of, Absence):
+            sees = {share: leak.estimate() for share, leak in leaks.items()}
+            return self._outcome(name, facts, of.outcome(estimate, disjoint=disjoint.estimate(), leaks=sees))
+        differences = {null: (values - found).estimate() for null, found in nulls.items()}
+        facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
+        return self._outcome(name, facts, of.outcome(estimate, against=differences))
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
         """Record value and interval of a claim whose paper has no study yet: its verdict is pending.

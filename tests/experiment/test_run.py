@@ -18,6 +18,7 @@ from lib.cohorts.cohort import Cohort
 from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
+from lib.statistics.repetitions import Repeated, prediction_interval
 from tests.paths import ROOT
 
 PAPER = """\
@@ -243,6 +244,88 @@ def test_the_claims_of_a_notebook_are_evaluated_together(suite):
         run.verdicts(notebook, {"C9": (0.2, 0.1, 0.3, "")}, why="")
 
 
+STUDIED = """
+study: true
+claims:
+  E1: {kind: own, says: it helps, notebook: 05_utility, value: gain, claimed: "> 0", generator: true,
+       published: 0.2, nulls: {noise: it shows nobody}}
+  A1: {kind: own, says: nothing leaks, notebook: 05_utility, value: share, claimed: within 0.04 of 0.01}
+  P1: {kind: precondition, says: it works, notebook: 05_utility, value: AUROC, claimed: "> 0.5"}
+"""
+GAIN, NOISE = Repeated([0.15, 0.25, 0.18, 0.22, 0.2]), Repeated([0.01, -0.01, 0.0, 0.02, -0.02])
+
+
+@pytest.fixture
+def studied(suite):
+    paper = suite / "notebooks/09_nobody/paper.yaml"
+    paper.write_text(PAPER[: PAPER.index("claims:")] + STUDIED)
+    reason = "reason: a tenth of the members is .1"
+    (suite / "notebooks/limits.yaml").write_text(f"09_nobody/A1: {{limit: 0.04, {reason}}}")
+    return Run("09_nobody", "demo", "phantom", 0)
+
+
+def recorded(run, name):
+    return json.loads(run.path(f"claims/{name}.json").read_text())
+
+
+def test_values_of_repetitions_are_recorded_with_nulls_and_verdict(studied):
+    assert studied.record("E1", GAIN, nulls={"noise": NOISE}) == "replicated"
+    found = recorded(studied, "E1")
+    assert found["repetitions"] == GAIN.values.tolist()
+    assert found["others"] == {"noise": NOISE.values.tolist()}
+    assert found["interval"] == list(GAIN.estimate().interval())
+    assert found["differences"]["noise"][0] == pytest.approx(0.2)
+    assert found["prediction"] == list(prediction_interval(GAIN.values))
+    assert (found["p"], found["null"]) == ((GAIN - NOISE).estimate().p_above(0), "noise")
+    assert found["sources"] == ["training", "patients"]
+
+
+def test_an_unfaithful_generator_a_null_and_few_repetitions_give_nothing_better(studied, suite):
+    record = studied.record
+    assert record("E1", GAIN, nulls={"noise": NOISE}, shortfalls=["coverage 0.1"]) == "not testable here"
+    assert recorded(studied, "E1")["why"] == "the generator is not faithful: coverage 0.1"
+    assert record("E1", GAIN, nulls={"noise": GAIN}) == "not discriminating"
+    assert record("P1", Repeated([0.8, 0.9, 0.85, 0.8, 0.9]), shortfalls=["coverage 0.1"]) == "replicated"
+    few = Repeated(GAIN.values[:1]), {"noise": Repeated(NOISE.values[:1])}
+    assert record("E1", few[0], nulls=few[1]) == "pending"
+    assert (recorded(studied, "E1")["value"], recorded(studied, "E1")["interval"]) == (0.15, None)
+    assert Run("09_nobody", "smoke", "phantom", 0).record("E1", GAIN, nulls={"noise": NOISE}) == "not testable here"
+
+
+def test_silence_is_recorded_with_the_leaks_that_were_seen(studied):
+    quiet, loud = Repeated([0.01, 0.012, 0.008, 0.01, 0.011]), Repeated([0.11, 0.1, 0.105, 0.1, 0.11])
+    assert studied.record("A1", quiet, disjoint=quiet, leaks={0.1: loud}) == "replicated"
+    assert set(recorded(studied, "A1")["others"]) == {"disjoint patients", "leak of 10%"}
+    assert studied.record("A1", loud, disjoint=quiet, leaks={0.1: loud}) == "contradicted"
+    assert studied.record("A1", quiet, disjoint=quiet, leaks={0.1: quiet, 0.2: loud}) == "not testable here"
+    assert recorded(studied, "A1")["why"] == "sees leaks above 20%"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "says"),
+    [
+        ("E1", {}, r"nulls \[\] are given, and paper\.yaml declares \['noise'\]"),
+        ("E1", {"nulls": {"means": NOISE}}, "nulls"),
+        ("E1", {"nulls": {"noise": Repeated([0.1, 0.2])}}, "noise has 2 repetitions, the claim 5"),
+        ("A1", {}, "disjoint patients and on leaks"),
+        ("A1", {"disjoint": NOISE}, "disjoint patients and on leaks"),
+        ("A1", {"disjoint": NOISE, "leaks": {0.1: Repeated([0.1])}}, "leak of 10% has 1 repetitions"),
+        ("C9", {}, "unknown claim 'C9'"),
+    ],
+)
+def test_a_claim_without_its_nulls_or_controls_is_refused(studied, name, more, says):
+    with pytest.raises(ValueError, match=says):
+        studied.record(name, GAIN, **more)
+
+
+def test_a_study_records_repetitions_and_others_single_values(studied, suite):
+    with pytest.raises(ValueError, match="has a study, so record its values in every repetition"):
+        studied.claim("P1", value=0.9, interval=(0.8, 1.0), n="5 seeds")
+    (suite / "notebooks/09_nobody/paper.yaml").write_text(PAPER)
+    with pytest.raises(ValueError, match="has no study yet"):
+        Run("09_nobody", "demo", "phantom", 0).record("C1", GAIN)
+
+
 def test_a_smoke_run_gives_no_verdict(suite):
     run = Run("09_nobody", "smoke", "phantom", 0)
     assert run.claim("C1", value=0.2, interval=(0.1, 0.3), n="5 seeds") == "not testable here"
@@ -337,6 +420,7 @@ import os, signal, sys
 import numpy as np, pandas as pd
 from lib.cohorts.cohort import Cohort
 from lib.experiment.run import Run
+from lib.statistics.repetitions import Repeated, prediction_interval
 
 class Deadly:
     def __str__(self):
