@@ -16,7 +16,9 @@ notebooks = [n for seed in seeds for n in plan(tuple(config["papers"].split(",")
 by_name = {(n.run_folder.name, n.paper, n.name): n for n in notebooks}
 wanted = config["notebooks"].split(",")
 is_stored = bool(config["storage"])
-runs = "data/runs" if is_stored else root() / "data" / "runs"
+# From the working folder, data/runs/<tag>: the name of the checkout may hold braces, which would be wildcards.
+runs = "data/runs" if is_stored else ".."
+logs = f"{root()}/data/runs" if is_stored else ".."
 
 
 def asked(wildcards):
@@ -46,7 +48,7 @@ rule notebook:
     output:
         f"{runs}/{{tag}}/{{paper}}/{{notebook}}/done.json",
     log:
-        local(f"{root()}/data/runs/{{tag}}/log/{{paper}}/{{notebook}}.log"),
+        local(f"{logs}/{{tag}}/log/{{paper}}/{{notebook}}.log"),
     wildcard_constraints:
         tag="[^/]+",
         paper="[^/]+",
@@ -54,15 +56,17 @@ rule notebook:
     threads: int(config["threads"])
     priority: lambda wildcards: waiting[asked(wildcards)]  # short notebooks, for which none waits, fill up the end
     params:
-        python=sys.executable,
-        code=CODE,
+        python=lambda _: sys.executable,
+        code=lambda _: CODE,
         record=lambda wildcards: asked(wildcards).record("done"),
         run=lambda wildcards: f"--scale {config['scale']} --cohort {config['cohort']} --seed {asked(wildcards).seed}",
+        # The setting of the scale; at paper, where no sum is the same on two machines, what a cluster's profile gives.
+        threads=lambda _, threads: threads if config["scale"] == "paper" and config["cluster"] else config["threads"],
         start="" if is_stored else "exec",
         parent="$$" if is_stored else "$PPID",
     shell:
-        "here=$PWD; cd {params.code:q}; export NUMBA_NUM_THREADS={threads}; {params.start} {params.python:q} "
-        "-m lib.runner {wildcards.paper} {wildcards.notebook} {params.run} --parent {params.parent} >{log:q} 2>&1; "
+        "exec >{log:q} 2>&1; here=$PWD; cd {params.code:q}; {params.start} {params.python:q} -m lib.runner "
+        "{wildcards.paper} {wildcards.notebook} {params.run} --threads {params.threads} --parent {params.parent}; "
         'cp {params.record:q} "$here"/{output:q}'
 
 

@@ -7,7 +7,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 
-is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+# Python answers Ctrl-C by a traceback until it listens: while it starts, this shell alone hears it. In the background of
+# a script nobody does.
+hears=""
+if [[ -z $(trap -p INT) ]]; then hears=1 && trap 'exit 130' INT; fi
+quietly() { (trap '' INT && exec "$@"); }
+
+is_new_enough() { quietly "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
 python=""
 for candidate in "${PYTHON:-}" "${VIRTUAL_ENV:+$VIRTUAL_ENV/bin/python}" "${CONDA_PREFIX:+$CONDA_PREFIX/bin/python}" \
@@ -22,7 +28,7 @@ fi
 extras=test
 if [[ ${1:-} != test && ${1:-} != check ]]; then  # a typing error is answered before anything is installed
     extras=""
-    "$python" -m lib.runner.cli "$@" || exit $?
+    quietly "$python" -m lib.runner.cli "$@" || exit $?
     case " $* " in *" -h "* | *" --help "*) exit ;; esac
 fi
 
@@ -33,13 +39,16 @@ is_ready() {
     if [[ -n $state && $python =~ ^("$PWD/")?\.venv/ ]]; then
         found="incomplete or out of date" && [[ $state == "$stamp" ]]
     else
-        found=$("$python" -m lib.runner.environment $extras)
+        found=$(quietly "$python" -m lib.runner.environment $extras)
     fi
 }
 if ! is_ready; then
     if [[ $state != "$stamp" ]]; then
         echo "Setting up .venv, which takes about two minutes and 2 GB ($python is $found)"
-        mkdir -p .venv && echo incomplete >.venv/suite-stamp
+        if ! { mkdir -p .venv && echo incomplete >.venv/suite-stamp; } 2>/dev/null; then
+            echo "run_all.sh: $PWD/.venv cannot be written: allow it, or name a Python that is complete by PYTHON=…" >&2
+            exit 1
+        fi
         .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv .venv
         for info in .venv/lib/python*/site-packages/*.dist-info; do  # cut off while it was installed: pip would trust it
             if [[ -d $info && ! -e $info/RECORD ]]; then rm -r "$info"; fi
@@ -58,4 +67,5 @@ case ${1:-} in
         exec "$python" -m mypy
         ;;
 esac
+if [[ $hears ]]; then trap '' INT && export SUITE_HEARS_INTERRUPTS=1; fi
 exec "$python" -m lib.runner.suite "$@"

@@ -325,6 +325,53 @@ def test_imports_point_one_way(path):
         assert imports_against_the_table(path.read_text(encoding="utf-8"), own) == []
 
 
+# What reads a file of a kind that may be hostile, and the one module (or two) that may call it: it has the checks.
+GUARDED = {
+    "h5py.File": {"lib/cohorts/io/hdf5.py", "lib/cohorts/cohort.py"},  # the latter to write
+    # The latter two what the suite has drawn.
+    "PIL.Image.open": {"lib/cohorts/io/image_files.py", "lib/experiment/run.py", "lib/report/reference.py"},
+    "pydicom.dcmread": {"lib/cohorts/io/dicom_files.py"},
+    "torch.load": {
+        "lib/training/loop/checkpoint.py",
+        "lib/models/pretrained/weights.py",
+        "lib/models/pretrained/inception.py",
+    },
+}
+
+
+def unguarded(code: str, path: str) -> list[str]:
+    """Calls in the module at `path` that only another module may make, and unguarded options of those."""
+    found = [name for name in calls(code) if path not in GUARDED.get(name, {path})]
+    found += ["h5py.File to read"] * len(re.findall(r'\bh5py\.File\((?![^()]*"w"\))', code))
+    found += [name for name in imported(code) if name in ("h5py.File", "PIL.Image.open", "torch.load")]
+    return found + [option for option in ("weights_only=False", "allow_pickle=True") if option in code]
+
+
+def test_an_unguarded_call_is_seen():
+    for code in (
+        "import h5py\nh5py.File(path)",
+        'import h5py\nh5py.File(path, "w")',
+        "import h5py as h\nh.File(path)",
+        "from h5py import File\nFile(path)",
+        "from PIL import Image\nImage.open(path)",
+        "import pydicom\npydicom.dcmread(path)",
+        "import torch\ntorch.load(path, weights_only=True)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
+    ):
+        assert unguarded(code, "lib/audit/x.py"), code
+    both = 'import h5py\nh5py.File(a, "w")\n'
+    assert unguarded(both, "lib/cohorts/cohort.py") == []
+    assert unguarded(both + "h5py.File(a)", "lib/cohorts/cohort.py")
+    assert unguarded("from lib.cohorts.io import hdf5\nhdf5.received(path)", "lib/audit/x.py") == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_received_files_are_opened_by_their_one_module(path):
+    relative = str(path.relative_to(ROOT))
+    allowed = ["h5py.File to read"] * (relative == "lib/cohorts/io/hdf5.py")
+    assert unguarded(path.read_text(encoding="utf-8"), relative) == allowed
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_module_is_small_and_knows_no_paper(path):
     text = path.read_text(encoding="utf-8")

@@ -4,11 +4,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from lib.cohorts.io import hdf5
+from lib.core.exact_cast import exact_cast
 from lib.core.files import atomic
+from lib.core.json_objects import parse_object
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 COLUMNS = ("region", "site", "lesion", "view")
@@ -17,7 +21,9 @@ FILE_KEYS = {"patient": "id", "labels": "dis", "split": "set", "source_name": "k
 _FILE_FACTS = {"label_names": "labels"}  # facts that have another name in files
 _DTYPES = ("uint8", "float32", "float64")
 _BLOCK = 512  # rows read at a time, so that memory stays bounded
-_INVALID_FILE = "{}: not a readable cohort ({}); make the file again"
+_AGAIN = "make the file again"
+_FLOAT = float(np.finfo(np.float32).max)
+_MOST_CLASSES = 10_000  # of a file that does not name them
 
 
 class Rows:
@@ -29,9 +35,11 @@ class Rows:
 
     def __init__(self, path: Path, key: str, index: np.ndarray | None = None):
         self.path, self.key = path, key
-        with h5py.File(path) as file:
-            stored = file[key]
+        with hdf5.received(path, mend=_AGAIN) as file:
+            stored = file.dataset(key, measured=index is not None)
             shape, dtype = stored.shape, stored.dtype
+            if dtype.kind not in "biuf":
+                file.refuse(f"{key} holds {dtype}, no numbers")
         self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
         row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
         self.index = np.arange(shape[0]) if index is None else index
@@ -49,12 +57,12 @@ class Rows:
     def __getitem__(self, which) -> np.ndarray:
         index = self.index[which]
         order, inverse = np.unique(index, return_inverse=True)
-        with h5py.File(self.path) as file:
-            stored = file[self.key]
+        with hdf5.received(self.path, mend=_AGAIN) as file:
+            stored = file.dataset(self.key, measured=True)
             try:
                 rows = np.concatenate([_read(stored, part) for part in _blocks(order)]) if len(order) else stored[:0]
-            except OSError as error:
-                raise OSError(_INVALID_FILE.format(self.path, "damaged pixel data")) from error
+            except OSError:
+                file.refuse(f"damaged pixel data in {self.key}")
         if self._channels_last:
             rows = np.moveaxis(rows, -1, 1)
         rows = rows.astype(self.dtype, copy=False)
@@ -103,10 +111,15 @@ class Cohort:
         made_by: str = "",
     ):
         self.images = images
-        self.patient = np.asarray(patient).reshape(-1).astype(np.int64)
-        self.labels = np.asarray(labels).astype(np.int64)
-        self.split = np.asarray(split).reshape(-1).astype(np.uint8)
-        self.region, self.site, self.lesion, self.view = map(_integers, (region, site, lesion, view))
+        of = f"cohort {name!r}: "
+        self.patient = exact_cast(patient, np.int64, f"{of}patient").reshape(-1)
+        self.labels = exact_cast(labels, np.int64, f"{of}labels")
+        self.split = exact_cast(split, np.uint8, f"{of}split").reshape(-1)
+        optional = {"region": region, "site": site, "lesion": lesion, "view": view}
+        self.region, self.site, self.lesion, self.view = (
+            None if values is None else exact_cast(values, np.int64, of + column).reshape(-1)
+            for column, values in optional.items()
+        )
         self.masks = masks
         self.source_name = None if source_name is None else np.asarray(source_name, dtype=str)
         self.name, self.modality, self.label_names = name, modality, tuple(label_names)
@@ -120,8 +133,8 @@ class Cohort:
 
         if self.images.ndim not in (3, 4):
             refuse(f"images have shape {self.images.shape}; give (N, H, W) or (N, C, H, W)")
-        if len(self) == 0:
-            refuse("no image; give at least one")
+        if 0 in self.images.shape:
+            refuse(f"no image, or none with a pixel: the shape is {self.images.shape}; give at least one")
         if str(self.images.dtype) not in _DTYPES[:2]:
             refuse(f"images are {self.images.dtype}; convert them to uint8 or float32")
         if isinstance(self.images, np.ndarray) and self.images.dtype.kind == "f":
@@ -133,6 +146,8 @@ class Cohort:
                 refuse(f"{column} has {len(values)} rows for {len(self)} images; give one for each image")
         labels, names = self.labels, len(self.label_names)
         high = 1 if labels.ndim == 2 else names - 1
+        if labels.ndim not in (1, 2) or names == 0:
+            refuse(f"labels have shape {labels.shape} and {names} names; give (N,) or (N, K), and K names")
         if labels.ndim == 2 and labels.shape[1] != names:
             refuse(f"labels has {labels.shape[1]} columns for {names} label names")
         if labels.min() < 0 or labels.max() > high:
@@ -255,39 +270,32 @@ class Cohort:
 
         A file that holds only `images`, `id`, `dis` and `set` (Montenegro's layout) opens as well; its `set` is taken
         as 0 train, 1 validation, 2 test. `facts` override the stored facts.
-        Raises FileNotFoundError, or ValueError for a truncated file or a missing data set.
+        Raises FileNotFoundError; and ValueError for a truncated file, a missing data set, what `lib.cohorts.io.hdf5`
+        refuses, columns that are not whole numbers, and facts of another kind than `Cohort` has.
         """
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such cohort; make it first")
+        with hdf5.received(path, mend=_AGAIN) as file:
+            file.require("images", "id", "dis", "set")
+            if (dtype := str(file.dataset("images").dtype)) not in _DTYPES:
+                file.refuse(f"images are {dtype}: convert them to uint8 or float32")
+            keys = {c: FILE_KEYS.get(c, c) for c in ("patient", "labels", "split", *COLUMNS)}
+            columns: dict[str, Any] = {column: file.whole(key) for column, key in keys.items() if key in file}
+            names = FILE_KEYS["source_name"]
+            columns["source_name"] = file.texts(names) if names in file else None
+            has_masks = "masks" in file
+            split_code, text = file.attribute("split_code"), file.attribute("facts")
         try:
-            with h5py.File(path) as file:
-                missing = [key for key in ("images", "id", "dis", "set") if key not in file]
-                if missing:
-                    raise ValueError(
-                        f"{path}: no data set {', '.join(missing)}; a cohort needs images, id, dis and set"
-                    )
-                if json.loads(file.attrs.get("split_code", json.dumps(SPLITS))) != SPLITS:
-                    raise ValueError(f"{path}: split code {file.attrs['split_code']}; recode to {SPLITS}")
-                if str(file["images"].dtype) not in _DTYPES:
-                    raise ValueError(f"{path}: images are {file['images'].dtype}; convert them to uint8 or float32")
-                keys = {c: FILE_KEYS.get(c, c) for c in ("patient", "labels", "split", *COLUMNS)}
-                columns = {column: file[key][:] for column, key in keys.items() if key in file}
-                names = FILE_KEYS["source_name"]
-                columns["source_name"] = file[names].asstr()[:] if names in file else None
-                has_masks = "masks" in file
-                stored = json.loads(file.attrs.get("facts", "{}"))
-                stored |= {name: stored.pop(key) for name, key in _FILE_FACTS.items() if key in stored}
-                if not stored:
-                    stored = _plain_facts(path, columns["labels"], file["images"].dtype)
-        except OSError as error:
-            raise ValueError(_INVALID_FILE.format(path, "truncated, or not HDF5")) from error
-        masks = Rows(path, "masks") if has_masks else None
-        return cls(Rows(path, "images"), **columns, masks=masks, **(stored | facts))
-
-
-def _integers(values) -> np.ndarray | None:
-    return None if values is None else np.asarray(values, np.int64).reshape(-1)
+            if split_code is not None and (code := parse_object(split_code)) != SPLITS:
+                raise ValueError(f"split code {code}; recode to {SPLITS}")
+            stored = _stored_facts(text) if text else _plain_facts(path, columns["labels"], dtype)
+            masks = Rows(path, "masks") if has_masks else None
+            return cls(Rows(path, "images"), **columns, masks=masks, **(stored | facts))
+        except hdf5.Hdf5Error:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _blocks(order: np.ndarray) -> list[np.ndarray]:
@@ -302,12 +310,31 @@ def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     return stored[rows[0] : rows[-1] + 1][rows - rows[0]]
 
 
-def _plain_facts(path: Path, labels: np.ndarray, dtype: np.dtype) -> dict:
-    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+def _stored_facts(text: str) -> dict:
+    facts = parse_object(text)
+    facts |= {name: facts.pop(key) for name, key in _FILE_FACTS.items() if key in facts}
+    kinds = dict.fromkeys(("name", "modality", "licence", "source", "made_by"), str) | {"closed_set": bool}
+    wrong = [name for name, kind in kinds.items() if name in facts and not isinstance(facts[name], kind)]
+    labels, limits = facts.get("label_names"), facts.get("value_range", (0, 255))
+    wrong += ["label_names"] * (not isinstance(labels, list) or not all(isinstance(label, str) for label in labels))
+    numbers = isinstance(limits, (list, tuple)) and [isinstance(v, (int, float)) for v in limits] == [True, True]
+    wrong += ["value_range"] * (not numbers or not -_FLOAT < limits[0] < limits[1] < _FLOAT)
+    wrong += sorted(facts.keys() - kinds - {"label_names", "value_range"})
+    wrong += ["name"] * ("name" not in facts)
+    if wrong:
+        raise ValueError(f"its fact {wrong[0]} is absent, unknown or damaged; {_AGAIN}")
+    return facts
+
+
+def _plain_facts(path: Path, labels: np.ndarray, dtype: str) -> dict:
+    labels = exact_cast(labels, np.int64, "dis")
+    classes = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1
+    if classes > _MOST_CLASSES:
+        raise ValueError(f"dis reaches {classes - 1:,}; number the classes from 0, {_MOST_CLASSES:,} at most")
     return {
         "name": path.stem,
         "label_names": [str(i) for i in range(classes)],
-        "value_range": (0, 255) if dtype == np.uint8 else (0, 1),
+        "value_range": (0, 255) if dtype == "uint8" else (0, 1),
         "source": str(path),
     }
 

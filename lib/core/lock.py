@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
+from lib.core.json_objects import parse_object
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -116,10 +118,9 @@ def _in_use(folder: Path, file: TextIO) -> FolderInUse:
 def _read(file: TextIO) -> dict:
     file.seek(0)
     try:
-        holder = json.loads(file.read())
+        return parse_object(file.read())
     except ValueError:  # it has just begun
         return {}
-    return holder if isinstance(holder, dict) else {}
 
 
 def _who(holder: dict) -> str:

@@ -20,6 +20,16 @@ def tag(scale: str, cohort: str, seed: int) -> str:
     return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
 
 
+def own_tag(scale: str, key: str, seed: int) -> str:
+    """The folder name of a run of a user's own, which git ignores and no page shows; `key` tells it from the others."""
+    return f"own-{scale}-{key}" + (f"-seed{seed}" if seed else "")
+
+
+def given_tag() -> str:
+    """The folder name of the run that executes this process and holds its lock; empty by hand, as in JupyterLab."""
+    return os.environ.get("SUITE_RUN_TAG", "")
+
+
 def published(name: str) -> Path:
     """The file `name` ("folder/file.csv") of published numbers, which lies beside the code wherever SUITE_ROOT points.
 

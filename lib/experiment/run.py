@@ -3,12 +3,10 @@
 Notebooks hand results over as files, and a `Run` knows where they lie.
 """
 
-import io
 import json
 import math
 import runpy
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,19 +16,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.public import open_public
 from lib.core import distributed as ranks
 from lib.core.files import atomic
-from lib.core.paths import COHORTS, SCALES, root, tag
+from lib.core.lock import assert_free
+from lib.core.manifest import damages, sha256
+from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
 from lib.core.revision import revision
 from lib.core.seeding import repetition_seeds
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import known_papers, load_paper
-from lib.experiment.tables import typeset_table
+from lib.experiment.products import SAVED, save_png
+from lib.experiment.tables import typeset_table, without_formulas
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
@@ -61,7 +60,8 @@ class Run:
             raise ValueError(f"seed {seed!r}: give a whole number from 0")
         self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
         self.paper = load_paper(root() / "notebooks" / paper)
-        self.tag = tag(scale, cohort, seed)
+        given = given_tag()
+        self.tag = given if given.startswith("own-") else tag(scale, cohort, seed)
         self.settings = _Settings(**self.paper.column(scale))
         self.is_smoke = scale == "smoke"
         if cohort not in self.paper.cohorts:
@@ -72,13 +72,16 @@ class Run:
     def on_own_images(self, images: str) -> "Run":
         """This run on a user's own images, of which `images` is the short digest.
 
-        Its files lie under own-SCALE-DIGEST, which git ignores and no page shows, so no product of the cohort changes.
-        Stamps on figures say that the images are the user's own.
+        Its files lie under own-SCALE-DIGEST, which git ignores and no page shows, so no product of the cohort changes;
+        the runner, which does not know the images, has a digest of the parameters there. Stamps on figures say that the
+        images are the user's own. Raises ValueError in a notebook that the suite executes for a page: its executed copy
+        would show the images.
         """
         own = Run(self.name, self.scale, self.cohort, self.seed)
-        own.tag, own.cohort, own.sets = f"own-{self.scale}-{images}", "own", ()
-        own.source = f"digest {images}"
-        own.tag += f"-seed{self.seed}" if self.seed else ""
+        if (given := given_tag()) and not given.startswith("own-"):
+            raise ValueError(f"own images in the run {given}, which is published: give them by -p, not in the notebook")
+        own.cohort, own.sets, own.source = "own", (), f"digest {images}"
+        own.tag = given or own_tag(self.scale, images, self.seed)
         return own
 
     @property
@@ -116,17 +119,33 @@ class Run:
         return path
 
     def need(self, name: str) -> Path:
-        """The file `name` of an earlier notebook. Raises FileNotFoundError, naming that notebook, if it is absent."""
-        path = self.path(name)
+        """The file or folder `name` of an earlier notebook.
+
+        Raises FileNotFoundError, naming that notebook, if it is absent, and OSError, naming the file, if it is not as
+        that notebook's record says, such as empty or cut off.
+        """
+        path, maker = self.path(name), name.split("/")[0]
+        flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+        flag += f" --seed {self.seed}" if self.seed else ""
+        command = f"./run_all.sh {self.scale} {self.name}{flag}"
         if not path.exists():
-            maker = name.split("/")[0]
-            flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
-            flag += f" --seed {self.seed}" if self.seed else ""
             raise FileNotFoundError(
-                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, "
-                f"or ./run_all.sh {self.scale} {self.name}{flag}"
+                f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, or {command}"
             )
+        _, files = self._told(maker)
+        at = path.relative_to(root()).as_posix()
+        theirs = {file: told for file, told in files.items() if f"{file}/".startswith(f"{at}/")}
+        if damage := next(damages(theirs, root()), ""):
+            raise OSError(f"{damage}; {command} makes it again")
         return path
+
+    def _told(self, notebook: str) -> tuple[Path, dict]:
+        """The record of a finished notebook of this run, and its manifest; empty if it has none."""
+        record = self.path(f"{notebook}/done.json")
+        try:
+            return record, dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+        except (OSError, ValueError, KeyError, TypeError):  # not finished, or damaged: the runner makes it again
+            return record, {}
 
     def save(self, name: str, content: pd.DataFrame | Cohort | Mapping[str, np.ndarray]) -> None:
         """Write the file `name` ("01_train/sets.csv") of this run, whole or not at all, so that `need` can trust it.
@@ -137,15 +156,33 @@ class Run:
         naming the file, when the disk is full.
         """
         given = type(content).__name__
-        found = [(ending, write) for kind, ending, write in _SAVED if isinstance(content, kind)]
+        found = [(ending, write) for kind, ending, write in SAVED if isinstance(content, kind)]
         if not found:
             raise TypeError(f"{name}: cannot save a {given}; give a data frame, a cohort or a mapping of arrays")
         [(ending, write)] = found
         if not name.endswith(ending):
             raise ValueError(f"{name}: a {given} is saved as {ending}; name the file so")
         if ranks.is_writer():
+            self._require_free()
             write(content, self.path(name))
+            self._retract(name.split("/")[0], self.path(name))
         ranks.barrier()
+
+    def _require_free(self) -> None:
+        """Raise FolderInUse if another run, which did not start this notebook, writes to the same folder now."""
+        if given_tag() != self.tag:
+            assert_free(root() / "data" / "runs" / self.tag)
+
+    def _retract(self, notebook: str, written: Path) -> None:
+        """Withdraw the record of a finished notebook if `written`, just now by hand, is another file than it tells of.
+
+        The runner itself has no record while it executes a notebook, and leaves a new one.
+        """
+        if given_tag() == self.tag:
+            return
+        record, files = self._told(notebook)
+        if files and files.get(written.relative_to(root()).as_posix(), {}).get("sha256") != sha256(written):
+            record.unlink(missing_ok=True)
 
     def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
         """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
@@ -154,6 +191,7 @@ class Run:
         nothing of this run, and its stamp says so. A notebook shows the PNG; the figure is closed, so that the kernel
         does not draw it again.
         """
+        self._require_free()
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
         stamp += f" · {facts['revision']}"
@@ -166,7 +204,7 @@ class Run:
         note.set_fontsize(4.5 * min(room, 1))
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
-            _save_png(figure, path, about | {"Description": json.dumps(facts)})
+            save_png(figure, path, about | {"Description": json.dumps(facts)})
         figure.set_layout_engine("none")  # the PDF keeps the layout of the PNG
         with atomic(self._product(item, "pdf")) as path, matplotlib.rc_context({"pdf.fonttype": 42}):
             figure.savefig(path, metadata=about | {"Subject": json.dumps(facts), "CreationDate": None})
@@ -179,9 +217,12 @@ class Run:
     def table(self, item: str, frame: pd.DataFrame, *, n: str | int, digits: int = 3) -> pd.DataFrame:
         """Write a declared table as CSV (every column as it is) and LaTeX (booktabs, ASCII), and return it typeset.
 
+        The CSV is for people, who open it in a spreadsheet: texts that it would execute are escaped
+        (`without_formulas`). Those that `save` hands over to other notebooks stay as they are.
         A table that exceeds a page becomes a longtable. `typeset_table` says how cells are typeset. Raises ValueError
         for a character that LaTeX does not know; then nothing is written.
         """
+        self._require_free()
         facts = self._facts(item, n)
         typeset = typeset_table(frame, digits=digits)
         comment = f"% {item} of {self.name}: {self.tag}, n = {facts['n']}, revision {facts['revision']}\n"
@@ -191,7 +232,7 @@ class Run:
         columns = "".join("r" if frame[c].dtype.kind in "iuf" else "l" for c in typeset.columns)
         latex = in_ascii(comment + styled.to_latex(hrules=True, column_format=columns, environment=long))
         with atomic(self._product(item, "csv")) as path:
-            frame.to_csv(path, index=False)
+            without_formulas(frame).to_csv(path, index=False)
         with atomic(self._product(item, "tex")) as path:
             path.write_text(latex, encoding="ascii")
         rows = json.loads(typeset.to_json(orient="split", index=False))
@@ -252,8 +293,10 @@ class Run:
         claim = self._claim(name)
         about = {"claim": name, "scale": self.scale, "cohort": self.cohort, "seed": self.seed, "revision": revision()}
         about |= {"settings_sha256": self._settings_digest}
+        self._require_free()
         with atomic(self.path(f"claims/{name}.json")) as path:
             path.write_text(json.dumps(about | claim.model_dump() | evaluated, indent=1), encoding="utf-8")
+        self._retract(claim.notebook, self.path(f"claims/{name}.json"))
 
     def _facts(self, item: str, n: str | int) -> dict:
         if item not in self.paper.items:
@@ -271,6 +314,8 @@ class Run:
         with atomic(self._product(item, "json")) as path:
             declared = self.paper.items[item].model_dump() | facts  # here `source` is the source of the images
             path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+        for file in (*facts["files"], f"{item}.json"):
+            self._retract(self.paper.items[item].notebook, self._product(item, "json").with_name(file))
 
     def __repr__(self) -> str:
         lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
@@ -281,49 +326,7 @@ class Run:
             {"setting": vars(self.settings).keys(), self.scale: map(str, vars(self.settings).values())}
         )
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
-        return heading + settings.style.hide(axis="index").to_html()
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    with atomic(path) as partial:
-        frame.to_csv(partial, index=any(name is not None for name in frame.index.names))
-
-
-def _write_npz(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    with (
-        atomic(path) as partial,
-        zipfile.ZipFile(partial, "w") as archive,
-    ):  # as np.savez, which keeps "file" for itself
-        for name, values in arrays.items():
-            array = np.asanyarray(values)
-            if array.dtype.hasobject:
-                raise TypeError(f"{path.name}: {name!r} is an array of objects; give one of numbers or of text")
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
-
-
-_SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending of its file, and what writes it
-    (pd.DataFrame, ".csv", _write_csv),
-    (Cohort, ".h5", Cohort.save),
-    (Mapping, ".npz", _write_npz),
-]
-
-
-def _save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
-    """Save `figure` at 300 dpi, in at most 256 colours if the difference is invisible, which halves the file.
-
-    The difference counts as invisible at a PSNR of at least 40 dB with no pixel off by more than 24 of 255 levels.
-    """
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # it is read back at once
-    full = Image.open(drawn).convert("RGB")
-    few = full.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
-    error = np.abs(np.asarray(few.convert("RGB"), np.float32) - np.asarray(full, np.float32))
-    chosen = few if np.square(error).mean() <= 255**2 / 1e4 and error.max() <= 24 else full
-    chunks = PngInfo()
-    for key, value in metadata.items():
-        chunks.add_text(key, value)
-    chosen.save(path, format="PNG", optimize=True, dpi=(300, 300), pnginfo=chunks)
+        return heading + settings.style.hide(axis="index").format(escape="html").to_html()
 
 
 # `python -m lib.experiment.run NOTEBOOK -p scale paper`, also under torchrun; that module imports this one.

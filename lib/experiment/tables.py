@@ -4,6 +4,9 @@ import math
 
 import pandas as pd
 
+# Beginnings of a formula, also in their full-width forms, which some spreadsheets take alike.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
 
 def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """A table of strings, one for each cell as a reader sees it.
@@ -30,6 +33,32 @@ def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
                 cells = [form.format(c, *e) if c and all(e) else c for c, e in zip(cells, extra, strict=True)]
         shown[column] = cells
     return pd.DataFrame(shown)
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with an apostrophe before each text, cell or heading, that a spreadsheet would execute.
+
+    Such a text begins with =, +, -, @, a tab or a line break, and is no number. Numbers, also those stored as text,
+    and columns of another kind than text stay as they are, to the last digit.
+    """
+    columns = {_inert(name): _inert_column(frame[name]) for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _inert_column(column: pd.Series) -> pd.Series:
+    if column.dtype.kind != "O":
+        return column
+    return pd.Series([_inert(cell) for cell in column], index=column.index, dtype=object)
+
+
+def _inert(cell):
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _cell(value, places: int) -> str:

@@ -1,6 +1,7 @@
 """`python -m lib.report`: the page of a run, the README's scorecard, the committed reference, runs side by side."""
 
 import argparse
+import os
 import sys
 import webbrowser
 from pathlib import Path
@@ -19,7 +20,12 @@ def main() -> int:
     words = sys.argv[1:]
     command = {"reference": _reference, "compare": _compare}.get(words[0]) if words else None
     try:
-        return command(words[1:]) if command else _page(words)
+        code = command(words[1:]) if command else _page(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `head`, behind a pipe, has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,7 +1,6 @@
 """Claims of several runs side by side: of scales, cohorts, seeds, machines and checkouts, or of the reference."""
 
 import collections
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lib.core.files import atomic, is_partial
+from lib.core.json_objects import read_object
 from lib.core.paths import root
 from lib.experiment.paper import known_papers, load_paper
 from lib.report.records import DAMAGE, VERDICTS, rounded, what
@@ -124,7 +124,7 @@ def _claims_of(paper: str) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The record of a claim. Raises one of `DAMAGE` for another content."""
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_object(path)
     _ = VERDICTS[record["verdict"]]
     value, (low, high) = record["value"], record["interval"] or (None, None)
     numbers = {"value": value, "low": low, "high": high}

@@ -1,12 +1,12 @@
 """The scorecard of the README, between two marker comments: verdicts by paper, and the code behind the records."""
 
 import collections
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from lib.core.files import atomic, is_partial
+from lib.core.json_objects import read_object
 from lib.report.records import DAMAGE, VERDICTS, what
 from lib.report.runs import RunFolders, find_run, parts_of
 
@@ -50,7 +50,7 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
 def _revisions(page: Path) -> str:
     """The code that the figures and tables of a run are stamped with, most of them first."""
     paths = (path for path in page.glob("*/*.json") if not is_partial(path))
-    records = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    records = (read_object(path) for path in paths)
     stamped = collections.Counter(record["revision"] for record in records)
     made = [f"{revision} ({count})" for revision, count in stamped.most_common()]
     return f"code of its {stamped.total()} figures and tables: {', '.join(made)}"

@@ -1,6 +1,5 @@
 """What a run left of each paper: its records read, what is missing or damaged named, nothing computed."""
 
-import json
 import math
 import os
 import re
@@ -10,6 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from lib.core.files import is_partial
+from lib.core.json_objects import read_object
+from lib.core.manifest import damages
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.report.runs import RunFolders, find_run, parts_of
@@ -94,6 +95,8 @@ class Records:
             return notebook | {"status": "failed", "error": _error(failed)}
 
         def read(record: dict) -> dict:
+            found = damages(record.get("files", {}), self.folders.checkout)
+            self.problems += [f"{damage}: run its notebook again" for damage in found]
             seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
             times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
             return times | {"status": "done", "finished": moment(str(record["finished_at"]))}
@@ -149,7 +152,7 @@ class Records:
     def _read(self, path: Path, read) -> dict | None:
         """`read` of the record at `path`, and its revision; None if it is absent or damaged, which is a problem."""
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_object(path)
             content = read(record) | {"revision": str(record["revision"])}
             if record.get("settings_sha256", self._settings) != self._settings:
                 content["stale"] = "made with other settings than paper.yaml has now"
@@ -177,7 +180,7 @@ def what(error: Exception) -> str:
 def _error(failed: Path) -> str:
     """The error that stopped an executed notebook."""
     try:
-        cells = json.loads(failed.read_text(encoding="utf-8"))["cells"]
+        cells = read_object(failed)["cells"]
         outputs = [output for cell in cells for output in cell.get("outputs", ())]
         errors = [f"{o['ename']}: {o['evalue']}" for o in outputs if o["output_type"] == "error"]
     except DAMAGE as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from lib.core.files import atomic
+from lib.core.json_objects import parse_object, read_object
 from lib.core.paths import root
 from lib.experiment.paper import known_papers
 from lib.report.records import DAMAGE, Records, what
@@ -82,10 +83,10 @@ def _problems(records: Records) -> Iterator[str]:
     for path in _files(records):
         try:
             if path.suffix == ".json":
-                yield from _foreign(path, json.loads(path.read_text(encoding="utf-8")), records)
+                yield from _foreign(path, read_object(path), records)
             elif path.suffix == ".png":
                 with Image.open(path) as png:
-                    yield from _foreign(path, json.loads(png.info["Description"]), records)
+                    yield from _foreign(path, parse_object(png.info["Description"]), records)
         except DAMAGE as error:
             yield f"{path.relative_to(root())} is damaged ({what(error)})"
 
@@ -111,6 +112,8 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
     made = reference.page.with_name(f".{reference.tag}.{os.getpid()}.partial")
     old = made.with_suffix(".old")
     new = RunFolders(made.name, reference=True, checkout=reference.checkout)
+    for left in reference.page.parent.glob(f".{reference.tag}.*"):  # by a command that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         for of in records:
             for source in _files(of):
@@ -118,7 +121,7 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
                 with atomic(folder / source.name) as path:
                     path.write_bytes(source.read_bytes())
             for notebook in of.content["notebooks"]:
-                done = json.loads(of.folders.done(of.name, notebook["name"]).read_text(encoding="utf-8"))
+                done = read_object(of.folders.done(of.name, notebook["name"]))
                 shown = json.dumps({key: done[key] for key in _SHOWN if key in done}, indent=1)
                 with atomic(new.done(of.name, notebook["name"])) as path:
                     path.write_text(shown, encoding="utf-8")

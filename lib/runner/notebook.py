@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from datetime import datetime
@@ -16,13 +15,24 @@ import psutil
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from lib.core.files import atomic
+from lib.core.files import atomic, put_in_place
 from lib.core.paths import root
 from lib.experiment.run import revision
 from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
-from lib.runner.plan import Notebook, check_parameters, digests_of_inputs, find
+from lib.runner.plan import (
+    THREADS,
+    Notebook,
+    check_parameters,
+    digests_of_inputs,
+    find,
+    own_key,
+    products_digest,
+)
+from lib.runner.run_folder import sockets_folder
 
 _POLL = 0.1  # seconds between two looks at the kernel's memory
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+            "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
 _CHILDREN = 20  # of these looks go by between two at its children, which cost a walk through all processes
 
 
@@ -34,30 +44,31 @@ def execute(
     cohort: str,
     seed: int,
     extra: dict | None = None,
+    threads: int = 0,
     forked: ForkedKernel | None = None,
 ) -> int:
     """Execute notebook `name` of `paper` and return an exit code: 0 done, 1 failed, 2 not a thing to execute.
 
-    `extra`: parameters besides scale, cohort and seed. `forked`: a process to use as the kernel. Leaves
-    executed/PAPER/NAME.ipynb and done.json, the latter last; or NAME.failed.ipynb and failed.json. Problems
-    are printed, one sentence each.
+    `extra`: parameters besides scale, cohort and seed; with these everything lies in a run folder of its own, so that
+    nothing of it is taken for the suite's. `threads`: to compute with, 0 for those of the scale (`plan.THREADS`).
+    `forked`: a process to use as the kernel. The caller holds the run folder. Leaves executed/PAPER/NAME.ipynb and
+    done.json, the latter last; or NAME.failed.ipynb and failed.json. Problems are printed, one sentence each.
     """
     try:
-        notebook = find(paper, name, scale=scale, cohort=cohort, seed=seed)
+        notebook = find(paper, name, scale=scale, cohort=cohort, seed=seed, own=own_key(cohort, extra or {}))
         parameters = {"scale": scale, "cohort": cohort, "seed": seed} | (extra or {})
-        return _execute(notebook, parameters, forked)
+        return _execute(notebook, parameters, threads or THREADS[scale], forked)
     except (ValueError, OSError) as problem:  # a typing error; a full disk
         print(problem, file=sys.stderr)
         return 2 if isinstance(problem, ValueError) else 1
 
 
-def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) -> int:
+def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedKernel | None) -> int:
     clock = time.perf_counter()
     for old in (notebook.record("done"), notebook.record("failed"), notebook.executed("failed")):
         old.unlink(missing_ok=True)
     facts = {"notebook": notebook.name, "paper": notebook.paper, **parameters, "started_at": _now()}
-    facts |= {"revision": revision(), "forked": forked is not None}
-    facts |= {"threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)}
+    facts |= {"revision": revision(), "forked": forked is not None, "threads": threads}
     _write(notebook.record("running"), facts | {"pid": os.getpid()})
     try:
         check_parameters(notebook.source, parameters)
@@ -70,14 +81,17 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
     partial.parent.mkdir(parents=True, exist_ok=True)
     logging.getLogger("papermill").setLevel(logging.WARNING)
     error, inputs = None, {}
-    with tempfile.TemporaryDirectory(prefix="suite-", ignore_cleanup_errors=True) as folder:
-        manager = type("KernelManager", (KernelManager,), {"folder": folder, "forked": forked})
+    # The run that this kernel works for, which holds the run folder; and how many threads it computes with.
+    variables = {"SUITE_RUN_TAG": notebook.run_folder.name} | dict.fromkeys(_THREADS, str(threads))
+    with sockets_folder() as folder:
+        of = {"folder": folder, "forked": forked, "variables": variables}
+        manager = type("KernelManager", (KernelManager,), of)
         memory = _Memory(manager)
         try:
             with memory:
                 made = papermill.execute_notebook(
-                    str(notebook.source),
-                    str(partial),
+                    _literal(notebook.source),
+                    _literal(partial),
                     parameters,
                     kernel_name="python3",
                     language="python",
@@ -98,9 +112,11 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
         cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
     facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}
     if error is None:
-        os.replace(partial, notebook.executed())
+        put_in_place(partial, notebook.executed())
         in_cells = sum(c.metadata.papermill.get("duration") or 0 for c in made.cells if c.cell_type == "code")
-        facts |= {"inputs": inputs, "products": notebook.products_digest(), "seconds_in_cells": round(in_cells, 3)}
+        files = notebook.manifest()
+        facts |= {"inputs": inputs, "products": products_digest(notebook, files), "files": files}
+        facts |= {"seconds_in_cells": round(in_cells, 3)}
         _write(notebook.record("done"), facts | {"finished_at": _now()})
     else:
         os.replace(partial, notebook.executed("failed"))
@@ -111,6 +127,11 @@ def _execute(notebook: Notebook, parameters: dict, forked: ForkedKernel | None) 
         print(f"{sentence}\nIts executed copy up to there: {kept}", file=sys.stderr)
     notebook.record("running").unlink(missing_ok=True)
     return 0 if error is None else 1
+
+
+def _literal(path: Path) -> str:
+    """The path as papermill takes it, which fills in parameters where a path has braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _listed(file: Path) -> set[str]:

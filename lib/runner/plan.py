@@ -2,8 +2,9 @@
 
 A notebook is finished while its done.json fits what it would be made from now: its cells, the modules of lib that it
 rests on (`lib.runner.imports`), its own entries of paper.yaml, the files that the notebooks it needs have left, and
-the files that it read from data/ (`lib.core.inputs`). Content decides, not times, so a fresh clone or a `touch` changes
-nothing; and a notebook that was executed again and left the same files makes nothing out of date.
+the files that it read from data/ (`lib.core.inputs`); and while the files that it left are as its record tells of
+them (`lib.core.manifest`). Content decides, not times, so a fresh clone or a `touch` changes nothing; and a notebook
+that was executed again and left the same files makes nothing out of date.
 """
 
 import ast
@@ -16,18 +17,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.core.files import is_partial
-from lib.core.paths import root, tag
+from lib.core.json_objects import read_object
+from lib.core.manifest import damages, describe
+from lib.core.paths import own_tag, root, tag
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
 
 CODE = Path(__file__).resolve().parents[2]
 _SAMPLES, _BLOCK = 64, 1 << 16  # of a file, which may have gigabytes
 _RECORDS = ("running", "done", "failed")
+_DAMAGED = (TypeError, KeyError, AttributeError, ValueError)  # what a record of another shape raises
+_KNOWN = ("scale", "cohort", "seed")
+THREADS = {
+    "smoke": 1,
+    "demo": 1,
+    "paper": 4,
+}  # of each notebook: a sum of two threads rounds otherwise than that of one
 
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of a run. `declared`: its paper.yaml. `needs`: the notebooks of its paper whose files it reads."""
+    """A notebook of a run. `declared`: its paper.yaml. `needs`: the notebooks of its paper whose files it reads.
+
+    `own`: the key of a user's own parameters (`own_key`), which have a run folder of their own; empty for the suite's.
+    """
 
     paper: str
     name: str
@@ -36,6 +49,7 @@ class Notebook:
     seed: int
     declared: Paper = field(compare=False, repr=False)
     needs: tuple["Notebook", ...] = ()
+    own: str = ""
 
     def __str__(self) -> str:
         return f"{self.paper}/{self.name}"
@@ -53,7 +67,8 @@ class Notebook:
     @property
     def run_folder(self) -> Path:
         """Where everything of this run lies."""
-        return root() / "data" / "runs" / tag(self.scale, self.cohort, self.seed)
+        own = own_tag(self.scale, self.own, self.seed) if self.own else ""
+        return root() / "data" / "runs" / (own or tag(self.scale, self.cohort, self.seed))
 
     @property
     def log(self) -> Path:
@@ -71,7 +86,7 @@ class Notebook:
     def read(self, kind: str) -> dict:
         """The content of a record, empty if it is absent or damaged."""
         try:
-            return json.loads(self.record(kind).read_text(encoding="utf-8"))
+            return read_object(self.record(kind))
         except (OSError, ValueError):
             return {}
 
@@ -102,7 +117,8 @@ class Notebook:
         products = sorted((root() / "figures" / self.run_folder.name).glob("*/*.json"))
         claims = sorted(self.run_folder.glob("*/claims/*.json"))
         sha = hashlib.sha256()
-        for path in (path for path in declared + products + claims if self.paper not in path.parts):
+        whole = (path for path in declared + products + claims if not is_partial(path))
+        for path in (path for path in whole if self.paper not in path.parts):
             sha.update(f"{path.relative_to(root())} ".encode() + path.read_bytes())
         ends = [path for kind in ("done", "failed") for path in self.run_folder.glob(f"*/*/{kind}.json")]
         sha.update(repr(sorted(str(path) for path in ends if self.paper not in path.parts)).encode())
@@ -122,41 +138,65 @@ class Notebook:
         if not done:
             yield "failed" if self.read("failed") else "not finished"
             return
-        for kind, now in (("sources", self.sources), ("needs", self.finished_needs())):
-            if changed := _differing(done.get(kind, {}), now):
+        try:
+            for kind, now in (("sources", self.sources), ("needs", self.finished_needs())):
+                if changed := _differing(done[kind], now):
+                    yield f"changed: {', '.join(changed)}"
+            if changed := _differing(done["inputs"], digests_of_inputs(done["inputs"])):
                 yield f"changed: {', '.join(changed)}"
-        inputs = done.get("inputs", {})
-        if changed := _differing(inputs, digests_of_inputs(inputs)):
-            yield f"changed: {', '.join(changed)}"
-        if absent := [*([] if self.executed().exists() else ["its executed copy"]), *self.unmade()]:
-            yield f"absent: {', '.join(absent)}"
+            if absent := self.unmade():
+                yield f"absent: {', '.join(absent)}"
+            yield from damages(done["files"], root())
+        except _DAMAGED:
+            yield "its record is damaged"
 
     def unmade(self) -> list[str]:
         """The items and claims that paper.yaml declares for this notebook and that are not there."""
-        paper = self.declared
-        made = root() / "figures" / self.run_folder.name / self.paper
-        absent = []
-        for name in (n for n, i in paper.items.items() if i.notebook == self.name and self.cohort in i.cohorts):
-            kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
-            if not any(all((made / f"{name}.{suffix}").exists() for suffix in kind) for kind in kinds):
-                absent.append(name)
-        evaluated = (name for name, claim in paper.claims.items() if claim.notebook == self.name)
-        return absent + [
-            name for name in evaluated if not (self.run_folder / self.paper / f"claims/{name}.json").exists()
+        kinds = (("png", "pdf", "json"), ("csv", "tex", "json"))
+        return [
+            *(name for name in self._items() if not any(set(kind) <= set(self._made(name)) for kind in kinds)),
+            *(path.stem for path in self._claims() if not path.exists()),
         ]
+
+    def _items(self) -> list[str]:
+        items = self.declared.items.items()
+        return [name for name, item in items if item.notebook == self.name and self.cohort in item.cohorts]
+
+    def _made(self, item: str) -> dict[str, Path]:
+        """The files of a figure or table that are there, by their suffix."""
+        folder = root() / "figures" / self.run_folder.name / self.paper
+        paths = {suffix: folder / f"{item}.{suffix}" for suffix in ("png", "pdf", "csv", "tex", "json")}
+        return {suffix: path for suffix, path in paths.items() if path.exists()}
+
+    def _claims(self) -> list[Path]:
+        folder = self.run_folder / self.paper / "claims"
+        return [folder / f"{name}.json" for name, claim in self.declared.claims.items() if claim.notebook == self.name]
 
     def finished_needs(self) -> dict[str, str]:
         """The digest of what each notebook that this one needs has left, by its own record; empty if not finished."""
         return {need.name: need.read("done").get("products", "") for need in self.needs}
 
-    def products_digest(self) -> str:
-        """SHA-256 of the files that it left for others, of their names and content; half-written ones do not count."""
-        folder, sha = self.record("done").parent, hashlib.sha256()
+    def manifest(self) -> dict[str, dict]:
+        """Size, time and SHA-256 of every file that it left; half-written and hidden files do not count.
+
+        These are its executed copy, figures, tables and claims, and what it hands to others.
+        """
+        shown = [self.executed(), *self._claims()]
+        shown += [path for name in self._items() for path in self._made(name).values()]
+        return describe([path for path in shown if path.exists()] + self._handed_over(), root())
+
+    def _handed_over(self) -> list[Path]:
+        folder = self.record("done").parent
         records = {self.record(kind) for kind in _RECORDS}
-        files = (path for path in folder.rglob("*") if path.is_file() and not is_partial(path))
-        for path in sorted(path for path in files if path not in records):
-            sha.update(f"{path.relative_to(folder).as_posix()} {_content(path)} ".encode())
-        return sha.hexdigest()
+        files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return [path for path in files if path not in records]
+
+
+def products_digest(notebook: Notebook, files: dict[str, dict]) -> str:
+    """SHA-256 of what `notebook` hands to others, of names and content, by its manifest `files`."""
+    folder = notebook.record("done").parent.relative_to(root()).as_posix()
+    handed = {name: told["sha256"] for name, told in files.items() if name.startswith(f"{folder}/")}
+    return _sha256(json.dumps({name.removeprefix(f"{folder}/"): handed[name] for name in sorted(handed)}))
 
 
 def digests_of_inputs(paths: Iterable[str]) -> dict[str, str]:
@@ -169,10 +209,10 @@ def import_path() -> str:
     return os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
 
 
-def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list[Notebook]:
+def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int, own: str = "") -> list[Notebook]:
     """The notebooks of `papers`, each after those it needs. ValueError for a paper.yaml that cannot be used.
 
-    A paper that does not know the cohort has none.
+    A paper that does not know the cohort has none. `own`: as in `Notebook`.
     """
     notebooks: list[Notebook] = []
     for paper in papers:
@@ -186,7 +226,7 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
                 raise ValueError(f"{paper}/paper.yaml: notebooks need each other: {' → '.join([*path, name])}")
             if name not in made:
                 needs = tuple(make(need, (*path, name)) for need in loaded.notebooks[name])
-                made[name] = Notebook(paper, name, scale, cohort, seed, loaded, needs)
+                made[name] = Notebook(paper, name, scale, cohort, seed, loaded, needs, own)
             return made[name]
 
         for name in loaded.notebooks:
@@ -195,11 +235,11 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int) -> list
     return notebooks
 
 
-def find(paper: str, name: str, *, scale: str, cohort: str, seed: int) -> Notebook:
-    """The notebook `name` of `paper`. ValueError, naming the known ones, if there is none."""
+def find(paper: str, name: str, *, scale: str, cohort: str, seed: int, own: str = "") -> Notebook:
+    """The notebook `name` of `paper`. ValueError, naming the known ones, if there is none. `own`: as in `Notebook`."""
     if paper not in known_papers():
         raise ValueError(f"unknown paper {paper!r}: choose one of {', '.join(known_papers())}")
-    found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed)}
+    found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed, own=own)}
     if not found:
         raise ValueError(f"{paper} has no {cohort} cohort")
     if name not in found:
@@ -207,17 +247,40 @@ def find(paper: str, name: str, *, scale: str, cohort: str, seed: int) -> Notebo
     return found[name]
 
 
+def own_key(cohort: str, extra: dict) -> str:
+    """Eight hexadecimal digits that tell a run with these parameters besides scale, cohort and seed from any other.
+
+    Empty where none has a value, for then the notebook is the suite's own.
+    """
+    given = {name: value for name, value in extra.items() if value}
+    return _sha256(json.dumps([cohort, given], sort_keys=True, default=repr))[:8] if given else ""
+
+
 def check_parameters(source: Path, parameters: dict) -> None:
-    """ValueError unless the cell tagged `parameters` sets every name of `parameters` (papermill only warns)."""
+    """ValueError unless the cell tagged `parameters` sets every name of `parameters` (papermill only warns).
+
+    And unless it leaves those besides scale, cohort and seed empty: they name a user's own data, which must not come
+    into the suite's run, whose executed copies are published, by an edit of the notebook.
+    """
     cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
     tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{source}: needs one cell tagged 'parameters', and has {len(tagged)}")
-    targets = [t for node in ast.parse(tagged[0]).body for t in getattr(node, "targets", [getattr(node, "target", 0)])]
-    known = [target.id for target in targets if isinstance(target, ast.Name)]
-    unknown = [name for name in parameters if name not in known]
+    set_to: dict[str, ast.expr | None] = {}
+    for node in ast.parse(tagged[0]).body:
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        set_to |= {target.id: getattr(node, "value", None) for target in targets if isinstance(target, ast.Name)}
+    unknown = [name for name in parameters if name not in set_to]
     if unknown:
-        raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(known)}")
+        raise ValueError(f"{source}: no parameter {', '.join(unknown)}; its parameters cell sets {', '.join(set_to)}")
+    filled = [name for name, value in set_to.items() if name not in _KNOWN and not _is_empty(value)]
+    if filled:
+        name = filled[0]
+        raise ValueError(f"{source}: its parameters cell fills {name}: leave it empty there and give -p {name} VALUE")
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and not value.value
 
 
 def _differing(before: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -1,27 +1,36 @@
 """Run the suite: every notebook that is out of date, after those it needs, and say how each ended."""
 
-import contextlib
-import fcntl
-import importlib.util
 import os
-import shlex
 import signal
+
+# run_all.sh has kept Ctrl-C from Python's own start, which answers it by a traceback. As of now it ends us.
+if os.environ.pop("SUITE_HEARS_INTERRUPTS", ""):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import contextlib
+import importlib.util
+import shlex
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
+from datetime import datetime
 from pathlib import Path
 
 from lib.core.frontend import seconds_between_lines
+from lib.core.lock import FolderInUse
 from lib.core.paths import root
 from lib.runner.cli import Arguments, parse
-from lib.runner.plan import CODE, Notebook, import_path, plan, tag
+from lib.runner.machine import cores, environment, kills_for_memory
+from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
+from lib.runner.remaining import end_after, seconds_left
+from lib.runner.run_folder import hold, sockets_folder
 
+_COST = 24  # letters of time and memory in a line
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
 _GRACE = 60  # seconds that Snakemake gets to cancel the jobs of a cluster
 _REASONS = 160  # letters of a line that say why a notebook would run
-_NODES, _NODE_THREADS = 50, 4  # of a cluster: jobs at a time, and threads of each where the profile does not say
+_NODES = 50  # jobs at a time on a cluster
 
 
 def main(argv: list[str]) -> int:
@@ -43,59 +52,33 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `head`, behind a pipe, does
         return _Run(arguments, notebooks, argv).dry_run()
     os.environ.setdefault("SUITE_PROGRESS_SECONDS", "60" if arguments.scale == "paper" else "10")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
-    with contextlib.ExitStack() as locks:
-        for folder in dict.fromkeys(notebook.run_folder for notebook in notebooks):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = locks.enter_context(open(folder / ".lock", "a+"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we end, however we end
-            except OSError:
-                lock.seek(0)
-                owner = lock.read().strip()
-                print(f"run_all.sh: {folder} is in use by process {owner}; wait, or stop it", file=sys.stderr)
-                return 1
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-        try:
+    command = shlex.join(["./run_all.sh", *argv])
+    try:
+        with hold([notebook.run_folder for notebook in notebooks], command):
             return _Run(arguments, notebooks, argv).execute()
-        except KeyboardInterrupt:
-            command = shlex.join(["./run_all.sh", *argv])
-            print(f"\nStopped. The same command goes on where it stopped: {command}", flush=True)
-            return 130
+    except KeyboardInterrupt:
+        print(f"\nStopped. The same command goes on where it stopped: {command}", flush=True)
+        return 130
+    except BrokenPipeError:  # `head`, behind a pipe, has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"run_all.sh: stopped, for nothing reads its output; to go on: {command}", file=sys.stderr)
+        return 128 + signal.SIGPIPE
+    except OSError as problem:  # in use, full, closed to us
+        print(f"run_all.sh: {problem}", file=sys.stderr)
+        return 2 if isinstance(problem, FolderInUse) else 1
 
 
 def _interrupt(*_):
     raise KeyboardInterrupt
 
 
-def _cores() -> int:
-    """The cores that this process may use, by its affinity and by the quota of its container."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no quota is written as "max"
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
-
-
 def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
     without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
     if without and (not arguments.all_papers or not notebooks):
         raise ValueError(f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort in its paper.yaml")
-
-
-# Of every notebook's process, unless set already. Waiting threads must not spin: on shared cores that made a training
-# step of two threads eight times slower. glibc must not give the memory of each large tensor back at once: to take it
-# again, page by page, cost a tenth of DP-SGD's time.
-_COMPUTING = {
-    "OMP_WAIT_POLICY": "passive",
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(2**31),
-}
 
 
 class _Run:
@@ -106,13 +89,15 @@ class _Run:
         self.folder = root() / "data" / "runs" / self.tags[0]
         self.log = self.folder / "log" / "snakemake.log"
         self.is_local = arguments.executor == "local"
-        self.cores = _cores()
-        self.jobs = arguments.jobs or (max(1, min(4, self.cores, max(2, self.cores // 4))) if self.is_local else _NODES)
-        # The same for every notebook, also of a resumed run: another number of threads rounds sums otherwise.
-        self.threads = max(1, self.cores // self.jobs) if self.is_local else _NODE_THREADS
+        self.cores = cores()
+        self.threads = THREADS[arguments.scale]
+        self.jobs = arguments.jobs or (max(1, min(4, self.cores // self.threads)) if self.is_local else _NODES)
         self.left = [notebook for notebook in notebooks if not notebook.is_current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
-        self.started: set[Notebook] = set()
+        self.planned: dict[
+            Notebook, float | None
+        ] = {}  # what this run has to execute, and its seconds in an earlier run
+        self.started: dict[Notebook, float] = {}  # and when, by time.monotonic
         self.ended: dict[Notebook, str] = {}  # and how
         self.due: dict[Notebook, float] = {}  # when there will be another line of what runs
         self.width = max(40, *(len(self._name(notebook)) for notebook in notebooks))  # of a name, in lines and table
@@ -148,7 +133,7 @@ class _Run:
             self.closing = last
             if any(notebook.closing == self.closing for notebook in self.left):
                 command = [sys.executable, "-m", "snakemake", *self._snakemake(), "--dry-run", "--forceall"]
-                codes.append(subprocess.run(command, cwd=CODE, env=self._environment()).returncode)
+                codes.append(subprocess.run(command, cwd=CODE, env=environment()).returncode)
         return 1 if any(codes) else 0
 
     def execute(self) -> int:
@@ -157,12 +142,14 @@ class _Run:
         What a notebook makes out of date by the files it left runs after it, closing notebooks after all others.
         """
         self.announce()
+        self._plan(self.left)
         self.log.unlink(missing_ok=True)
-        problem = ""
+        problem, kills = "", kills_for_memory()
         for self.closing in (False, True):
             of = [notebook for notebook in self.notebooks if notebook.closing == self.closing]
             while stale := [notebook for notebook in of if notebook not in self.ended and not notebook.is_current]:
                 self.left = []
+                self._plan(stale)
                 for notebook in stale:
                     for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
                         old.unlink(missing_ok=True)
@@ -173,24 +160,35 @@ class _Run:
                 problem = (self._run_graph() if self.left else "") or problem
         pages = [self._write_page(tag) for tag in self.tags]
         self._print_table()
-        if problem:
-            print(problem)
-        print("\n".join(pages))
-        return 1 if problem or any(not notebook.read("done") for notebook in self.notebooks) else 0
+        unfinished = [notebook for notebook in self.notebooks if not notebook.read("done")]
+        if gone := [self._name(notebook) for notebook in unfinished if self.ended.get(notebook, "done") == "done"]:
+            problem = f"Done, but another process has removed the record: {', '.join(gone)}. To go on: {self.command}"
+        if killed := kills_for_memory() - kills:
+            problem = f"The system has ended {killed} processes for want of memory: run fewer at a time, --jobs 1"
+        problems = [problem, *(says for made, says in pages if not made)]
+        print("\n".join(filter(None, [*problems, *(says for made, says in pages if made)])), flush=True)
+        return 1 if any(problems) or unfinished else 0
+
+    def _plan(self, notebooks: list[Notebook]) -> None:
+        for notebook in notebooks:
+            seconds = notebook.read("done").get("seconds")
+            self.planned.setdefault(notebook, seconds if isinstance(seconds, float) else None)
 
     def _run_graph(self) -> str:
         """Have Snakemake execute what is left, with a fork server beside it; what stopped it, or nothing."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = self._environment()
+        variables = environment()
         fork_server = snakemake = None
-        with tempfile.TemporaryDirectory(prefix="suite-") as folder, open(self.log, "ab") as log:
+        with sockets_folder() as folder, open(self.log, "ab") as log:
+            if self.is_local:
+                variables["TMPDIR"] = folder  # what Snakemake and killed notebooks leave goes with it
 
             def start(*command: str) -> subprocess.Popen:
                 # A session of its own: Ctrl-C reaches us alone, and we end everything.
                 return subprocess.Popen(
                     [sys.executable, "-m", *command],
                     cwd=CODE,
-                    env=environment,
+                    env=variables,
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -198,10 +196,10 @@ class _Run:
                 )
 
             try:
-                if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in environment:
-                    environment["SUITE_FORK_SERVER"] = os.path.join(folder, "fork_server")
+                if self.is_local and sys.platform == "linux" and "SUITE_FORK_SERVER" not in variables:
+                    variables["SUITE_FORK_SERVER"] = os.path.join(folder, "fork_server")
                     fork_server = start(
-                        "lib.runner.fork_server.server", environment["SUITE_FORK_SERVER"], str(os.getpid())
+                        "lib.runner.fork_server.server", variables["SUITE_FORK_SERVER"], str(os.getpid())
                     )
                 snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
                 while snakemake.poll() is None:
@@ -223,13 +221,9 @@ class _Run:
                 self._end(notebook, "killed" if notebook in self.started else "failed" if was_tried else "skipped")
         if snakemake.returncode < 0:
             return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
-        if snakemake.returncode and not self.started & set(self.left):
+        if snakemake.returncode and not self.started.keys() & set(self.left):
             return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
         return ""
-
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        return _COMPUTING | os.environ | {"PYTHONPATH": import_path()}
 
     def _snakemake(self) -> list[str]:
         arguments = self.arguments
@@ -242,8 +236,8 @@ class _Run:
             "scale": arguments.scale,
             "cohort": arguments.cohort,
             "seeds": ",".join(map(str, arguments.seeds)),
-            "cores": self.cores,
             "threads": self.threads,
+            "cluster": int(not self.is_local),
             "storage": int(pods),
         }
         return [
@@ -251,7 +245,7 @@ class _Run:
             *("--snakefile", str(CODE / "Snakefile")),
             *("--directory", str(CODE if pods else self.folder)),
             *("--executor", arguments.executor),
-            *(("--cores", str(self.cores)) if self.is_local else ("--jobs", str(self.jobs))),
+            *(("--cores", str(self.jobs * self.threads)) if self.is_local else ("--jobs", str(self.jobs))),
             *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
             *("--scheduler", "greedy", "--keep-going", "--nocolor"),
             # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
@@ -267,10 +261,10 @@ class _Run:
                 continue
             kind = next((kind for kind in ("done", "failed") if notebook.record(kind).exists()), None)
             if kind:
-                self.started.add(notebook)
+                self.started.setdefault(notebook, time.monotonic())
                 self._end(notebook, kind)
             elif notebook not in self.started and notebook.record("running").exists():
-                self.started.add(notebook)
+                self.started[notebook] = time.monotonic()
                 self._say("started", notebook)
                 self.due[notebook] = time.monotonic() + seconds_between_lines()
             elif notebook in self.due and time.monotonic() >= self.due[notebook]:
@@ -281,13 +275,31 @@ class _Run:
         self.ended[notebook] = how
         record = notebook.read(how) if how in ("done", "failed") else {}
         unmet = [need.name for need in notebook.needs if not need.read("done")]
-        more = _cost(record)
+        more = f"{_cost(record):{_COST}}  {self._so_far()}"
         if how == "skipped":
             more = f"needs {', '.join(unmet)}" if unmet else "not started"
         self._say(how, notebook, more)
         error = record.get("error") or (_last_line(notebook.log) if how in ("failed", "killed") else "")
         if error:
             print(f"          {error}", flush=True)
+
+    def _so_far(self) -> str:
+        """How many notebooks of how many have ended, and when all will have, about."""
+        now = time.monotonic()
+        seconds = seconds_left(
+            waiting=[self.planned[n] for n in self.planned if n not in self.started and n not in self.ended],
+            running=[(self.planned[n], now - at) for n, at in self.started.items() if n not in self.ended],
+            ended=[
+                (self.planned[n], n.read("done")["seconds"])
+                for n, how in self.ended.items()
+                if how == "done" and "seconds" in n.read("done")
+            ],
+            side_by_side=self.jobs,
+        )
+        so_far = f"{len(self.ended)} of {len(self.planned)}"
+        if seconds is None or len(self.ended) == len(self.planned):
+            return so_far
+        return f"{so_far}, the last about {end_after(seconds, datetime.now())}"
 
     def _name(self, notebook: Notebook) -> str:
         """How a line calls it: with its seed where there are several."""
@@ -297,19 +309,23 @@ class _Run:
         print(f"{time.strftime('%H:%M:%S')}  {what:8} {self._name(notebook):{self.width}} {more}".rstrip(), flush=True)
 
     @staticmethod
-    def _write_page(tag: str) -> str:
+    def _write_page(tag: str) -> tuple[bool, str]:
+        """Whether the page of a run was written; and where it lies, or why it was not."""
         if importlib.util.find_spec("lib.report") is None:
-            return ""
+            return True, ""
         command = [sys.executable, "-m", "lib.report", tag]
-        made = subprocess.run(command, cwd=CODE, capture_output=True, text=True)
-        return made.stdout.strip() if made.returncode == 0 else f"No page: {made.stderr.strip()}"
+        made = subprocess.run(command, cwd=CODE, env=environment(), capture_output=True, text=True)
+        if made.returncode == 0:
+            return True, made.stdout.strip()
+        why = (made.stderr.strip() or f"ended by signal {-made.returncode}").splitlines()[-1]
+        return False, f"The page could not be written: {why}. To try again: python -m lib.report {tag}"
 
     def _print_table(self) -> None:
         print()
         for notebook in self.notebooks:
             how = self.ended.get(notebook, "finished before")
             record = notebook.read("done") or notebook.read("failed")
-            print(f"{self._name(notebook):{self.width}} {_cost(record):24}  {how}")
+            print(f"{self._name(notebook):{self.width}} {_cost(record):{_COST}}  {how}")
         for notebook, how in self.ended.items():
             if how in ("failed", "killed"):
                 kept = notebook.read(how).get("executed")

@@ -12,13 +12,16 @@ finished.
 import argparse
 import json
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
 
 from lib.core import distributed as ranks
+from lib.core.lock import FolderInUse
 from lib.runner.cli import value_of
+from lib.runner.run_folder import hold
 
 _PROG = "python -m lib.experiment.run"
 
@@ -42,6 +45,19 @@ def main(argv: list[str]) -> int:
         if first:  # every rank of a machine finds the same
             print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2
+    os.environ["SUITE_RUN_TAG"] = notebook.run_folder.name
+    command = shlex.join(["python", "-m", "lib.experiment.run", *argv])
+    try:
+        with hold([notebook.run_folder] if ranks.rank() == 0 else (), command):
+            return _begin(notebook, cells, names)
+    except OSError as problem:
+        print(f"{_PROG}: {problem}", file=sys.stderr)
+        return 2 if isinstance(problem, FolderInUse) else 1
+
+
+def _begin(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:
+    if ranks.rank() == 0:  # what it says is no longer so
+        notebook.record("done").unlink(missing_ok=True)
     os.environ.setdefault("MPLBACKEND", "agg")
     if ranks.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  rank 0 alone speaks
@@ -53,7 +69,7 @@ def _read(path: str, given: dict):
     from lib.core.paths import root
     from lib.experiment.paper import known_papers
     from lib.experiment.run import Run
-    from lib.runner.plan import check_parameters, find  # seconds of imports, after a typing error
+    from lib.runner.plan import check_parameters, find, own_key  # seconds of imports, after a typing error
 
     source = Path(path).resolve()
     if source.suffix != ".ipynb" or source.parent.parent != (root() / "notebooks").resolve():
@@ -72,7 +88,8 @@ def _read(path: str, given: dict):
     exec(next(text for tags, text in cells if "parameters" in tags), names)  # noqa: S102
     names |= given
     run = Run(paper, names["scale"], names["cohort"], names["seed"])
-    notebook = find(paper, name, scale=run.scale, cohort=run.cohort, seed=run.seed)
+    own = own_key(run.cohort, {key: value for key, value in given.items() if key not in ("scale", "cohort", "seed")})
+    notebook = find(paper, name, scale=run.scale, cohort=run.cohort, seed=run.seed, own=own)
     return notebook, cells, names
 
 

@@ -46,6 +46,13 @@ def test_a_second_process_is_told_who_and_since_when_until_the_first_is_killed(t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", ["", "[]", "null", "[" * 100_000])
+def test_a_damaged_lock_names_nobody_and_still_holds(tmp_path, holder, content):
+    (tmp_path / ".lock").write_text(content)
+    with pytest.raises(FolderInUse, match="is in use by another process"):
+        assert_free(tmp_path)
+
+
 def test_another_host_is_named(tmp_path, holder, monkeypatch):
     there = socket.gethostname()
     monkeypatch.setattr(lock.socket, "gethostname", lambda: "here")

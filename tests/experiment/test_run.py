@@ -70,6 +70,16 @@ def test_unknown_names_raise(suite, arguments, sentence):
         Run(*arguments)
 
 
+def test_a_text_that_a_spreadsheet_executes_is_escaped_for_people_and_handed_over_as_it_is(suite):
+    frame = pd.DataFrame({"file": ["=1+1.png", "-0.5", "+a"], "x": [-0.5, 1 / 3, -2]})
+    run = Run("09_nobody", "demo", "phantom", 0)
+    run.table("tab1", frame, n=3)
+    read = (suite / "figures/demo-phantom/09_nobody/tab1.csv").read_text(encoding="utf-8")
+    assert read == f"file,x\n'=1+1.png,-0.5\n-0.5,{1 / 3}\n'+a,-2.0\n"
+    run.save("05_utility/files.csv", frame)
+    pd.testing.assert_frame_equal(pd.read_csv(run.need("05_utility/files.csv")), frame)
+
+
 def test_settings_are_the_scale_and_an_unknown_setting_is_named(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     assert (run.settings.image_size, run.source) == (32, "mass")

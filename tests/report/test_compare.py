@@ -1,7 +1,10 @@
 """Claims of several runs side by side, and which verdicts differ."""
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from lib.report.__main__ import main
 from lib.report.compare import compare
 from lib.report.reference import write_reference
+from tests.paths import ROOT
 from tests.report.toy import NASTY, Page, fabricate
 
 CLAIMS = "01_first/claims"
@@ -123,3 +127,11 @@ def test_runs_of_other_scales_are_compared_as_well(suite, tmp_path_factory, monk
     exit_code, out, _ = said(monkeypatch, capsys, "demo-phantom", folder / "demo-public")
     assert exit_code == 0
     assert "4 claims were evaluated by all runs; the verdicts of 0 differ (≠)." in out
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_is_no_error(suite):
+    command = f"{shlex.quote(sys.executable)} -m lib.report compare demo-phantom"
+    piped = f"({command}; echo ended $? >&2) | true"
+    ended = subprocess.run(["bash", "-c", piped], cwd=ROOT, capture_output=True, text=True)
+    assert ended.stderr == "ended 0\n"

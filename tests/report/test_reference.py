@@ -67,8 +67,10 @@ def test_it_holds_the_products_and_their_records_and_no_executed_notebook(finish
 def test_it_can_be_made_again_before_it_is_committed(finished):
     write_reference("demo-phantom")
     before = files(finished / FOLDER)
+    (finished / FOLDER).with_name(".demo-phantom.7.partial").mkdir()  # of a command that was killed
     write_reference("demo-phantom")
     assert files(finished / FOLDER) == before
+    assert list((finished / "figures/reference").iterdir()) == [finished / FOLDER]
 
 
 def changed(path, **facts):

@@ -1,6 +1,8 @@
 """What is out of date: content decides, of a notebook and of all it rests on."""
 
 import json
+import os
+import re
 
 import pytest
 import yaml
@@ -25,9 +27,14 @@ class TestIsCurrent:
             notebook.record("done").parent.mkdir(parents=True)
             (notebook.record("done").parent / "model").write_text(notebook.name)
             done = {"sources": notebook.sources, "needs": notebook.finished_needs(), "inputs": {}}
-            done |= {"products": notebook.products_digest()}
-            notebook.record("done").write_text(json.dumps(done))
+            notebook.record("done").write_text(json.dumps(done | self.left(notebook)))
         return suite
+
+    @staticmethod
+    def left(notebook: state.Notebook) -> dict:
+        """What the record says of the files that the notebook has left."""
+        files = notebook.manifest()
+        return {"files": files, "products": state.products_digest(notebook, files)}
 
     @staticmethod
     def plan() -> list[state.Notebook]:
@@ -49,10 +56,18 @@ class TestIsCurrent:
         fidelity.executed().unlink()
         (edited,), other = self.reasons()
         assert edited == "changed: its cells, lib, lib.core, lib.core.inputs, lib.core.paths"
-        assert other == ["changed: 01_train", "absent: its executed copy"]
+        executed = fidelity.executed().relative_to(suite.root)
+        assert other == ["changed: 01_train", f"{executed} is absent"]
         train.record("done").rename(train.record("failed"))
         fidelity.record("done").unlink()
         assert self.reasons() == [["failed"], ["not finished"]]
+
+    @pytest.mark.parametrize("content", ["[]", "null", "3", '"done"', "[" * 100_000, '{"a":' * 100_000, "", "\xff"])
+    def test_a_malformed_record_is_none(self, suite, content):
+        train, _ = self.plan()
+        train.record("done").write_bytes(content.encode("latin-1"))
+        assert train.read("done") == {}
+        assert self.reasons()[0] == ["not finished"]
 
     def test_outputs_do_not_count(self, suite):
         content = json.loads(suite.source("01_p/01_train").read_text())
@@ -93,17 +108,58 @@ class TestIsCurrent:
         train.record("done").write_text(json.dumps(train.read("done") | {"finished_at": "later"}))
         assert self.current() == [True, True]
         (train.record("done").parent / "model").write_text("another")
-        train.record("done").write_text(json.dumps(train.read("done") | {"products": train.products_digest()}))
+        assert self.current() == [False, True]
+        train.record("done").write_text(json.dumps(train.read("done") | self.left(train)))
         assert self.current() == [True, False]
 
     def test_what_a_killed_writer_left_is_no_product(self, suite):
         train, _ = self.plan()
-        before = train.products_digest()
+        before = self.left(train)
         with atomic(train.record("done").parent / "gan/step.pt") as partial:
             partial.write_text("half")
-            assert train.products_digest() == before
+            assert self.left(train) == before
         (train.record("done").parent / "gan/step.pt").write_text("whole")
-        assert train.products_digest() != before
+        assert self.left(train)["products"] != before["products"]
+
+    def test_an_edited_parameters_cell(self, suite):
+        """Also where papermill would set the value: the notebook is another, as it was saved."""
+        write_notebook(suite.source("01_p/02_fidelity"), "2", parameters='scale = "demo"\ncohort = "phantom"\nseed = 3')
+        assert self.reasons()[1] == ["changed: its cells"]
+
+    @pytest.mark.parametrize(
+        ("damage", "says"),
+        [
+            (lambda path: path.write_text(""), r"01_train/model is damaged \(0 bytes of 8\)"),
+            (lambda path: path.write_text("01_trai"), r"01_train/model is damaged \(7 bytes of 8\)"),
+            (lambda path: path.write_text("01_TRAIN"), r"01_train/model is damaged \(its content has changed\)"),
+            (lambda path: path.unlink(), "01_train/model is absent"),
+        ],
+    )
+    def test_a_damaged_product(self, suite, damage, says):
+        """Finished is not what exists, but what is as it was left; a touch and a file of another's do no harm."""
+        train, _ = self.plan()
+        model = train.record("done").parent / "model"
+        os.utime(model, (1, 1))
+        (model.parent / "another").write_text("")
+        assert self.current() == [True, True]
+        damage(model)
+        os.utime(model, (2, 2)) if model.exists() else None
+        (found,), others = self.reasons()
+        assert re.fullmatch(f"data/runs/smoke-phantom-seed3/01_p/{says}", found)
+        assert others == []
+
+    @pytest.mark.parametrize("files", [None, [], {"a": None}, {"a": {}}, {"data": {"size": "1"}}, 3])
+    def test_a_malformed_manifest(self, suite, files):
+        train, _ = self.plan()
+        train.record("done").write_text(json.dumps(train.read("done") | {"files": files}))
+        assert self.current() == [False, True]
+        (suite.root / "a").touch()
+        assert self.current() == [False, True]
+
+    @pytest.mark.parametrize("left", ["[]", "null", "3", "{}", '{"sources": null}'])
+    def test_a_record_of_another_shape(self, suite, left):
+        self.plan()[0].record("done").write_text(left)
+        assert self.current()[0] is False
 
     def test_unfinished_need(self, suite):
         self.plan()[0].record("done").unlink()
@@ -130,6 +186,8 @@ class TestIsCurrent:
             ("figures/smoke-phantom-seed3/09_last/tab1.json", True),
             ("figures/smoke-phantom/01_p/tab1.json", True),
             ("data/runs/smoke-phantom-seed3/01_p/01_train/model.json", True),
+            ("figures/smoke-phantom-seed3/01_p/.tab1.0.7.partial.json", True),
+            ("data/runs/smoke-phantom-seed3/01_p/claims/.C1.0123abcd.0.7.partial.json", True),
         ],
     )
     def test_records_that_a_closing_notebook_reads(self, suite, changed, current):

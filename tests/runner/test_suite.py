@@ -1,9 +1,9 @@
 """The suite: order, failures, several seeds, and what a kill -9 leaves behind (nothing)."""
 
-import fcntl
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -231,14 +231,30 @@ def test_the_terminal_shows_what_a_running_notebook_said_last(tmp_path, fork_ser
     assert lines.count("running 01_slow/01_train every 0.5") >= 2
 
 
-def test_one_run_at_a_time(tmp_path):
-    suite = Suite(tmp_path, {"01_p": {"01_train": ((), "1")}}, None)
-    suite.folder.mkdir(parents=True)
-    with (suite.folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write("4711")
-        lock.flush()
-        code, output = suite.run()
-    assert code == 1
-    assert "is in use by process 4711" in output
-    assert len(output.strip().splitlines()) == 1
+def test_one_run_at_a_time(tmp_path, fork_server, code):
+    """Whoever comes second is told who runs and writes nothing: the suite, one notebook, torchrun's cells, and Run."""
+    papers = {"01_p": {"01_train": ((), SLEEP), "02_fidelity": ((), "print('once')")}}
+    suite = Suite(tmp_path, papers, fork_server, code)
+    process = suite.start("--jobs", "1")
+    wait_for((tmp_path / "pids").exists)
+    held = json.loads((suite.folder / ".lock").read_text())
+    says = f"is in use by process {held['pid']} (./run_all.sh smoke --jobs 1 --seed 3) since {held['since']}; wait"
+    assert suite.run()[0] == 2
+    assert says in suite.run()[1]
+    before = {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()}
+    one = [sys.executable, "-m", "lib.runner", "01_p", "02_fidelity", "--scale", "smoke", "--seed", "3"]
+    cells = [sys.executable, "-m", "lib.experiment.run", str(suite.source("01_p/02_fidelity")), "-p", "scale", "smoke"]
+    for command in (one, [*cells, "-p", "seed", "3"]):
+        made = subprocess.run(command, cwd=code, env=suite.env, capture_output=True, text=True)
+        assert (made.returncode, says in made.stderr, len(made.stderr.splitlines())) == (2, True, 1)
+    write = "import pandas as pd; from lib.experiment.run import Run; "
+    write += "Run('01_p', 'smoke', 'phantom', 3).save('01_train/a.csv', pd.DataFrame())"
+    made = subprocess.run([sys.executable, "-c", write], cwd=code, env=suite.env, capture_output=True, text=True)
+    assert says in made.stderr.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()} == before
+    (tmp_path / "go").touch()
+    assert process.communicate(timeout=120)[0].count("done") >= 2
+    assert process.returncode == 0
+    made = subprocess.run(one, cwd=code, env=suite.env, capture_output=True, text=True)
+    assert (made.returncode, "once" in made.stdout) == (0, True)
+    assert suite.run()[1].count("finished before") == 2

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from lib.cohorts.cohort import FILE_KEYS, SPLITS, Cohort
+from lib.cohorts.io import hdf5
 
 _COPIES = {FILE_KEYS[column]: column for column in ("patient", "labels", "split")}
 
@@ -31,10 +31,11 @@ def open_cases(path: Path, masks: Path | None = None, *, test: int = 1, **facts)
         images = images[:, 0]
     if images.ndim == 4:
         raise ValueError(f"{path}: images are in colour, of shape {images.shape}; convert them to grey, (N, H, W)")
-    with h5py.File(path) as file:
-        split = lazy.split
-        if "split_code" not in file.attrs and test == 1:
-            split = np.array([SPLITS["train"], SPLITS["test"], SPLITS["validation"]], np.uint8)[lazy.split]
+    split = lazy.split
+    with hdf5.received(path, mend="make the file again") as file:
+        is_plain = file.attribute("split_code") is None
+    if is_plain and test == 1:
+        split = np.array([SPLITS["train"], SPLITS["test"], SPLITS["validation"]], np.uint8)[lazy.split]
     found = read_masks(masks or path, lazy) if masks or lazy.masks is not None else None
     rows = {column: getattr(lazy, column) for column in ("region", "site", "lesion", "view", "source_name")}
     names = ("name", "modality", "label_names", "value_range", "licence", "source", "closed_set", "made_by")
@@ -48,14 +49,9 @@ def read_masks(path: Path, cohort: Cohort) -> np.ndarray:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file of masks; make it first")
-    try:
-        with h5py.File(path) as file:
-            missing = [name for name in ("masks", *_COPIES) if name not in file]
-            if missing:
-                raise ValueError(f"{path}: no data set {', '.join(missing)}; give masks with id, dis and set")
-            masks, copies = file["masks"][:], {name: file[name][:] for name in _COPIES}
-    except OSError as error:
-        raise ValueError(f"{path}: truncated, or not HDF5; make the masks again") from error
+    with hdf5.received(path, mend="make the masks again, with id, dis and set") as file:
+        file.require("masks", *_COPIES)
+        masks, copies = file.whole("masks"), {name: file.whole(name) for name in _COPIES}
     for name, copy in copies.items():
         if not np.array_equal(copy.reshape(-1), getattr(cohort, _COPIES[name]).reshape(-1)):
             raise ValueError(f"{path}: {name} differs from that of {cohort.name}; give the masks of these images")

@@ -19,6 +19,7 @@ UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+MOST_PIXELS = 1 << 26  # of one image, as 8,192 × 8,192; decoded, it takes up to 0.6 GB
 _COLOUR = ("L", "LA", "RGB", "RGBA", "P")
 
 
@@ -74,6 +75,35 @@ def read_squeezed(path: Path, size: int) -> np.ndarray:
     return stretched(_decode(path, check, lambda image: squeezed(image.convert("L"), size), formats=("JPEG", "PNG")))
 
 
+def open_image(path: Path, formats: tuple[str, ...], *, mend: str = "fetch the file again") -> Image.Image:
+    """The image file at `path`, of which only the header has been read.
+
+    Raises ValueError, naming the file and the `mend`, if it is none of `formats` or damaged, and if it has more than
+    MOST_PIXELS.
+    """
+    try:
+        image = Image.open(path, formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limits
+        problem = f"more than {MOST_PIXELS:,} pixels; reduce the image or take it out"
+        raise ValueError(f"{path}: {problem}") from error
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: not a readable {' or '.join(formats)}; {mend}") from error
+    try:
+        require_bounded(path, image.size)
+    except ValueError:
+        image.close()
+        raise
+    return image
+
+
+def require_bounded(path: Path, shape: tuple[int, int]) -> None:
+    """Raise ValueError, naming the file, for a width and height of more than MOST_PIXELS together."""
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise ValueError(
+            f"{path}: {shape[0]:,}×{shape[1]:,} pixels, more than {MOST_PIXELS:,}; reduce the image or take it out"
+        )
+
+
 def require_larger(path: Path, shape: tuple[int, int], size: int) -> None:
     """Raise ValueError, naming the file, unless both sides of `shape` reach `size`."""
     if min(shape) < size:
@@ -95,12 +125,8 @@ def stretched(radiograph: np.ndarray) -> np.ndarray:
 
 def _decode(path: Path, check: Callable, convert: Callable, formats: tuple[str, ...] = ("PNG",)) -> np.ndarray:
     kind = " or ".join(formats)
-    try:
-        image = Image.open(path, formats=formats)
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: not a readable {kind}; fetch the file again") from error
-    with image:
-        check(image)  # the header alone is read, so that a huge image is refused before it is decoded
+    with open_image(path, formats) as image:
+        check(image)  # before it is decoded
         try:
             return np.asarray(convert(image))
         except UNREADABLE as error:

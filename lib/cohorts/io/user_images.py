@@ -20,13 +20,16 @@ import numpy as np
 from PIL import Image
 
 from lib.cohorts.cohort import SPLITS, Cohort
-from lib.cohorts.io.image_files import UNREADABLE
+from lib.cohorts.io import dicom_files
+from lib.cohorts.io.image_files import UNREADABLE, open_image
 
 SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
 COHORT_SUFFIXES = (".h5", ".hdf5")
 _KIND = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes}
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
-_BLOCK = 512
+_BLOCK, _BLOCK_BYTES = 512, 1 << 28  # of rows read at a time
+_NO_NAME = ("", "nan", "none", "null", "<na>", "nat")  # as programs write a missing value
+_MEND = "repair the file or take it out"
 
 
 class TooSmallError(ValueError):
@@ -114,11 +117,12 @@ def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -
     names = names[rows]
     low, top = cohort.value_range
     images = np.empty((len(rows), size, size), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = np.asarray(cohort.images[rows[start : start + _BLOCK]], np.float32)
+    step = max(1, min(_BLOCK, _BLOCK_BYTES // (4 * channels * high * wide)))
+    for start in range(0, len(rows), step):
+        block = np.asarray(cohort.images[rows[start : start + step]], np.float32)
         if cohort.images.ndim == 4:
             block = np.einsum("nchw,c->nhw", block, _TO_LUMA if channels == 3 else np.ones(1, np.float32))
-        _require_range(block, (low, top), cohort.name, names[start : start + _BLOCK])
+        _require_range(block, (low, top), cohort.name, names[start : start + step])
         block = (block - low) * (255 / (top - low))
         for place, image in enumerate(block, start):
             images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
@@ -224,7 +228,7 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
             raise ValueError(
                 f"{table}: {folder.name}/{within} has patients {', '.join(map(repr, sorted(named)))}; leave one"
             )
-        if not any(named):
+        if not any(name.strip().lower() not in _NO_NAME for name in named):
             raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
         found += named
     return np.array(found)
@@ -244,50 +248,45 @@ def _read(path: Path) -> tuple[list[np.ndarray], bool, str, list[str]]:
 
 
 def _read_picture(path: Path):
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            deep = image.mode.startswith(("I", "F"))
-            rules = ["of colour made grey by luma"] * (not deep and image.mode not in ("L", "LA", "1"))
+    with open_image(path, ("PNG", "JPEG"), mend=_MEND) as image:
+        deep = image.mode.startswith(("I", "F"))
+        rules = ["of colour made grey by luma"] * (not deep and image.mode not in ("L", "LA", "1"))
+        try:
             pixels = np.asarray(image if deep else image.convert("L"), np.float32)
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: damaged, or not a PNG or JPEG; repair the file or take it out") from error
+        except UNREADABLE as error:
+            raise ValueError(f"{path}: truncated or damaged; {_MEND}") from error
     return [pixels], deep, "", rules
 
 
 def _read_dicom(path: Path):
+    header = dicom_files.read_header(path, mend=_MEND)
+    pixels = dicom_files.read_pixels(path, header, mend=_MEND)
     try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            "DICOM images need pydicom: run `pip install -e '.[data]'` in the project's folder"
-        ) from error
-    damaged = f"{path}: damaged, or not a DICOM image that pydicom can decode; repair the file or take it out"
-    try:
-        header = pydicom.dcmread(path)
-        pixels = header.pixel_array
-    except Exception as error:  # pydicom and its decoders raise errors of many kinds
-        raise ValueError(damaged) from error
-    kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
+        kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
+        slope, bits = float(header.get("RescaleSlope", 1) or 1), int(header.get("BitsStored", 16))
+        limits, patient = _padding_limits(header), str(header.get("PatientID", "") or "")
+    except Exception as error:  # values are converted when they are asked for
+        raise ValueError(f"{path}: a damaged DICOM header; {_MEND}") from error
     if (kind, samples) == ("RGB", 3):
         pixels = pixels.astype(np.float32) @ _TO_LUMA
     elif kind not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise ValueError(f"{path}: {kind} with {samples} samples a pixel; give grey or RGB")
     frames = pixels.reshape(-1, *pixels.shape[-2:])
-    padding = _padding(header, frames) if samples == 1 else np.zeros(frames.shape, bool)
-    inverted = (kind == "MONOCHROME1") != (float(header.get("RescaleSlope", 1) or 1) < 0)
-    shown = [_shown(*pair, inverted) for pair in zip(frames.astype(np.float32), padding, strict=True)]
+    padding = np.zeros(frames.shape, bool)
+    if limits and samples == 1:
+        padding = (frames >= limits[0]) & (frames <= limits[1])
+    inverted = (kind == "MONOCHROME1") != (slope < 0)
+    shown = [_shown(frame.astype(np.float32), of, inverted) for frame, of in zip(frames, padding, strict=True)]
     rules = ["of colour made grey by luma"] * (samples == 3) + ["of MONOCHROME1 inverted"] * (kind == "MONOCHROME1")
     rules += ["with padding, which takes the darkest value"] * bool(padding.any())
-    return shown, int(header.get("BitsStored", 16)) != 8, str(header.get("PatientID", "") or ""), rules
+    return shown, bits != 8, patient, rules
 
 
-def _padding(header, frames: np.ndarray) -> np.ndarray:
-    """Which pixels (n, H, W) are padding, by the value or the range in the header."""
-    value = header.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(frames.shape, bool)
-    limits = sorted((int(value), int(header.get("PixelPaddingRangeLimit", value))))
-    return (frames >= limits[0]) & (frames <= limits[1])
+def _padding_limits(header) -> list[int] | None:
+    """The least and the greatest value of padding, from the value or the range in the header."""
+    if (value := header.get("PixelPaddingValue")) is None:
+        return None
+    return sorted((int(value), int(header.get("PixelPaddingRangeLimit", value))))
 
 
 def _shown(frame: np.ndarray, padding: np.ndarray, inverted: bool) -> np.ndarray:

@@ -71,13 +71,13 @@ def prepare(folder: Path, out_folder: Path, *, balanced: int = BALANCED) -> list
 def read_photograph(path: Path, size: int) -> np.ndarray:
     """The colours of a photograph, padded with black to a square and area-averaged: (3, size, size) uint8.
 
-    Raises ValueError that names the file if it is damaged.
+    Raises ValueError that names the file if it is damaged or too large (`image_files.open_image`).
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
+    with image_files.open_image(path, ("PNG",)) as image:
+        try:
             square = ImageOps.pad(image.convert("RGB"), (size, size), Image.Resampling.BOX, color=0)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable PNG; fetch the file again") from error
+        except image_files.UNREADABLE as error:
+            raise ValueError(f"{path}: not a readable PNG; fetch the file again") from error
     return np.asarray(square).transpose(2, 0, 1)
 
 

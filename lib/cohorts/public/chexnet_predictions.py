@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.cohorts.io import fetch, label_tables
 from lib.cohorts.public import nih_cxr14
+from lib.core.exact_cast import exact_cast
 from lib.core.files import atomic
 
 COHORTS = ("chexnet_predictions",)
@@ -47,9 +48,19 @@ class Predictions:
         """Read a prepared table. Raises ValueError for a damaged one."""
         columns = ("radiograph", "patient", *FINDINGS, *_SCORES)
         rows = [values for _, values in label_tables.read_rows(path, columns, expected="a table that `prepare` wrote")]
-        radiograph, patient, *numbers = zip(*rows, strict=True)
-        values = np.array(numbers, float).T
-        return cls(np.array(radiograph), np.array(patient, np.int64), values[:, :14].astype(np.int64), values[:, 14:])
+        if not rows:
+            raise ValueError(f"{path}: no row below the header; prepare the table again")
+        radiograph, *cells = zip(*rows, strict=True)
+        try:
+            patient, *numbers = np.array(cells, float)
+            patient = exact_cast(patient, np.int64, "patient")
+            labels = exact_cast(np.stack(numbers[:14], axis=1), np.int64, "the labels")
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; prepare the table again") from error
+        scores = np.stack(numbers[14:], axis=1)
+        if not ((labels >= 0) & (labels <= 1)).all() or not ((scores >= 0) & (scores <= 1)).all():
+            raise ValueError(f"{path}: a label is not 0 or 1, or a score not from 0 to 1; prepare the table again")
+        return cls(np.array(radiograph), patient, labels, scores)
 
     @property
     def digest(self) -> str:

@@ -7,11 +7,10 @@ is not fetched. The real images that it was trained on were never published.
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from lib.cohorts.cohort import Cohort, Rows
-from lib.cohorts.io import fetch
+from lib.cohorts.io import fetch, hdf5
 
 COHORTS = ("pgan_release",)
 DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
@@ -64,22 +63,17 @@ def read(path: Path) -> Cohort:
     ValueError, naming the file, if it is truncated or not HDF5, if `images` or `regions` is absent or has another shape
     or type, or if a region is not 0, 1 or 2.
     """
-    try:
-        with h5py.File(path) as file:
-            missing = [name for name in ("images", "regions") if not isinstance(file.get(name), h5py.Dataset)]
-            if missing:
-                raise ValueError(f"{path}: no data set {' or '.join(missing)}; {_LAYOUT}")
-            shape, kind = file["images"].shape, file["images"].dtype
-            if len(shape) != 4 or shape[1] != SLICES:
-                raise ValueError(f"{path}: images have shape {shape}; {_LAYOUT}")
-            if kind not in (np.float32, np.float64):
-                raise ValueError(f"{path}: images are {kind} where floats from -1 to 1 were published; {_AGAIN}")
-            if file["regions"].shape not in (shape[:1], (*shape[:1], 1)) or file["regions"].dtype.kind not in "fiu":
-                given = f"regions are {file['regions'].dtype} of shape {file['regions'].shape}"
-                raise ValueError(f"{path}: {given} for {shape[0]:,} images; {_LAYOUT}")
-            regions = file["regions"][:].reshape(-1)
-    except OSError as error:
-        raise ValueError(f"{path}: truncated, damaged or not HDF5; {_AGAIN}") from error
+    with hdf5.received(path, mend=f"{_LAYOUT}: {_AGAIN}") as file:
+        file.require("images", "regions")
+        images, stored = file.dataset("images"), file.dataset("regions")
+        shape, kind = images.shape, images.dtype
+        if len(shape) != 4 or shape[1] != SLICES:
+            file.refuse(f"images have shape {shape}")
+        if kind not in (np.float32, np.float64):
+            file.refuse(f"images are {kind} where floats from -1 to 1 were published")
+        if stored.shape not in (shape[:1], (*shape[:1], 1)) or stored.dtype.kind not in "fiu":
+            file.refuse(f"regions are {stored.dtype} of shape {stored.shape} for {shape[0]:,} images")
+        regions = file.whole("regions").reshape(-1)
     wrong = regions[~np.isin(regions, range(len(LABELS)))]  # NaN is among them
     if len(wrong):
         raise ValueError(f"{path}: region {wrong[0]:g} where 0, 1 and 2 were published; {_AGAIN}")
@@ -88,7 +82,7 @@ def read(path: Path) -> Cohort:
         np.arange(shape[0]),
         regions,
         np.zeros(shape[0]),
-        region=regions.astype(np.int64),
+        region=regions,
         name=COHORTS[0],
         modality="MR",
         label_names=LABELS,
@@ -107,7 +101,7 @@ class _Tanh(Rows):
     def __getitem__(self, which) -> np.ndarray:
         try:
             rows = super().__getitem__(which)
-        except OSError as error:
+        except hdf5.Hdf5Error as error:
             raise ValueError(f"{self.path}: damaged pixel data; {_AGAIN}") from error
         if rows.size and np.abs(rows).max() > 1:
             raise ValueError(f"{self.path}: a pixel of {np.abs(rows).max():g} where -1 to 1 was published; {_AGAIN}")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lib.cohorts import splits
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.io import fetch, image_files, label_tables
+from lib.cohorts.io import dicom_files, fetch, image_files, label_tables
 
 COHORTS = ("rsna",)
 DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
@@ -27,6 +27,7 @@ CITATION = "Shih et al. 2019, Radiol Artif Intell 1:e180041, doi 10.1148/ryai.20
 
 _COLUMNS = ("patientId", "x", "y", "width", "height", "Target")
 _NAME = re.compile(r"[0-9a-f-]+")
+_AGAIN = "fetch the file again"
 _LAYOUT = f"give --from the folder that holds {TABLE} beside {RADIOGRAPHS}/<patientId>.dcm"
 
 
@@ -99,17 +100,14 @@ def read_radiograph(path: Path, size: int) -> np.ndarray:
     Grey levels stay as stored, or are inverted if the header says MONOCHROME1. Raises ValueError, naming the file, if
     it is damaged, in colour, of several frames, not of 8 bits, or smaller than `size` on a side.
     """
-    header = _read(path)
+    header = dicom_files.read_header(path, mend=_AGAIN)
     kind = header.get("PhotometricInterpretation")
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise ValueError(f"{path}: {kind} where a grey radiograph is expected; convert the file")
     bits = {header.get(name) for name in ("BitsAllocated", "BitsStored")}
     if bits != {8} or header.get("PixelRepresentation"):
         raise ValueError(f"{path}: not 8 unsigned bits a pixel, as are published; convert the file")
-    try:
-        radiograph = header.pixel_array
-    except Exception as error:  # pydicom and its decoders raise errors of many kinds
-        raise ValueError(f"{path}: truncated or damaged DICOM; fetch the file again") from error
+    radiograph = dicom_files.read_pixels(path, header, mend=_AGAIN)
     if radiograph.ndim != 2:
         raise ValueError(f"{path}: pixels of shape {radiograph.shape} where one frame is expected; convert the file")
     image_files.require_larger(path, radiograph.shape, size)
@@ -118,20 +116,8 @@ def read_radiograph(path: Path, size: int) -> np.ndarray:
 
 
 def _view(path: Path) -> int:
-    view = _read(path, stop_before_pixels=True, specific_tags=["ViewPosition"]).get("ViewPosition")
+    options = {"stop_before_pixels": True, "specific_tags": ["ViewPosition"]}
+    view = dicom_files.read_header(path, mend=_AGAIN, **options).get("ViewPosition")
     if view not in VIEWS:
         raise ValueError(f"{path}: unknown view {view!r}; known are {', '.join(VIEWS)}")
     return VIEWS.index(view)
-
-
-def _read(path: Path, **options):
-    try:
-        import pydicom
-    except ImportError as error:
-        raise ImportError(
-            "DICOM radiographs need pydicom: run `pip install -e '.[data]'` in the project's folder"
-        ) from error
-    try:
-        return pydicom.dcmread(path, **options)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: not a readable DICOM file; fetch the file again") from error

@@ -12,7 +12,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lib.cohorts import splits as closed_set
 from lib.cohorts.cohort import Cohort
@@ -137,11 +136,11 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises ValueError, naming the file, if it is damaged, in colour, deeper than 8 bits or smaller than 75 pixels.
     """
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
+    with image_files.open_image(path, _FORMATS, mend="copy the file again") as image:
+        try:
             mode, pixels = image.mode, np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable {', '.join(_FORMATS)}; copy the file again") from error
+        except image_files.UNREADABLE as error:
+            raise ValueError(f"{path}: truncated or damaged; copy the file again") from error
     if mode == "RGB" and (pixels == pixels[..., :1]).all():
         mode, pixels = "L", pixels[..., 0]
     if mode != "L":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.core.inputs import reading
 from lib.core.paths import root
+from lib.models.pretrained.weights import require_finite
 
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 
@@ -192,5 +193,6 @@ def load_inception(path=None) -> Inception:
         raise ValueError(
             f"The weights file {path} is not {WEIGHTS}: {len(wrong)} keys differ, the first is {wrong[0]}; download it."
         )
+    require_finite(stored, path)
     model.load_state_dict(stored, assign=True)
     return model.requires_grad_(False).eval()

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import uuid
+from collections.abc import Mapping
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -75,11 +76,13 @@ class KernelManager(AsyncKernelManager):
     """Starts the kernel of one notebook: the process `forked` if there is one, else `sys.executable`.
 
     `folder` holds the connection file, the sockets and IPython's settings, so that neither a port nor the user's own
-    start-up files come into it, and the list of the files that the notebook reads (`INPUTS`). `pid` is the kernel's,
-    None before it was started. Each notebook has a subclass of its own, since nbclient takes a class.
+    start-up files come into it, and the list of the files that the notebook reads (`INPUTS`). `variables` are added to
+    its environment. `pid` is the kernel's, None before it was started. Each notebook has a subclass of its own, since
+    nbclient takes a class.
     """
 
     folder = "."
+    variables: Mapping[str, str] = {}
     forked: ForkedKernel | None = None
     pid: int | None = None
 
@@ -98,6 +101,6 @@ class KernelManager(AsyncKernelManager):
         self.kernel_id = self.kernel_id or str(uuid.uuid4())
         self.provisioner = _Provisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         own = {"IPYTHONDIR": os.path.join(self.folder, "ipython"), "SUITE_INPUTS": os.path.join(self.folder, INPUTS)}
-        own |= {"PYTHONPATH": import_path()}
+        own |= {"PYTHONPATH": import_path(), **self.variables}
         kwargs["env"] = dict(kwargs.get("env") or os.environ) | own
         return await super()._async_pre_start_kernel(**kwargs)

@@ -4,6 +4,7 @@ See `lib.runner.fork_server` for the whole. Linux only: elsewhere system librari
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -43,7 +44,11 @@ def ask(path: str, request: dict) -> int:
         text = json.dumps({"arguments": request, "env": dict(os.environ), "cwd": os.getcwd()}).encode()
         socket.send_fds(connection, [b"0"], [0, 1, 2])
         connection.sendall(text + b"\n")
-        code = connection.recv(1)
+        code = b""
+        with contextlib.suppress(ConnectionResetError):  # the server was killed
+            code = connection.recv(1)
+    if not code:
+        print("its process was killed, perhaps for want of memory: run again, fewer at a time", flush=True)
     return code[0] if code else 1
 
 
@@ -66,7 +71,12 @@ def serve(
             _preload([later.pop(0)])
             continue
         connection, _ = listener.accept()
-        if os.fork() == 0:
+        try:
+            child = os.fork()
+        except OSError as error:  # no memory, or too many processes: this notebook is lost, and no other
+            print(f"fork server: could not fork ({error.strerror})", flush=True)
+            child = -1
+        if child == 0:
             listener.close()
             _run(connection, this)
         connection.close()

@@ -38,8 +38,10 @@ from safetensors.torch import save as to_bytes
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
+from lib.core.json_objects import read_object
 from lib.core.lock import assert_free, sole_writer
 from lib.core.revision import revision
+from lib.models.pretrained.weights import first_not_finite
 
 _JSON, _PREVIOUS = "checkpoint.json", "previous.json"
 _LETTERS = 120  # of the command that a second writer is told
@@ -156,10 +158,17 @@ class Checkpoint:
         try:
             tensors = load_file(weights)
             rest = torch.load(state, weights_only=True, map_location="cpu") if ".pt" in record["sha256"] else None
+            # A single number may be infinite, such as the best score of a training that has not yet found one.
+            diverged = first_not_finite({name: v for name, v in tensors.items() if v.ndim or not v.isinf()})
         except Exception as error:  # whatever a hostile file makes the readers raise
             raise self._damaged(weights) from error
         if not (rest is None or isinstance(rest, dict)):
             raise self._damaged(state)
+        if diverged:
+            raise ValueError(
+                f"The checkpoint file {weights} holds NaN or infinity in {diverged}, so its training has diverged: "
+                f"delete the folder {self.path} and train with other settings."
+            )
         if self.settings is None:
             self.settings = record["settings"]
         self.finished, self.made, self._record_before = record["finished"], _made(record), record
@@ -216,14 +225,18 @@ class Checkpoint:
 
     def _record(self, file: Path) -> dict:
         try:
-            record = json.loads(file.read_text())
+            record = read_object(file)
+            digests = record["sha256"]
             sound = (
                 type(record["step"]) is int
                 and type(record["finished"]) is bool
                 and isinstance(record["settings"], dict)
-                and ".safetensors" in record["sha256"]
+                and isinstance(digests, dict)
+                and ".safetensors" in digests
+                and digests.keys() <= {".safetensors", ".pt"}
+                and all(isinstance(digest, str) for digest in digests.values())
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError) as error:
             raise self._damaged(file) from error
         if not sound:
             raise self._damaged(file)

@@ -64,7 +64,7 @@ def changed(path, **columns):
     [
         (lambda i, m: changed(m, id=ID[::-1]), r"masks\.h5: id differs from that of eyes; give the masks of these"),
         (lambda i, m: changed(m, dis=DIS[:-1], id=ID), r"masks\.h5: dis differs from that of eyes"),
-        (lambda i, m: changed(m, set=None), r"masks\.h5: no data set set; give masks with id, dis and set"),
+        (lambda i, m: changed(m, set=None), r"masks\.h5: no data set set; make the masks again, with id, dis and set"),
         (
             lambda i, m: changed(m, masks=MASKS / 2),
             r"masks hold 127\.5; make them 0 or 1 \(or the published 0 or 255\)",
@@ -72,7 +72,7 @@ def changed(path, **columns):
         (lambda i, m: changed(m, masks=MASKS + 1), "masks hold 1; make them 0 or 1"),
         (lambda i, m: changed(m, masks=MASKS * np.nan), "masks hold nan; make them 0 or 1"),
         (lambda i, m: changed(m, masks=MASKS[:, ::2]), r"shape \(20, 32, 64\) where eyes has images of \(64, 64\)"),
-        (lambda i, m: m.write_bytes(m.read_bytes()[:500]), "truncated, or not HDF5; make the masks again"),
+        (lambda i, m: m.write_bytes(m.read_bytes()[:500]), "truncated, damaged or not HDF5; make the masks again"),
         (lambda i, m: changed(i, images=np.stack([GREY, GREY, 255 - GREY], -1)), "images are in colour, of shape"),
         (lambda i, m: changed(i, set=None), r"eyes\.h5: no data set set"),
     ],

@@ -86,7 +86,7 @@ def test_an_unreadable_file_is_not_the_published_one(tmp_path):
     assert not source_of(tmp_path, fingerprint=unreadable).holds("b.txt", tmp_path / "published" / "b.txt")
 
 
-def tar_of(files, links=()):
+def tar_of(files, links=(), kind=tarfile.SYMTYPE):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():
@@ -95,7 +95,7 @@ def tar_of(files, links=()):
             tar.addfile(member, io.BytesIO(content))
         for name, target in links:
             member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE, target
+            member.type, member.linkname = kind, target
             tar.addfile(member)
     return packed.getvalue()
 
@@ -122,6 +122,12 @@ def test_an_archive_gives_the_files_of_the_manifest_only(tmp_path, serve):
         (tar_of({"/tmp/evil.txt": b"x"} | GOOD), "'/tmp/evil.txt' would escape the folder"),
         (tar_of({"name-c0ffee\\..\\evil.txt": b"x"} | GOOD), "would escape the folder"),
         (tar_of({}, [("name-c0ffee/b.txt", "/etc/passwd")]), r"b\.txt is not a regular file; do not trust"),
+        (tar_of({}, [("name-c0ffee/b.txt", "/etc/passwd")], tarfile.LNKTYPE), r"b\.txt is not a regular file"),
+        (tar_of({}, [("name-c0ffee/b.txt", "")], tarfile.FIFOTYPE), r"b\.txt is not a regular file"),
+        (
+            tar_of({"name-c0ffee/b.txt": bytes((1 << 26) + 1)}),
+            r"b\.txt has 67,108,865 bytes; do not trust this archive",
+        ),
         (tar_of(GOOD)[:-40], "damaged archive"),
         (b"<html>", "damaged archive"),
         (

@@ -158,8 +158,11 @@ def _damage(path):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_damage, r"00001\.png: damaged, or not a PNG or JPEG"),
-        (lambda p: (p / "x.dcm").write_bytes(b"nothing"), r"x\.dcm: damaged, or not a DICOM image"),
+        (_damage, r"00001\.png: truncated or damaged; repair the file or take it out"),
+        (
+            lambda p: (p / "x.dcm").write_bytes(b"nothing"),
+            r"x\.dcm: not a readable DICOM file; repair the file or take it out",
+        ),
         (lambda p: [f.unlink() for f in p.iterdir()], "no image in it; known are .dcm"),
     ],
 )
@@ -169,6 +172,51 @@ def test_what_a_folder_is_refused_for(tmp_path, spoil, sentence):
     spoil(path)
     with pytest.raises(ValueError, match=sentence):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    ("claims", "sentence"),
+    [
+        ({"Rows": 12_000, "Columns": 12_000}, r"a\.dcm: 12,000×12,000 pixels, more than 67,108,864; reduce the image"),
+        (
+            {"NumberOfFrames": 10**9},
+            r"a\.dcm: 1,000,000,000 frames of 32×32 pixels, more than 268,435,456 pixels in all",
+        ),
+        ({"Rows": 60_000, "NumberOfFrames": 10**6}, r"a\.dcm: 1,000,000 frames of 32×60,000 pixels"),
+        ({"RescaleSlope": ["1", "2"]}, r"a\.dcm: a damaged DICOM header; repair the file or take it out"),
+        ({"PixelPaddingValue": [1, 2]}, r"a\.dcm: a damaged DICOM header"),
+    ],
+)
+def test_a_dicom_file_is_not_believed(tmp_path, claims, sentence):
+    """What it says of its size is checked before its pixels are decoded."""
+    path = dicom(tmp_path / "a.dcm", noise(1)[0], bits=8)
+    pydicom = pytest.importorskip("pydicom")
+    header = pydicom.dcmread(path)
+    for name, value in claims.items():
+        header.add_new(name, pydicom.datadict.dictionary_VR(name).split(" ")[0], value)
+    header.save_as(path)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        opened(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_deflated_dicom_file_is_refused_before_it_is_inflated(tmp_path):
+    path = dicom(tmp_path / "a.dcm", noise(1)[0], bits=8)
+    pydicom = pytest.importorskip("pydicom")
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.save_as(path)
+    with pytest.raises(ValueError, match=r"a\.dcm: a deflated DICOM file; save it with another transfer syntax"):
+        opened(path)
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "None", "NULL", " ", "<NA>"])
+def test_patients_without_a_name_are_not_one_patient(tmp_path, missing):
+    path, table = folder(tmp_path / "f", noise(3)), tmp_path / "t.csv"
+    rows = "".join(f"{i:05d}.png,{missing}\n" for i in range(3))
+    table.write_text(f"file,patient\n{rows}")
+    with pytest.raises(ValueError, match=r"t\.csv: no patient for f/00000\.png; add its row"):
+        opened(path, patients=table)
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,27 @@ def test_the_sources_are_pinned():
     if not shared.exists():
         pytest.skip("no ../shared/data/reproduce_chexnet")
     assert predictions.holds("pretrained/preds.csv", shared)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("patient", "1.5", "patient holds 1.5"),
+        ("patient", "nan", "patient holds nan"),
+        ("patient", "x", "could not convert string to float"),
+        ("Mass", "0.9", "the labels holds 0.9"),
+        ("Mass", "2", "a label is not 0 or 1"),
+        ("prob_Mass", "nan", "a score not from 0 to 1"),
+    ],
+)
+def test_a_prepared_table_is_not_believed(tmp_path, column, value, sentence):
+    """A label of 0.9 became 0."""
+    names = ["radiograph", "patient", *FINDINGS, *(f"prob_{finding}" for finding in FINDINGS)]
+    row = dict.fromkeys(names, "1") | {column: value}
+    path = tmp_path / "p.csv.gz"
+    path.write_bytes(gzip.compress("\n".join([",".join(names), ",".join(row.values())]).encode()))
+    with pytest.raises(ValueError, match=rf"p\.csv\.gz: .*{sentence}.*; prepare the table again"):
+        Predictions.open(path)
+    path.write_bytes(gzip.compress(",".join(names).encode()))
+    with pytest.raises(ValueError, match="no row below the header"):
+        Predictions.open(path)

@@ -97,7 +97,8 @@ FIRST = "0001left/0001left_IG_1.png"
             "RGB", [Image.radial_gradient("L"), Image.linear_gradient("L"), Image.radial_gradient("L")]
         ).save(r / FIRST), "mode RGB where a grey near-infrared image is expected; remove or convert"),
         (lambda r: paint(r / FIRST, size=(256, 60)), "pixels are fewer than 75×75"),
-        (lambda r: (r / FIRST).write_bytes((r / FIRST).read_bytes()[:900]), r"_IG_1\.png: not a readable PNG, BMP"),
+        (lambda r: (r / FIRST).write_bytes((r / FIRST).read_bytes()[:900]),
+         r"_IG_1\.png: truncated or damaged; copy the file again"),
         (lambda r: [path.unlink() for path in r.glob("*/*IG*")], "no image with IG in its name in it; give --from"),
         (lambda r: [shutil.rmtree(path) for path in r.glob("*/")], "no folder NNNNleft or NNNNright in it"),
     ],

@@ -57,6 +57,58 @@ def test_checkpoint_survives_a_kill_while_saving(tmp_path, monkeypatch):
         assert (tensors["w"].sum(), state, step) == (0, {"m": 1}, 1)
 
 
+MALFORMED = {
+    "a list": "[]",
+    "null": "null",
+    "deep": "[" * 100_000,
+    "a deep object": '{"settings":' * 100_000,
+    "no digest": {"sha256": {".safetensors": None}},
+    "a number as digest": {"sha256": {".safetensors": 3}},
+    "no digest of the state": {"sha256": {".safetensors": "0", ".pt": None}},
+    "no digests": {"sha256": {}},
+    "a list of digests": {"sha256": [".safetensors"]},
+    "a text of digests": {"sha256": ".safetensors"},
+    "a digest of another file": {"sha256": {".safetensors": "0", "../../a": "0"}},
+    "settings that are a list": {"settings": []},
+    "a step that is a text": {"step": "../../a"},
+    "finished by a number": {"finished": 1},
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_record_is_refused_in_one_sentence(tmp_path, content):
+    """A digest of null was once no digest at all, so that other weights passed for these."""
+    checkpoint = Checkpoint(tmp_path, {})
+    checkpoint.save({"w": torch.zeros(2)}, {"m": 1}, 1)
+    file = tmp_path / "checkpoint.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(json.loads(file.read_text()) | content))
+    for read in (checkpoint.load, checkpoint.stored):
+        with pytest.raises(ValueError, match=r"checkpoint\.json is missing, truncated or altered") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
+    checkpoint = Checkpoint(tmp_path, {})
+    checkpoint.save({"w": torch.ones(2), "v": torch.tensor([1, value])}, None, 1, finished=True)
+    with pytest.raises(
+        ValueError, match=r"final\.safetensors holds NaN or infinity in v, so its training has diverged"
+    ):
+        checkpoint.load()
+
+
+def test_a_single_number_may_be_infinite_but_not_nan(tmp_path):
+    """The best score so far is, before the first."""
+    checkpoint = Checkpoint(tmp_path, {})
+    checkpoint.save({"best": torch.tensor(torch.inf)}, None, 1)
+    assert checkpoint.load()[0]["best"] == torch.inf
+    checkpoint = Checkpoint(tmp_path / "other", {})
+    checkpoint.save({"best": torch.tensor(torch.nan)}, None, 2)
+    with pytest.raises(ValueError, match=r"holds NaN or infinity in best"):
+        checkpoint.load()
+
+
 def test_settings_that_are_not_json_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is a set, not JSON"):
         Checkpoint(tmp_path, {"a": {1, 2}})
