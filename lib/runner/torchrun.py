@@ -45,23 +45,21 @@ def main(argv: list[str]) -> int:
         if first:  # every rank of a machine finds the same
             print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2
-    os.environ["SUITE_RUN_TAG"] = notebook.run_folder.name
     command = shlex.join(["python", "-m", "lib.experiment.run", *argv])
     try:
         with hold([notebook.run_folder] if ranks.rank() == 0 else (), command):
-            return _begin(notebook, cells, names)
+            os.environ["SUITE_RUN_TAG"] = notebook.run_folder.name  # lets `Run` write there
+            if ranks.rank() == 0:  # what it says is no longer so
+                notebook.record("done").unlink(missing_ok=True)
+            os.environ.setdefault("MPLBACKEND", "agg")
+            if ranks.rank() > 0:
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115  rank 0 alone speaks
+            return _execute(notebook, cells, names)
     except OSError as problem:
         print(f"{_PROG}: {problem}", file=sys.stderr)
         return 2 if isinstance(problem, FolderInUse) else 1
-
-
-def _begin(notebook, cells: list[tuple[list[str], str]], names: dict) -> int:
-    if ranks.rank() == 0:  # what it says is no longer so
-        notebook.record("done").unlink(missing_ok=True)
-    os.environ.setdefault("MPLBACKEND", "agg")
-    if ranks.rank() > 0:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  rank 0 alone speaks
-    return _execute(notebook, cells, names)
+    finally:
+        os.environ.pop("SUITE_RUN_TAG", None)
 
 
 def _read(path: str, given: dict):

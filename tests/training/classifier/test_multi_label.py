@@ -13,6 +13,7 @@ from lib.statistics.roc import auroc
 from lib.training.classifier import multi_label as module
 from lib.training.classifier.multi_label import drops, epochs_since_best, predict_findings, train_findings
 from lib.training.loop import resume as resuming
+from lib.training.loop.curve import read_curve
 from tests.training.runs import assert_equal, interrupt, never, resume, weights
 
 CPU = torch.device("cpu")
@@ -174,6 +175,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch, o
     resumed, fetched = dropping(), dropping()
     history, done = resume(partial(fit, resumed, **options))
     assert (history, done[0]) == (expected, 4)  # the last save was after epoch 3
+    curves = read_curve(tmp_path / "killed"), read_curve(tmp_path / "whole")
+    assert curves[0].steps.tolist() == curves[1].steps.tolist() == [*range(1, len(expected.loss) + 1)]
+    assert np.array_equal(curves[0].values, curves[1].values)
     assert fit(fetched, progress=never, **options) == expected
     for again in (resumed, fetched):
         assert_equal(again.state_dict(), whole.state_dict())

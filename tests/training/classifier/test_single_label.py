@@ -12,6 +12,7 @@ from torch import nn
 from lib.core import seeding
 from lib.training.classifier.single_label import frozen_features, load_classifier, predict, train_classifier
 from lib.training.loop import resume as resuming
+from lib.training.loop.curve import read_curve
 from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.inference import predict_logits
 from tests.training.runs import assert_equal, interrupt, never, resume, weights
@@ -103,6 +104,10 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     resumed, fetched = net(dropout=0.2), net(dropout=0.2)
     history, done = resume(partial(fit, resumed, **options))
     assert (history, done) == (expected, [4, 5, 6])  # the last save was after epoch 3
+    curve = read_curve(tmp_path)
+    assert curve.names == ("loss", "auprc", "validation_loss")
+    assert curve.steps.tolist() == [*range(1, 7)]
+    assert curve.values[:, 0].tolist() == np.float32(expected.loss).tolist()
     assert fit(fetched, progress=never, **options) == expected
     for again in (resumed, fetched):
         assert_equal(again.state_dict(), whole.state_dict())

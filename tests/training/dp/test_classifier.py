@@ -14,6 +14,7 @@ from lib.training.dp import classifier as private
 from lib.training.dp.classifier import PrivateHistory, in_window, poisson_rows, train_private
 from lib.training.dp.per_sample_gradients import FlatParameters, per_sample_gradients
 from lib.training.loop import resume as resuming
+from lib.training.loop.curve import read_curve
 from lib.training.loop.dataset import DeviceDataset
 from tests.training.dp.toy import example, small_cnn, smoothed
 from tests.training.runs import assert_equal, interrupt, never, resume, weights
@@ -166,6 +167,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     resumed, fetched = small_cnn(), small_cnn()
     history, done = resume(partial(fit, resumed, **options))
     assert (history, done) == (expected, [4, 5])
+    curve = read_curve(tmp_path)
+    assert curve.steps.tolist() == [1, 2, 3, 4, 5]
+    assert np.array_equal(curve.values[:, :2], np.float32([expected.loss, expected.epsilon]).T)
     assert fit(fetched, progress=never, **options) == expected
     for again in (resumed, fetched):
         assert_equal(again.state_dict(), whole.state_dict())

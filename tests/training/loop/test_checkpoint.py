@@ -1,7 +1,11 @@
 """Checkpoints: whole files or a refusal that names the file, whenever the writer is killed."""
 
 import json
+import random
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ import torch
 from lib.core import lock
 from lib.training.loop import checkpoint as checkpoints
 from lib.training.loop.checkpoint import Checkpoint
+from tests.paths import ROOT
 
 
 @pytest.mark.parametrize("file", ["checkpoint.json", "step-2.safetensors", "step-2.pt"])
@@ -217,3 +222,33 @@ def test_a_checkpoint_without_these_facts_or_with_foreign_ones_loads(tmp_path, m
     kept = Checkpoint(tmp_path, {"a": 1})
     assert kept.load()[2] == 12
     assert kept.origin(12) == "made by revision unknown, 12 steps"
+
+
+TRAIN = """
+import sys, time
+import torch
+from lib.training.loop.checkpoint import Checkpoint
+with Checkpoint(sys.argv[1], {"a": 1}) as kept:
+    found = kept.load()
+    start = found[2] if found else 0
+    for step in range(start + 1, 100_000):
+        kept.save({"w": torch.tensor(float(step))}, {"m": step}, step)
+        if step == start + 3:
+            print("goes on", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_leaves_a_checkpoint_that_loads_and_no_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_PATIENCE", 0.0)
+    reached = 0
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, "-c", TRAIN, tmp_path], cwd=ROOT, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            with pytest.raises(OSError, match=f"is in use by process {process.pid} "):
+                Checkpoint(tmp_path, {"a": 1}).__enter__()
+            time.sleep(0.1 * random.random())
+            process.kill()
+        tensors, state, step = Checkpoint(tmp_path, {"a": 1}).load()
+        assert float(tensors["w"]) == state["m"] == step > reached
+        reached = step
