@@ -300,12 +300,13 @@ class Run:
         if claim.generator and shortfalls:
             why = f"the generator is not faithful: {'; '.join(shortfalls)}"
             return self._outcome(name, facts, Outcome("not testable here", why))
-        if disjoint is not None and isinstance(of, Absence):
-            sees = {share: leak.estimate() for share, leak in leaks.items()}
-            return self._outcome(name, facts, of.outcome(estimate, disjoint=disjoint.estimate(), leaks=sees))
-        differences = {null: (values - found).estimate() for null, found in nulls.items()}
-        facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
-        return self._outcome(name, facts, of.outcome(estimate, against=differences))
+        if isinstance(of, Effect):
+            differences = {null: (values - found).estimate() for null, found in nulls.items()}
+            facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
+            return self._outcome(name, facts, of.outcome(estimate, against=differences))
+        sees = {share: leak.estimate() for share, leak in leaks.items()}
+        beside = controls["disjoint patients"].estimate()
+        return self._outcome(name, facts, of.outcome(estimate, disjoint=beside, leaks=sees))
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
         """Record value and interval of a claim whose paper has no study yet: its verdict is pending.
