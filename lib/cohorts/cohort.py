@@ -213,6 +213,11 @@ class Cohort:
             **optional, **(self._facts() | facts),
         )  # fmt: skip
 
+    def with_split(self, split: np.ndarray) -> "Cohort":
+        """The same images and columns with other split codes (N,)."""
+        optional = {column: getattr(self, column) for column in (*COLUMNS, "source_name", "masks")}
+        return Cohort(self.images, self.patient, self.labels, split, **optional, **self._facts())
+
     def resized(self, size: int) -> "Cohort":
         """The cohort at `size` × `size` pixels, by box averaging.
 

@@ -59,3 +59,19 @@ def split_within(patients: ArrayLike, *, name: str) -> np.ndarray:
         digest = hashlib.sha256(f"{name}/{patient}".encode()).digest()
         codes[who == patient] = split_codes(count, SHARES, np.random.default_rng(list(digest)))
     return codes
+
+
+def split_anew(patients: ArrayLike, codes: ArrayLike, *, rng: np.random.Generator) -> np.ndarray:
+    """Split codes (N,) uint8 with the patients of train and validation assigned anew, as many to each; test stays.
+
+    patients, codes: (N,) the patient and the present split code of each image, no patient in two splits. Raises
+    ValueError if one is.
+    """
+    who, now = np.asarray(patients), np.asarray(codes)
+    own, first, inverse = np.unique(who, return_index=True, return_inverse=True)
+    of_patient = now[first]
+    if (of_patient[inverse] != now).any():
+        raise ValueError("a patient is in two splits: their images cannot be assigned anew by patient")
+    free = np.flatnonzero(of_patient != SPLITS["test"])
+    of_patient[free] = rng.permutation(of_patient[free])
+    return of_patient[inverse].astype(np.uint8)

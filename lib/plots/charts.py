@@ -29,21 +29,25 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
     return ax
 
 
-def budget_curve(ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=()) -> Axes:
+def budget_curve(
+    ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=(), grey: Sequence[str] = ()
+) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
     scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each
     seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
+    grey: the conditions that are no evidence, such as nulls.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
+        colour = "0.6" if condition in grey else COLOURS[place]
         ax.errorbar(
-            shift, mean, half, label=condition, marker=MARKERS[place], color=COLOURS[place], capsize=1.5, elinewidth=0.8
+            shift, mean, half, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
         )
         dots = np.broadcast_to(shift[:, None], values.shape)
-        ax.plot(dots, values, ".", color=COLOURS[place], alpha=0.35, markersize=2, zorder=1)
+        ax.plot(dots, values, ".", color=colour, alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):
         mean, half = _mean_and_half_interval(np.atleast_2d(values))
         ax.axhline(mean[0], linestyle=("--", ":", "-.")[place % 3], color="0.35", linewidth=0.9, label=label)

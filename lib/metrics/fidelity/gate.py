@@ -29,22 +29,22 @@ class Fidelity:
     sd_of_pixels: float  # ratio, synthetic over real: of the root mean square over pixels of their SD over images
 
 
-def fidelity(*, real: ArrayLike, disjoint: ArrayLike, synthetic: ArrayLike, rng: np.random.Generator) -> Fidelity:
+def fidelity(
+    *, real: ArrayLike, disjoint: ArrayLike, synthetic: ArrayLike, rng: np.random.Generator, images: int = IMAGES
+) -> Fidelity:
     """Compare synthetic images (m, ...) with `real` ones (n, ...) of training, beside real ones of `disjoint` patients.
 
     Coverage, precision and recall of the first 48 principal components of the pixels of `real`, with k = 5; all three
-    sets have the same number of images, 600 or the fewest that one has, drawn without replacement. Raises ValueError
+    sets have the same number of `images`, or the fewest that one has, drawn without replacement. Raises ValueError
     for images of different sizes, or fewer than 48 of a set.
     """
     sets = {"real": np.asarray(real), "disjoint": np.asarray(disjoint), "synthetic": np.asarray(synthetic)}
-    fewest = min(IMAGES, *map(len, sets.values()))
-    for name, images in sets.items():
-        if images.shape[1:] != sets["real"].shape[1:]:
-            raise ValueError(
-                f"{name} images are {images.shape[1:]} and real ones {sets['real'].shape[1:]}: give one size"
-            )
-        if len(images) < COMPONENTS:
-            raise ValueError(f"{name} holds {len(images)} images: the gate needs {COMPONENTS} or more of each set")
+    fewest = min(images, *map(len, sets.values()))
+    for name, of in sets.items():
+        if of.shape[1:] != sets["real"].shape[1:]:
+            raise ValueError(f"{name} images are {of.shape[1:]} and real ones {sets['real'].shape[1:]}: give one size")
+        if len(of) < COMPONENTS:
+            raise ValueError(f"{name} holds {len(of)} images: the gate needs {COMPONENTS} or more of each set")
     chosen = {name: of[np.sort(rng.permutation(len(of))[:fewest])].reshape(fewest, -1) for name, of in sets.items()}
     chosen = {name: of.astype(np.float32) for name, of in chosen.items()}
     means, pixels = (
