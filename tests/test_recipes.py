@@ -29,7 +29,7 @@ settings:      # smoke  demo  paper
 items:
   tab_means: {notebook: 02_fidelity, shows: "mean grey of each class", published: null}
 claims:
-  N1: {says: masses are bright, notebook: 02_fidelity, value: mean grey, threshold: ">= 1.0", no_effect: 0.0}
+  N1: {kind: own, says: masses are bright, notebook: 02_fidelity, value: mean grey, claimed: "> 0"}
 deviations:
   - {where: everything, what: a dummy, why: it proves the recipe, bears_on: [N1]}
 """,

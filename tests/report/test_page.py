@@ -134,7 +134,7 @@ CLAIM = '{"verdict": "replicated", "value": VALUE, "interval": [0, 1], "n": "", 
         ("data/runs/demo-phantom/01_first/claims/C1.json", "[" * 100_000),
         (
             "data/runs/demo-phantom/01_first/claims/C1.json",
-            '{"verdict": "reproduced", "value": null, "threshold": ' + "[" * 400 + "]" * 400 + "}",
+            '{"verdict": "replicated", "value": null, "claimed": ' + "[" * 400 + "]" * 400 + "}",
         ),
         ("data/runs/demo-phantom/01_first/01_train/done.json", "[]"),
         ("data/runs/demo-phantom/01_first/01_train/done.json", "null"),

@@ -1,0 +1,52 @@
+"""The lock file of limits: nothing in it changes unnoticed, and the code has what it says."""
+
+import hashlib
+import subprocess
+
+import pytest
+
+from lib.experiment import verdict
+from lib.experiment.paper import known_papers, limits, load_paper
+from lib.metrics.fidelity import gate
+from tests.paths import ROOT
+
+FILE = ROOT / "notebooks" / "limits.yaml"
+# Change it only with the file, in a commit that changes nothing else, before any run that the limits decide.
+DIGEST = "d50cde990b1b3f6f95e3b61ae3179d61cd71e525c09726b003ac23bdc9246020"
+
+
+def git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_file_is_that_of_the_digest():
+    assert hashlib.sha256(FILE.read_bytes()).hexdigest() == DIGEST
+
+
+def test_a_change_of_it_is_a_commit_of_its_own():
+    commits = git("log", "--no-merges", "--diff-filter=M", "--format=%H", "--", str(FILE)).split()
+    for commit in commits:
+        changed = git("show", "--format=", "--name-only", commit).split()
+        assert set(changed) <= {"notebooks/limits.yaml", "tests/experiment/test_limits.py"}, commit
+
+
+def test_the_code_has_the_limits_of_the_file():
+    found = {name: of.limit for name, of in limits().items()}
+    assert found.pop("leak") == verdict.LEAK
+    assert found.pop("repetitions") == verdict.REPETITIONS
+    gates = {"coverage": gate.COVERAGE, "width": gate.WIDTH, "labels": gate.LABELS, "seen": gate.SEEN}
+    assert {name: found.pop(f"gate/{name}") for name in gates} == gates
+    margins = {}
+    for paper in known_papers():
+        for name, claim in load_paper(ROOT / "notebooks" / paper).claims.items():
+            if isinstance(of := verdict.claimed(claim.claimed), verdict.Absence):
+                margins[f"{paper}/{name}"] = of.margin
+    assert found == margins
+
+
+@pytest.mark.parametrize("name", [name for name, of in limits().items() if "/" in name and "gate" not in name])
+def test_a_margin_of_an_attack_lies_below_a_leak_of_a_tenth(name):
+    """A tenth of the members found, and one of a hundred non-members, is a share of .109: far outside the margin."""
+    paper, claim = name.split("/")
+    of = verdict.claimed(load_paper(ROOT / "notebooks" / paper).claims[claim].claimed)
+    assert of.centre + of.margin < 0.109 - of.margin
