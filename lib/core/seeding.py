@@ -61,12 +61,19 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """A context of the precision asked for, if the hardware has it.
+    """A context of the precision asked for, if the hardware has it: `arithmetic` says which is used.
 
-    `precision` is "float32" or "bf16". On hardware without bf16, "bf16" computes in float32, which changes
-    only the speed and the last digits. Raises ValueError for any other name.
+    A training in bf16 ends elsewhere than one in float32, as far away as with another seed: what is compared between
+    machines asks for float32. Raises ValueError for any name but "float32" and "bf16".
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=arithmetic(device, precision) == "bf16")
+
+
+def arithmetic(device: torch.device, precision: str) -> str:
+    """The arithmetic that `precision` comes to on `device`: "bf16" where it was asked for and is native, or "float32".
+
+    Raises ValueError for any name but "float32" and "bf16".
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    enabled = precision == "bf16" and has_bf16(device)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+    return "bf16" if precision == "bf16" and has_bf16(device) else "float32"
