@@ -194,8 +194,9 @@ def _places(process: psutil.Process) -> str:
 
 
 def _files(copy: Path) -> set[str]:
-    folders = (copy / "figures", copy / "data")
-    return {str(path.relative_to(copy)) for folder in folders for path in folder.rglob("*") if path.is_file()}
+    """All that a run leaves, but for the log of Snakemake, which a run that finds everything finished does not write."""
+    paths = (path for folder in (copy / "figures", copy / "data") for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(copy)) for path in paths} - {"data/runs/smoke-phantom/log/snakemake.log"}
 
 
 def _csvs(copy: Path) -> set[str]:
