@@ -193,10 +193,28 @@ class Notebook:
 
 
 def products_digest(notebook: Notebook, files: dict[str, dict]) -> str:
-    """SHA-256 of what `notebook` hands to others, of names and content, by its manifest `files`."""
+    """SHA-256 of what `notebook` hands to others, of names and content, by its manifest `files`.
+
+    How a training was made, when and how fast, is not part of it: `made` in a checkpoint.json, and curve.csv.
+    """
     folder = notebook.record("done").parent.relative_to(root()).as_posix()
-    handed = {name: told["sha256"] for name, told in files.items() if name.startswith(f"{folder}/")}
+    handed = {
+        name: _without_made(root() / name) or told["sha256"]
+        for name, told in files.items()
+        if name.startswith(f"{folder}/") and not name.endswith("/curve.csv")
+    }
     return _sha256(json.dumps({name.removeprefix(f"{folder}/"): handed[name] for name in sorted(handed)}))
+
+
+def _without_made(path: Path) -> str:
+    """SHA-256 of a checkpoint.json but for `made`; empty of any other file."""
+    if path.name != "checkpoint.json":
+        return ""
+    try:
+        record = read_object(path)
+    except (ValueError, OSError):
+        return ""
+    return _sha256(json.dumps({key: value for key, value in record.items() if key != "made"}))
 
 
 def digests_of_inputs(paths: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,6 +38,8 @@ def hold(folders: Iterable[Path], command: str) -> Iterator[None]:
                     raise OSError(f"{tried}: cannot be written ({error.strerror or error}); {helps}") from error
             sweep(folder)
             sweep(figures)
+            # Snakemake's own books, which nothing reads: of a killed run now, of this one when it has ended.
+            locks.callback(shutil.rmtree, folder / ".snakemake", ignore_errors=True)
         for place in ("raw", "cohorts", "weights"):
             sweep(root() / "data" / place)
         for place in {tempfile.gettempdir(), _short_folder()}:

@@ -121,6 +121,23 @@ class TestIsCurrent:
         (train.record("done").parent / "gan/step.pt").write_text("whole")
         assert self.left(train)["products"] != before["products"]
 
+    def test_when_and_how_fast_a_training_was_made_is_no_content(self, suite):
+        train, _ = self.plan()
+        folder = train.record("done").parent / "gan"
+        folder.mkdir()
+
+        def products(step, date, curve="1,2", text=None):
+            record = {"step": step, "made": {"date": date}}
+            (folder / "checkpoint.json").write_text(text or json.dumps(record))
+            (folder / "curve.csv").write_text(curve)
+            return self.left(train)["products"]
+
+        assert products(3, "today") == products(3, "tomorrow", curve="1,3")
+        assert (
+            len({products(3, "today"), products(4, "today"), products(3, "", text="[]"), products(3, "", text="{")})
+            == 4
+        )
+
     def test_an_edited_parameters_cell(self, suite):
         """Also where papermill would set the value: the notebook is another, as it was saved."""
         write_notebook(suite.source("01_p/02_fidelity"), "2", parameters='scale = "demo"\ncohort = "phantom"\nseed = 3')

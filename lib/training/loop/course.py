@@ -1,5 +1,6 @@
 """The course of a training: shown while it goes on, kept as a learning curve, summed up in its checkpoint."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from lib.core.paths import root
 from lib.training.loop.curve import LearningCurve
-from lib.training.loop.progress import Progress
+from lib.training.loop.progress import Progress, is_relayed
 
 _said: set[tuple[str, str]] = set()  # what this process said to be loaded
 _BEGUN = int(time.time())
@@ -86,15 +88,17 @@ def called(name: str, path) -> str:
 def say_loaded(path, made: dict, origin: str) -> None:
     """Say, once, that a finished training was loaded and what `origin` says of it, unless it was made a moment ago.
 
-    That is, since this process began: as by `run_ahead`.
+    That is, since this process began: as by `run_ahead`, in whose processes nothing is said, since all is loaded again
+    in the one that forked them. The folder is shown from the project's on: executed notebooks are published.
     """
     try:
         is_new = datetime.fromisoformat(str(made.get("date"))).timestamp() >= _BEGUN
     except ValueError:
         is_new = False
-    if not is_new and (key := (str(path), origin)) not in _said:
+    if not is_new and not is_relayed() and (key := (str(path), origin)) not in _said:
         _said.add(key)
-        print(f"loaded the finished training {path}, {origin}", flush=True)
+        folder = str(Path(path).resolve()).removeprefix(f"{root().resolve()}{os.sep}")
+        print(f"loaded the finished training {folder}, {origin}", flush=True)
 
 
 def _number(value) -> float:

@@ -50,6 +50,11 @@ def relay_to(channel: TextIO) -> None:
     _channel = channel
 
 
+def is_relayed() -> bool:
+    """Whether another process shows the lines of this one."""
+    return _channel is not None
+
+
 class Relayed:
     """What forked processes write, shown here."""
 

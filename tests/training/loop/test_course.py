@@ -5,6 +5,7 @@ import torch
 from lib.training.loop import course as courses
 from lib.training.loop.course import Course, called, say_loaded
 from lib.training.loop.curve import read_curve
+from lib.training.loop.job_pool import run_ahead
 
 
 def test_a_training_is_called_after_its_folder():
@@ -56,3 +57,15 @@ def test_what_is_reused_is_said_once_and_what_was_just_made_is_not(tmp_path, cap
     assert capsys.readouterr().out.splitlines() == [
         f"loaded the finished training {tmp_path}, made on {date}" for date in (old["date"], None, "yesterday")
     ]
+
+
+def test_what_is_said_names_no_folder_around_the_project(tmp_path, capsys, monkeypatch):
+    """Executed notebooks are published."""
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    say_loaded(tmp_path / "data/runs/x/01_train/gan 0", {}, "made")
+    assert capsys.readouterr().out == "loaded the finished training data/runs/x/01_train/gan 0, made\n"
+
+
+def test_a_process_ahead_leaves_it_to_the_one_that_forked_it(tmp_path, capsys):
+    run_ahead([lambda k=k: say_loaded(tmp_path, {}, f"made {k}") for k in range(2)], workers=2)
+    assert capsys.readouterr().out == ""
