@@ -194,7 +194,7 @@ def _places(process: psutil.Process) -> str:
 
 
 def _files(copy: Path) -> set[str]:
-    """All that a run leaves, but for the log of Snakemake, which a run that finds everything finished does not write."""
+    """All that a run leaves, but for the log of Snakemake: a run that finds everything finished writes none."""
     paths = (path for folder in (copy / "figures", copy / "data") for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(copy)) for path in paths} - {"data/runs/smoke-phantom/log/snakemake.log"}
 
