@@ -219,10 +219,7 @@ class Cohort:
         return Cohort(self.images, self.patient, self.labels, split, **optional, **self._facts())
 
     def resized(self, size: int) -> "Cohort":
-        """The cohort at `size` × `size` pixels, by box averaging.
-
-        Raises ValueError unless `size` divides the height and the width.
-        """
+        """The cohort at `size` × `size` pixels, box-averaged. ValueError unless `size` divides height and width."""
         high, wide = self.images.shape[-2:]
         if (high, wide) == (size, size):
             return self

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import yaml
@@ -16,6 +17,13 @@ from lib.experiment.verdict import Absence, claimed
 KINDS = ("paper", "precondition", "own")  # of claims
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times faster
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
+
+
+class Settings(SimpleNamespace):
+    """One scale's settings as attributes. AttributeError, naming the known ones, for another."""
+
+    def __getattr__(self, setting):
+        raise AttributeError(f"no setting {setting!r} in paper.yaml; known are {', '.join(vars(self))}")
 
 
 class _Strict(BaseModel):

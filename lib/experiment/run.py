@@ -6,11 +6,9 @@ Notebooks hand results over as files, and a `Run` knows where they lie.
 import json
 import math
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import IPython.display
 import matplotlib
@@ -28,20 +26,16 @@ from lib.core.manifest import damages, sha256
 from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
 from lib.core.revision import revision
 from lib.core.seeding import repetition_seeds
+from lib.experiment.evaluation import evaluate
 from lib.experiment.latex import in_ascii
-from lib.experiment.paper import known_papers, load_paper
+from lib.experiment.paper import Settings, known_papers, load_paper
 from lib.experiment.products import SAVED, save_png
 from lib.experiment.tables import typeset_table, without_formulas
-from lib.experiment.verdict import REPETITIONS, Absence, Effect, Outcome, claimed
-from lib.statistics.repetitions import Repeated, prediction_interval
+from lib.experiment.verdict import Outcome
+from lib.statistics.repetitions import Repeated
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
-
-
-class _Settings(SimpleNamespace):
-    def __getattr__(self, setting):
-        raise AttributeError(f"no setting {setting!r} in paper.yaml; known are {', '.join(vars(self))}")
 
 
 class Run:
@@ -66,7 +60,7 @@ class Run:
         self.paper = load_paper(root() / "notebooks" / paper)
         given = given_tag()
         self.tag = given if given.startswith("own-") else tag(scale, cohort, seed)
-        self.settings = _Settings(**self.paper.column(scale))
+        self.settings = Settings(**self.paper.column(scale))
         self.is_smoke = scale == "smoke"
         if cohort not in self.paper.cohorts:
             raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
@@ -248,71 +242,23 @@ class Run:
         if not bool(holds):
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
-    def record(
-        self,
-        name: str,
-        values: Repeated,
-        *,
-        nulls: Mapping[str, Repeated] | None = None,  # of an effect: each that paper.yaml declares
-        disjoint: Repeated | None = None,  # of an absence: the same attack on disjoint patients
-        leaks: Mapping[float, Repeated] | None = None,  # and on sets that leak: share of the members -> values
-        shortfalls: Sequence[str] = (),  # of a claim about a generator: why it does not pass the gate
-    ) -> str:
+    def record(self, name: str, values: Repeated, **beside) -> str:
         """Evaluate a declared claim by its values in every repetition; record them and the verdict, and return it.
 
-        Nulls and controls are measured by the same function in the same repetitions. `lib.experiment.verdict` says how
-        a verdict is found; fewer than five repetitions give values and no verdict, a smoke run neither. Raises
-        ValueError for an unknown claim, nulls other than those declared, an absence without its controls, and values
-        that are not finite or of another number of repetitions.
+        beside: the nulls=, or disjoint= and leaks=, measured by the same function in the same repetitions, and the
+        shortfalls= of the generator, as `lib.experiment.evaluation.evaluate` takes them. Fewer than five repetitions
+        give values and no verdict, a smoke run neither. ValueError for an unknown claim, and as `evaluate`.
         """
-        claim, nulls, leaks = self._claim(name), dict(nulls or {}), dict(leaks or {})
-        of = claimed(claim.claimed)
+        claim = self._claim(name)
         if not self.paper.study:
             raise ValueError(f"claim {name}: {self.name} has no study yet, so record its value by `claim`")
-        if isinstance(of, Effect) and set(nulls) != set(claim.nulls):
-            raise ValueError(
-                f"claim {name}: nulls {sorted(nulls)} are given, and paper.yaml declares {sorted(claim.nulls)}"
-            )
-        if isinstance(of, Absence) and (disjoint is None or not leaks):
-            raise ValueError(f"claim {name}: that nothing leaks needs the attack on disjoint patients and on leaks")
-        controls = {"disjoint patients": disjoint} if disjoint is not None else {}
-        controls |= {f"leak of {share:.0%}": found for share, found in leaks.items()}
-        for other, found in (nulls | controls).items():
-            if len(found) != len(values):
-                raise ValueError(
-                    f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
-                )
-        facts: dict[str, Any] = {
-            "value": float(values.values.mean()),
-            "interval": None,
-            "n": f"{len(values)} repetitions",
-        }
-        facts |= {"repetitions": values.values.tolist()}
-        facts |= {"others": {other: found.values.tolist() for other, found in (nulls | controls).items()}}
-        if self.is_smoke:
-            return self._outcome(name, facts, Outcome("not testable here", "a smoke run proves the wiring only"))
-        if len(values) > 1:
-            estimate = values.estimate()
-            facts |= {"interval": list(estimate.interval()), "sources": list(estimate.sources)}
-            facts |= {"prediction": list(prediction_interval(values.values))}
-        if len(values) < REPETITIONS:
-            return self._outcome(name, facts, Outcome("pending", f"a verdict needs {REPETITIONS} repetitions"))
-        if claim.generator and shortfalls:
-            why = f"the generator is not faithful: {'; '.join(shortfalls)}"
-            return self._outcome(name, facts, Outcome("not testable here", why))
-        if isinstance(of, Effect):
-            differences = {null: (values - found).estimate() for null, found in nulls.items()}
-            facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
-            return self._outcome(name, facts, of.outcome(estimate, against=differences))
-        sees = {share: leak.estimate() for share, leak in leaks.items()}
-        beside = controls["disjoint patients"].estimate()
-        return self._outcome(name, facts, of.outcome(estimate, disjoint=beside, leaks=sees))
+        return self._outcome(name, *evaluate(name, claim, values, is_smoke=self.is_smoke, **beside))
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
         """Record value and interval of a claim whose paper has no study yet: its verdict is pending.
 
-        n: what the interval is over ("5 seeds"). Raises ValueError for an unknown claim, one of a paper with a study
-        (`record` evaluates it), and a value that is not finite or lies outside its interval.
+        n: what the interval is over ("5 seeds"). ValueError for an unknown claim, one of a paper with a study, and a
+        value that is not finite or lies outside its interval.
         """
         if self.paper.study:
             raise ValueError(f"claim {name}: {self.name} has a study, so record its values in every repetition")
