@@ -34,8 +34,8 @@ def budget_curve(
 ) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
-    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over seeds a bar, each
-    seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
+    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over three seeds or more a
+    bar, each seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
     grey: the conditions that are no evidence, such as nulls.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
@@ -67,7 +67,7 @@ def budget_curve(
 def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from lib.statistics.seeds import seed_interval
 
-    if values.shape[1] < 2:
+    if values.shape[1] < 3:  # of two values the interval is wider than any axis
         return values.mean(axis=1), np.zeros(len(values))
     spread = [seed_interval(row) for row in values]
     return values.mean(axis=1), np.array([(interval.high - interval.low) / 2 for interval in spread])
