@@ -35,8 +35,8 @@ def budget_curve(
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
     scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over three seeds or more a
-    bar, each seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as horizontal lines.
-    grey: the conditions that are no evidence, such as nulls.
+    bar, each seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as
+    horizontal lines. grey: the conditions that are no evidence, such as nulls.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
