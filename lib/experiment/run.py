@@ -110,11 +110,14 @@ class Run:
 
         Raises ValueError for a name that leads out of the run's folder.
         """
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{name} leads out of the run's folder: name a file in it, such as 01_train/gan")
-        path = root() / "data" / "runs" / self.tag / self.name / name
+        path = self._at(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def _at(self, name: str) -> Path:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name} leads out of the run's folder: name a file in it, such as 01_train/gan")
+        return root() / "data" / "runs" / self.tag / self.name / name
 
     def need(self, name: str) -> Path:
         """The file or folder `name` of an earlier notebook.
@@ -122,7 +125,9 @@ class Run:
         Raises FileNotFoundError, naming that notebook, if it is absent, and OSError, naming the file, if it is not as
         that notebook's record says, such as empty or cut off.
         """
-        path, maker = self.path(name), name.split("/")[0]
+        path, maker = self._at(name), name.split("/")[0]
+        if maker not in self.paper.notebooks:
+            raise ValueError(f"{name}: {self.name} has no notebook {maker!r}, but {', '.join(self.paper.notebooks)}")
         flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
         flag += f" --seed {self.seed}" if self.seed else ""
         command = f"./run_all.sh {self.scale} {self.name}{flag}"

@@ -42,7 +42,7 @@ def write_copies(records: Records, template: Template) -> None:
     for notebook in records.content["notebooks"]:
         notebook["html"] = ""
         executed, shown = notebook["executed"], records.page / records.name / "notebooks" / f"{notebook['name']}.html"
-        if not executed.exists():
+        if not executed.is_file():
             shown.unlink(missing_ok=True)
             continue
         try:

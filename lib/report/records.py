@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from lib.core.files import is_partial
 from lib.core.json_objects import read_object
-from lib.core.manifest import damages
+from lib.core.manifest import damaged
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.report.runs import RunFolders, find_run, parts_of
@@ -100,8 +100,11 @@ class Records:
             return notebook | {"status": "failed", "error": _error(failed)}
 
         def read(record: dict) -> dict:
-            found = damages(record.get("files", {}), self.folders.checkout)
-            self.problems += [f"{damage}: run its notebook again" for damage in found]
+            found = dict(damaged(record.get("files", {}), self.folders.checkout))
+            self.problems += [f"{damage}: run its notebook again" for damage in found.values()]
+            if executed.is_relative_to(self.folders.checkout):
+                if executed.relative_to(self.folders.checkout).as_posix() in found:
+                    notebook.update(executed=executed.parent, link="")  # whose it is nobody knows
             seconds, memory = float(record["seconds"]), float(record["peak_memory_mb"])
             times = {"seconds": seconds, "time": duration(seconds), "megabytes": memory, "memory": f"{memory:,.0f} MB"}
             return times | {"status": "done", "finished": moment(str(record["finished_at"]))}

@@ -28,7 +28,7 @@ from lib.runner.plan import (
     own_key,
     products_digest,
 )
-from lib.runner.run_folder import sockets_folder
+from lib.runner.run_folder import set_aside, sockets_folder
 
 _POLL = 0.1  # seconds between two looks at the kernel's memory
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
@@ -65,6 +65,8 @@ def execute(
 
 def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedKernel | None) -> int:
     clock = time.perf_counter()
+    for said in set_aside(notebook):
+        print(said)
     for old in (notebook.record("done"), notebook.record("failed"), notebook.executed("failed")):
         old.unlink(missing_ok=True)
     facts = {"notebook": notebook.name, "paper": notebook.paper, **parameters, "started_at": _now()}

@@ -8,6 +8,7 @@ that was executed again and left the same files makes nothing out of date.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import json
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from lib.core.files import is_partial
 from lib.core.json_objects import read_object
-from lib.core.manifest import damages, describe
+from lib.core.manifest import damaged, damages, describe
 from lib.core.paths import own_tag, root, tag
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
@@ -149,6 +150,16 @@ class Notebook:
             yield from damages(done["files"], root())
         except _DAMAGED:
             yield "its record is damaged"
+
+    def damaged_trainings(self) -> list[Path]:
+        """The folders of its trainings of which a weight file or the record is no longer as they were left."""
+        found = set()
+        with contextlib.suppress(*_DAMAGED):
+            for name, _ in damaged(self.read("done").get("files", {}), root()):
+                path = root() / name
+                if path.suffix in (".safetensors", ".pt") or path.name == "checkpoint.json":
+                    found.add(path.parent)
+        return sorted(folder for folder in found if folder.is_dir())
 
     def unmade(self) -> list[str]:
         """The items and claims that paper.yaml declares for this notebook and that are not there."""

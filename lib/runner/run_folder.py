@@ -10,6 +10,7 @@ from pathlib import Path
 from lib.core.files import advice, scratch_name, sweep, sweep_scratch
 from lib.core.lock import FolderInUse, sole_writer
 from lib.core.paths import root
+from lib.runner.plan import Notebook
 
 _LONGEST = 60  # letters of a temporary folder's name: with ours behind it, a Unix socket's path may have 107
 
@@ -45,6 +46,19 @@ def hold(folders: Iterable[Path], command: str) -> Iterator[None]:
         for place in {tempfile.gettempdir(), _short_folder()}:
             sweep_scratch(Path(place))
         yield
+
+
+def set_aside(notebook: Notebook) -> list[str]:
+    """Move trainings away that were damaged since they were finished, for a notebook stops at them; what was moved."""
+    said = []
+    for folder in notebook.damaged_trainings():
+        kept = notebook.run_folder / "damaged" / folder.relative_to(notebook.run_folder)
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(kept)
+        places = (place.relative_to(root()).as_posix() for place in (folder, kept))
+        said.append("{} was damaged: it is trained again, and kept in {}".format(*places))
+    return said
 
 
 def sockets_folder() -> tempfile.TemporaryDirectory:

@@ -24,7 +24,7 @@ from lib.runner.cli import Arguments, parse
 from lib.runner.machine import cores, environment, kills_for_memory
 from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
 from lib.runner.remaining import end_after, seconds_left
-from lib.runner.run_folder import hold, sockets_folder
+from lib.runner.run_folder import hold, set_aside, sockets_folder
 
 _COST = 24  # letters of time and memory in a line
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
@@ -151,6 +151,7 @@ class _Run:
                 self.left = []
                 self._plan(stale)
                 for notebook in stale:
+                    print(*(f"          {said}\n" for said in set_aside(notebook)), sep="", end="", flush=True)
                     for old in (*map(notebook.record, ("done", "failed", "running")), notebook.log):
                         old.unlink(missing_ok=True)
                     if any(self.ended.get(need, "done") != "done" for need in notebook.needs):

@@ -215,6 +215,12 @@ def test_a_replot_does_not_pass_for_a_result_of_this_run(suite):
     assert stamp.startswith("published numbers, plotted again; nothing of this run · n = 7 published bars")
 
 
+def test_what_no_notebook_makes_is_not_needed(suite):
+    with pytest.raises(ValueError, match="09_nobody has no notebook 'nonsense', but 01_train, 05_utility"):
+        Run("09_nobody", "demo", "phantom", 0).need("nonsense/x.csv")
+    assert not (suite / "data/runs/demo-phantom/09_nobody/nonsense").exists()
+
+
 def test_undeclared_items_and_claims_are_refused(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     with pytest.raises(ValueError, match="unknown item 'fig9': paper.yaml declares fig1, tab1"):

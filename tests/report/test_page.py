@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 import matplotlib.pyplot as plt
 import pytest
 
+from lib.core.manifest import describe
 from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.__main__ import main
@@ -232,6 +234,22 @@ def test_what_other_settings_made_says_so(suite):
     assert page.text.count("other settings") == 7  # two items, five claims
     card = scorecard.claims(read_run("demo-phantom"))
     assert card.remark[0] == "made with other settings than paper.yaml has now"
+
+
+def test_an_executed_copy_that_is_not_that_of_its_record_is_not_shown(suite):
+    """Somebody ran it on images of their own, and their path stands in it."""
+    executed = suite / "data/runs/demo-phantom/executed/01_first/01_train.ipynb"
+    record = suite / "data/runs/demo-phantom/01_first/01_train/done.json"
+    facts = json.loads(record.read_text()) | {"files": describe([executed], suite)}
+    record.write_text(json.dumps(facts))
+    page = Page(write_page("demo-phantom"))
+    assert (page.folder / "01_first/notebooks/01_train.html").exists()
+    executed.write_text(executed.read_text().replace("words", "/home/somebody/patients"))
+    page = Page(write_page("demo-phantom"))
+    assert not (page.folder / "01_first/notebooks/01_train.html").exists()
+    assert "01_train.ipynb is damaged" in page.text
+    for file in page.folder.rglob("*"):
+        assert file.is_dir() or b"/home/somebody" not in file.read_bytes()
 
 
 def test_a_page_that_cannot_be_written_is_one_sentence_and_exit_code_1(suite, monkeypatch, capsys):

@@ -150,6 +150,31 @@ def test_what_needs_a_notebook_follows_if_it_left_other_files(tmp_path, fork_ser
     assert suite.record(fidelity, "failed") is None
 
 
+TRAINS = """
+from pathlib import Path
+net = Path("../../data/runs/smoke-phantom-seed3/01_p/01_train/net")
+if not net.exists():
+    net.mkdir(parents=True)
+    (net / "checkpoint.json").write_text("{}")
+    (net / "final.safetensors").write_text("weights")
+if (net / "final.safetensors").read_text() != "weights":
+    raise ValueError(f"{net} is damaged: delete the folder")
+"""
+
+
+def test_a_damaged_training_is_put_aside_and_made_again(tmp_path, fork_server, code):
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), TRAINS)}}, fork_server, code)
+    assert suite.run()[0] == 0
+    weights = suite.folder / "01_p/01_train/net/final.safetensors"
+    weights.write_text("")
+    exit_code, output = suite.run()
+    assert exit_code == 0, output
+    assert weights.read_text() == "weights"
+    assert (suite.folder / "damaged/01_p/01_train/net/final.safetensors").read_text() == ""
+    assert "01_p/01_train/net was damaged: it is trained again, and kept in data/runs" in output
+    assert "finished before" in suite.run()[1]
+
+
 def test_several_seeds_side_by_side(tmp_path, fork_server, code):
     """Each seed has a run of its own; a failure in one is that seed's alone."""
     source = "print('seed', seed)\nassert seed != 2, 'an unlucky seed'"
