@@ -34,6 +34,7 @@ def side(claim):
     return of.bound, 1 if of.above else -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EFFECTS if CLAIMS[name].nulls])
 @pytest.mark.parametrize("reach", [0.0, 0.2])  # of the null: nothing, or clearly on the claimed side
 def test_a_null_in_the_place_of_the_method_replicates_no_claim(name, reach):
@@ -47,6 +48,7 @@ def test_a_null_in_the_place_of_the_method_replicates_no_claim(name, reach):
     assert found["replicated"] <= 0.07 * TRIALS  # 2.5 % of trials is stated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EFFECTS if CLAIMS[name].nulls])
 def test_an_effect_that_exceeds_its_nulls_is_replicated_in_four_of_five_runs(name):
     """The size: what would be found beside a single null with a power of .95; there are two at most."""

@@ -106,6 +106,7 @@ def test_runs_of_other_seeds_keep_apart(suite):
     assert tag("demo", "public", 3) == "demo-public-seed3"
 
 
+@pytest.mark.slow
 def test_a_figure_carries_its_facts_and_embedded_fonts(suite):
     Run("09_nobody", "demo", "phantom", 2).figure("fig1", draw(), n=1104)
     folder = suite / "figures/demo-phantom-seed2/09_nobody"
@@ -120,6 +121,7 @@ def test_a_figure_carries_its_facts_and_embedded_fonts(suite):
     assert json.loads((folder / "fig1.json").read_text())["shows"] == "a line"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mode"), [("greys", "P"), ("colours", "P"), ("noise", "RGB")])
 def test_a_png_has_few_colours_where_nobody_sees_it(suite, kind, mode):
     level, rng = np.linspace(0, 1, 200), np.random.default_rng(0)
@@ -149,6 +151,7 @@ def test_the_stamp_says_that_no_patient_and_no_meaning_is_in_a_smoke_phantom(sui
     assert "no patient" in stamp
 
 
+@pytest.mark.slow
 def test_the_same_figure_is_the_same_file(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     files = []

@@ -26,6 +26,7 @@ def test_an_executed_notebook_can_be_read_without_jupyter_and_without_a_network(
     assert (copy.folder / links[2].split("#")[0]).resolve() == page.folder / "index.html"
 
 
+@pytest.mark.slow
 def test_a_copy_is_written_again_only_when_its_notebook_changed(suite):
     executed = suite / "data/runs/demo-phantom/executed/01_first/05_utility.ipynb"
     copy = write_page("demo-phantom").parent / "01_first/notebooks/05_utility.html"

@@ -118,6 +118,7 @@ DONE = '{"seconds": SECONDS, "peak_memory_mb": 2, "finished_at": "2026-01-01T00:
 CLAIM = '{"verdict": "replicated", "value": VALUE, "interval": [0, 1], "n": "", "claimed": "> 0", "revision": "a"}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "content"),
     [

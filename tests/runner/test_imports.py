@@ -196,6 +196,7 @@ def test_what_a_notebook_loads_is_found(notebook):
     assert ("lib.anonymise.ksame" in loaded) == (notebook in REST_ON_KSAME)
 
 
+@pytest.mark.slow
 def test_a_public_set_decides_nothing_for_those_that_do_not_read_it(copy):
     assert stale_after(copy, ["lib.cohorts.public.aptos"]) == {"lib.cohorts.public.aptos": {"00_cohorts/02_public"}}
 

@@ -191,6 +191,7 @@ def test_resumed_equals_uninterrupted(name, whole, tmp_path):
     assert np.array_equal(kept.values, expected.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, tmp_path, caplog):
     case = TRAINED[name]

@@ -44,6 +44,7 @@ def many():
     return draw(patients=260, prevalence=dict.fromkeys(FIVE, 0.25), findings=FIVE)
 
 
+@pytest.mark.slow
 def test_what_is_known_of_each_radiograph(many):
     assert many.images.shape == (len(many), 32, 32)
     assert many.images.dtype == np.uint8
@@ -61,6 +62,7 @@ def test_what_is_known_of_each_radiograph(many):
     assert draw(patients=5).label_names == chest.FINDINGS
 
 
+@pytest.mark.slow
 def test_the_same_seed_draws_the_same_bytes_and_another_does_not():
     assert draw().digest == draw().digest
     assert not np.array_equal(draw(radiographs=1).images, draw(seed=1, radiographs=1).images)
@@ -84,6 +86,7 @@ def test_a_small_radiograph_shows_the_patient_of_the_large_one(size):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_splits_are_disjoint_by_patient_in_the_proportions_asked_for():
     cohort = draw(patients=100, image_size=16, splits=(60, 15, 25))
     patients = [set(cohort.subset(name).patient) for name in ("train", "validation", "test")]
@@ -176,6 +179,7 @@ def with_and_without(name, severity=0.8, radiographs=12, size=64):
     return truth, change, u, v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", chest.FINDINGS)
 def test_a_finding_changes_the_radiograph_where_it_should(name):
     _, change, u, v = with_and_without(name)

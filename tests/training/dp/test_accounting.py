@@ -152,6 +152,7 @@ def test_the_noise_is_the_one_opacus_finds(epsilon, rate, steps):
     assert noise_multiplier(epsilon=epsilon, delta=1e-4, sample_rate=rate, steps=steps) == theirs
 
 
+@pytest.mark.slow
 def test_prv_is_the_tighter_at_every_budget_of_the_table():
     for rate, steps, epsilon, sigma in ROWS[:5]:
         tight = epsilon_spent(noise_multiplier=sigma, sample_rate=rate, steps=steps, delta=1e-4, accountant="prv")
