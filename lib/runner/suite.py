@@ -159,6 +159,7 @@ class _Run:
                     else:
                         self.left.append(notebook)
                 problem = (self._run_graph() if self.left else "") or problem
+        print(f"{time.strftime('%H:%M:%S')}  writing  {', '.join(self.tags)}: the page", flush=True)
         pages = [self._write_page(tag) for tag in self.tags]
         self._print_table()
         unfinished = [notebook for notebook in self.notebooks if not notebook.read("done")]
@@ -335,8 +336,8 @@ class _Run:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return next((line for line in reversed(lines) if line[:1].strip()), "")  # no line of code below a warning
 
 
 def _cost(record: dict) -> str:
