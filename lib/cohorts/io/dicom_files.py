@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.cohorts.io.image_files import require_bounded
+from lib.core.regular_files import require_regular
 
 MOST_OF_A_FILE = 1 << 28  # pixels of all frames together
 
@@ -21,6 +22,7 @@ def read_header(path: Path, *, mend: str, **options):
         raise ImportError(
             "DICOM images need pydicom: run `pip install -e '.[data]'` in the project's folder"
         ) from error
+    require_regular(path)
     try:
         kind = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
         header = None if kind == pydicom.uid.DeflatedExplicitVRLittleEndian else pydicom.dcmread(path, **options)

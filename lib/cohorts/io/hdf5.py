@@ -14,6 +14,8 @@ from typing import NoReturn
 import h5py
 import numpy as np
 
+from lib.core.regular_files import require_regular
+
 LARGEST_BLOCK = 1 << 29  # bytes of one row or of one chunk: 8,192 × 8,192 pixels of 8 bytes
 MOST_IN_MEMORY = 1 << 32  # bytes of what is read as a whole
 MOST_ROWS = 10_000_000
@@ -123,6 +125,7 @@ def received(path: str | Path, *, mend: str) -> Iterator[Received]:
     ends with the `mend` ("make the file again").
     """
     path = Path(path)
+    require_regular(path)
     try:
         with h5py.File(path, "r") as file:
             yield Received(file, path, mend)

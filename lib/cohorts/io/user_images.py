@@ -22,6 +22,7 @@ from PIL import Image
 from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.io import dicom_files
 from lib.cohorts.io.image_files import UNREADABLE, open_image
+from lib.core.regular_files import require_regular
 
 SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
 COHORT_SUFFIXES = (".h5", ".hdf5")
@@ -77,6 +78,8 @@ def open_images(
         raise ValueError(
             f"{path.absolute()}: no such file or folder; give a cohort file, a folder of images or one image"
         )
+    if not path.is_dir():
+        require_regular(path)
     if path.suffix.lower() in COHORT_SUFFIXES:
         return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
     return _of_files(path, size, most, patients, rng)
@@ -208,6 +211,7 @@ def _size_rule(shapes: set[tuple[int, int]], size: int) -> list[str]:
 
 
 def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray:
+    require_regular(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
