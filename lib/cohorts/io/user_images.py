@@ -30,6 +30,7 @@ _KIND = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffi
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 _BLOCK, _BLOCK_BYTES = 512, 1 << 28  # of rows read at a time
 _NO_NAME = ("", "nan", "none", "null", "<na>", "nat")  # as programs write a missing value
+_LONGEST_NAME = 1024  # characters; NumPy gives every name as much room as the longest
 _MEND = "repair the file or take it out"
 
 
@@ -234,6 +235,11 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
             )
         if not any(name.strip().lower() not in _NO_NAME for name in named):
             raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
+        if (longest := max(map(len, named))) > _LONGEST_NAME:
+            raise ValueError(
+                f"{table}: a patient of {longest:,} characters for {folder.name}/{within}; "
+                f"give {_LONGEST_NAME:,} at most"
+            )
         found += named
     return np.array(found)
 

@@ -146,6 +146,9 @@ def test_patients_of_a_table(tmp_path):
             opened(path, patients=table)
     table.write_text("file,patient\n" + "\n".join([*rows, rows[3]]))
     assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]
+    table.write_text("file,patient\n" + "\n".join([*rows[:3], f"00003.png,{'x' * 100_000}"]))
+    with pytest.raises(ValueError, match=r"who\.csv: a patient of 100,000 characters for radiographs/00003\.png; give"):
+        opened(path, patients=table)
     table.write_text("name,who\nx,y\n")
     with pytest.raises(ValueError, match="no columns file and patient"):
         opened(path, patients=table)
