@@ -253,8 +253,7 @@ def _kind(path: Path) -> str | None:
 
 
 def _read(path: Path, size: int) -> tuple[list[np.ndarray], tuple[int, int], bool, str, list[str]]:
-    """Frames at `size` × `size`, float32; the shape (H, W) that they are stored in; whether they exceed 8 bits; the
-    patient if the file names one; and the rules applied."""
+    """Frames at `size` × `size`, their stored (H, W), whether they exceed 8 bits, the patient if named, and rules."""
     return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path, size)
 
 
