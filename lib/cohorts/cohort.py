@@ -40,8 +40,9 @@ class Rows:
             shape, dtype = stored.shape, stored.dtype
             if dtype.kind not in "biuf":
                 file.refuse(f"{key} holds {dtype}, no numbers")
-        self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
-        row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
+            self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
+            row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
+            file.require_bounded(key, row)
         self.index = np.arange(shape[0]) if index is None else index
         self.shape = (len(self.index), *row)
         self.dtype = np.dtype("float32") if dtype == np.float64 else dtype
@@ -59,6 +60,7 @@ class Rows:
         order, inverse = np.unique(index, return_inverse=True)
         with hdf5.received(self.path, mend=_AGAIN) as file:
             stored = file.dataset(self.key, measured=True)
+            file.require_share(self.key, np.size(index))
             try:
                 rows = np.concatenate([_read(stored, part) for part in _blocks(order)]) if len(order) else stored[:0]
             except OSError:
@@ -280,7 +282,7 @@ class Cohort:
             raise FileNotFoundError(f"{path}: no such cohort; make it first")
         with hdf5.received(path, mend=_AGAIN) as file:
             file.require("images", "id", "dis", "set")
-            if (dtype := str(file.dataset("images").dtype)) not in _DTYPES:
+            if (dtype := str(file.dataset("images", measured=True).dtype)) not in _DTYPES:
                 file.refuse(f"images are {dtype}: convert them to uint8 or float32")
             keys = {c: FILE_KEYS.get(c, c) for c in ("patient", "labels", "split", *COLUMNS)}
             columns: dict[str, Any] = {column: file.whole(key) for column, key in keys.items() if key in file}

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lib.core.regular_files import require_regular
+
 
 def read_object(path: str | Path) -> dict[str, Any]:
     """The JSON object in the file at `path`.
 
     Raises ValueError, in one sentence, for text that is not JSON, is nested too deeply to be read, or is another value
-    than an object; and OSError if there is no such file.
+    than an object, and for a pipe or a device; and OSError if there is no such file.
     """
+    require_regular(path)
     return parse_object(Path(path).read_bytes())
 
 

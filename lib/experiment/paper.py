@@ -6,16 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, root
+from lib.core.yaml_mappings import line_of, read_mapping
 from lib.experiment.verdict import Absence, claimed
 
 KINDS = ("paper", "precondition", "own")  # of claims
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml is ten times faster
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 
 
@@ -156,18 +155,10 @@ def load_paper(folder: Path) -> Paper:
     path = Path(folder) / "paper.yaml"
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such paper; known are {', '.join(known_papers()) or 'none'}")
-    try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
-        tree = loader.get_single_node()
-        if not isinstance(tree, yaml.MappingNode):
-            raise ValueError(f"{path}: holds no keys; give title, cite, cohorts, notebooks")
-        _refuse_repeated_keys(tree, path)
-        content = loader.construct_document(tree)
-    except yaml.MarkedYAMLError as error:
-        raise ValueError(f"{path}:{error.problem_mark.line + 1}: not YAML ({error.problem})") from error
+    content, tree = read_mapping(path)
 
     def refuse(keys: tuple, problem: str):
-        raise ValueError(f"{path}:{_line(tree, keys)}: {'.'.join(map(str, keys))}: {problem}")
+        raise ValueError(f"{path}:{line_of(tree, keys)}: {'.'.join(map(str, keys))}: {problem}")
 
     try:
         paper = Paper.model_validate(content)
@@ -211,28 +202,30 @@ def known_papers() -> list[str]:
 class Limit(_Strict):
     """A number that a verdict depends on and no paper states, with the reason for it."""
 
-    limit: float
+    limit: float = Field(allow_inf_nan=False)
     reason: str = Field(min_length=10)
 
 
 def limits() -> dict[str, Limit]:
     """The content of notebooks/limits.yaml: name -> limit. A margin is named PAPER/CLAIM, the gate's are gate/….
 
-    ValueError, naming the file and the entry, for anything else. Empty where there is no such file.
+    ValueError, naming the file, the line and the entry, for anything else. Empty where there is no such file.
     """
     path = root() / "notebooks" / "limits.yaml"
     if not path.exists():
         return {}
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-        return {str(name): Limit.model_validate(entry) for name, entry in content.items()}
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(
-            f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}: give limit and reason"
-        ) from error
-    except (yaml.YAMLError, AttributeError) as error:
-        raise ValueError(f"{path}: not a mapping of names to limits: {error}") from error
+    content, tree = read_mapping(path)
+    found = {}
+    for name, entry in content.items():
+        try:
+            found[str(name)] = Limit.model_validate(entry)
+        except ValidationError as error:
+            first = error.errors()[0]
+            keys = (name, *first["loc"])
+            raise ValueError(
+                f"{path}:{line_of(tree, keys)}: {'.'.join(map(str, keys))}: {first['msg']}: give limit and reason"
+            ) from error
+    return found
 
 
 def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
@@ -266,33 +259,3 @@ def _problem_of_sets(paper: Paper, cohort: str, entry) -> str:
         if not (paper.closing or paper.sets(cohort, scale)):
             return "names no set"
     return ""
-
-
-def _refuse_repeated_keys(node: yaml.Node, path: Path) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            _refuse_repeated_keys(child, path)
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, child in node.value:
-            if key.value in seen:
-                raise ValueError(f"{path}:{key.start_mark.line + 1}: {key.value}: stands twice; keep one")
-            seen.add(key.value)
-            _refuse_repeated_keys(child, path)
-
-
-def _line(node: yaml.Node, keys: tuple) -> int:
-    """The line at which the last of `keys` that the file holds stands."""
-    line = node.start_mark.line
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(key)]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
-            node = node.value[key]
-            line = node.start_mark.line
-        else:
-            break
-    return line + 1

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lib.core.regular_files import require_regular
+
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -78,9 +80,10 @@ def read_squeezed(path: Path, size: int) -> np.ndarray:
 def open_image(path: Path, formats: tuple[str, ...], *, mend: str = "fetch the file again") -> Image.Image:
     """The image file at `path`, of which only the header has been read.
 
-    Raises ValueError, naming the file and the `mend`, if it is none of `formats` or damaged, and if it has more than
-    MOST_PIXELS.
+    Raises ValueError, naming the file and the `mend`, if it is none of `formats` or damaged, a pipe or a device, and
+    if it has more than MOST_PIXELS.
     """
+    require_regular(path)
     try:
         image = Image.open(path, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limits

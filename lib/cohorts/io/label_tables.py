@@ -5,6 +5,8 @@ import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lib.core.regular_files import require_regular
+
 
 def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the place ("file, line 3") and the texts of `columns` of each row of a CSV file, plain or gzipped.
@@ -13,6 +15,7 @@ def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[
     is meant), and for a file that is damaged or not text.
     """
     path = Path(path)
+    require_regular(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:

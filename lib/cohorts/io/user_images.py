@@ -22,6 +22,7 @@ from PIL import Image
 from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.io import dicom_files
 from lib.cohorts.io.image_files import UNREADABLE, open_image
+from lib.core.regular_files import require_regular
 
 SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
 COHORT_SUFFIXES = (".h5", ".hdf5")
@@ -29,6 +30,7 @@ _KIND = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffi
 _TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
 _BLOCK, _BLOCK_BYTES = 512, 1 << 28  # of rows read at a time
 _NO_NAME = ("", "nan", "none", "null", "<na>", "nat")  # as programs write a missing value
+_LONGEST_NAME = 1024  # characters; NumPy gives every name as much room as the longest
 _MEND = "repair the file or take it out"
 
 
@@ -77,6 +79,8 @@ def open_images(
         raise ValueError(
             f"{path.absolute()}: no such file or folder; give a cohort file, a folder of images or one image"
         )
+    if not path.is_dir():
+        require_regular(path)
     if path.suffix.lower() in COHORT_SUFFIXES:
         return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
     return _of_files(path, size, most, patients, rng)
@@ -165,12 +169,12 @@ def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator)
     images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
     for row in rows:
         name = files[row].relative_to(folder).as_posix()
-        frames, deep, header, done = _read(files[row])
+        frames, shape, deep, header, done = _read(files[row], size)
         for number, frame in enumerate(frames):
             names.append(name if len(frames) == 1 else f"{name} frame {number}")
-            images.append(squeezed(frame, size, str(files[row])))
+            images.append(frame)
             patients.append(of[row] if of is not None else header or f"{folder.resolve()}/{names[-1]}")
-            shapes.append(frame.shape)
+            shapes.append(shape)
         depths.append(deep)
         how += done
         unnamed += len(frames) if of is None and not header else 0
@@ -208,6 +212,7 @@ def _size_rule(shapes: set[tuple[int, int]], size: int) -> list[str]:
 
 
 def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray:
+    require_regular(table)
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             rows = list(csv.DictReader(lines))
@@ -230,6 +235,11 @@ def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray
             )
         if not any(name.strip().lower() not in _NO_NAME for name in named):
             raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
+        if (longest := max(map(len, named))) > _LONGEST_NAME:
+            raise ValueError(
+                f"{table}: a patient of {longest:,} characters for {folder.name}/{within}; "
+                f"give {_LONGEST_NAME:,} at most"
+            )
         found += named
     return np.array(found)
 
@@ -242,12 +252,12 @@ def _kind(path: Path) -> str | None:
         return "DICOM" if file.read(132)[128:] == b"DICM" else None
 
 
-def _read(path: Path) -> tuple[list[np.ndarray], bool, str, list[str]]:
-    """Frames (H, W) float32, whether they exceed 8 bits, the patient if the file names one, and the rules applied."""
-    return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path)
+def _read(path: Path, size: int) -> tuple[list[np.ndarray], tuple[int, int], bool, str, list[str]]:
+    """Frames at `size` × `size`, their stored (H, W), whether they exceed 8 bits, the patient if named, and rules."""
+    return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path, size)
 
 
-def _read_picture(path: Path):
+def _read_picture(path: Path, size: int):
     with open_image(path, ("PNG", "JPEG"), mend=_MEND) as image:
         deep = image.mode.startswith(("I", "F"))
         rules = ["of colour made grey by luma"] * (not deep and image.mode not in ("L", "LA", "1"))
@@ -255,31 +265,33 @@ def _read_picture(path: Path):
             pixels = np.asarray(image if deep else image.convert("L"), np.float32)
         except UNREADABLE as error:
             raise ValueError(f"{path}: truncated or damaged; {_MEND}") from error
-    return [pixels], deep, "", rules
+    return [squeezed(pixels, size, str(path))], pixels.shape, deep, "", rules
 
 
-def _read_dicom(path: Path):
+def _read_dicom(path: Path, size: int):
     header = dicom_files.read_header(path, mend=_MEND)
-    pixels = dicom_files.read_pixels(path, header, mend=_MEND)
     try:
         kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
         slope, bits = float(header.get("RescaleSlope", 1) or 1), int(header.get("BitsStored", 16))
         limits, patient = _padding_limits(header), str(header.get("PatientID", "") or "")
     except Exception as error:  # values are converted when they are asked for
         raise ValueError(f"{path}: a damaged DICOM header; {_MEND}") from error
-    if (kind, samples) == ("RGB", 3):
-        pixels = pixels.astype(np.float32) @ _TO_LUMA
-    elif kind not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
+    if (kind, samples) != ("RGB", 3) and (kind not in ("MONOCHROME1", "MONOCHROME2") or samples != 1):
         raise ValueError(f"{path}: {kind} with {samples} samples a pixel; give grey or RGB")
-    frames = pixels.reshape(-1, *pixels.shape[-2:])
-    padding = np.zeros(frames.shape, bool)
-    if limits and samples == 1:
-        padding = (frames >= limits[0]) & (frames <= limits[1])
     inverted = (kind == "MONOCHROME1") != (slope < 0)
-    shown = [_shown(frame.astype(np.float32), of, inverted) for frame, of in zip(frames, padding, strict=True)]
+    shown, has_padding = [], False
+    for frame in dicom_files.read_frames(path, header, mend=_MEND):  # one at a time is in memory
+        if samples == 3:
+            frame = frame.astype(np.float32) @ _TO_LUMA
+        padding = np.zeros(frame.shape, bool)
+        if limits and samples == 1:
+            padding = (frame >= limits[0]) & (frame <= limits[1])
+        has_padding |= bool(padding.any())
+        shape = frame.shape
+        shown.append(squeezed(_shown(frame.astype(np.float32), padding, inverted), size, str(path)))
     rules = ["of colour made grey by luma"] * (samples == 3) + ["of MONOCHROME1 inverted"] * (kind == "MONOCHROME1")
-    rules += ["with padding, which takes the darkest value"] * bool(padding.any())
-    return shown, bits != 8, patient, rules
+    rules += ["with padding, which takes the darkest value"] * has_padding
+    return shown, shape, bits != 8, patient, rules
 
 
 def _padding_limits(header) -> list[int] | None:

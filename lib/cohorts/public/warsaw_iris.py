@@ -16,6 +16,7 @@ import numpy as np
 from lib.cohorts import splits as closed_set
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch, image_files, iris_localisation
+from lib.core.regular_files import require_regular
 
 COHORTS = ("warsaw_iris",)
 DIGESTS: dict[str, str] = {}  # unknown: the release is given out on request
@@ -109,6 +110,7 @@ def read_table(path: Path) -> dict[int, dict[str, int]]:
     Raises ValueError, naming the line, for a row without three columns, a patient that is not a number, and a second
     row of a patient.
     """
+    require_regular(path)
     table = {}
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.reader(file, delimiter=";")

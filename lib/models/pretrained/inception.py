@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lib.core.inputs import reading
 from lib.core.paths import root
-from lib.models.pretrained.weights import require_finite
+from lib.core.regular_files import require_regular
+from lib.models.pretrained.weights import load_stored, require_finite
 
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 
@@ -175,8 +176,9 @@ def load_inception(path=None) -> Inception:
             f"There are no Inception weights at {path}: download "
             f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS} into data/weights/."
         )
+    require_regular(path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored = load_stored(path)
         stored = {key: torch.as_tensor(value) for key, value in stored.items()}
     except Exception as error:  # whatever a hostile or truncated file makes the reader raise
         raise ValueError(f"The weights file {path} is damaged or not plain tensors: download it again.") from error

@@ -1,12 +1,16 @@
 """Weights of others, read from a file without unpickling anything."""
 
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from lib.core.inputs import reading
+from lib.core.regular_files import require_regular
 
 
 def read_weights(path) -> dict[str, Tensor]:
@@ -21,15 +25,33 @@ def read_weights(path) -> dict[str, Tensor]:
             f"There are no Swin-T weights at {path}: download torchvision's Swin_T_Weights.IMAGENET1K_V1 from "
             "https://download.pytorch.org/models/swin_t-704ceda3.pth into data/weights/."
         )
+    require_regular(path)
     try:
-        is_plain = path.suffix == ".safetensors"
-        state = safetensors.torch.load_file(path) if is_plain else torch.load(path, "cpu", weights_only=True)
+        state = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else load_stored(path)
     except Exception as error:  # whatever a hostile or truncated file makes the readers raise
         raise ValueError(f"The weights file {path} is damaged or not plain tensors: download it again.") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"The weights file {path} is not a state dict: give the file torchvision publishes.")
     require_finite(state, path)
     return state
+
+
+def load_stored(path: Path) -> Any:
+    """What the .pt or .pth file at `path` holds, on the CPU; nothing is unpickled but plain tensors.
+
+    Raises ValueError, before it is read, for an archive whose entries are compressed, as torch never writes them, or
+    have more bytes than the file, which could become any number of bytes; and whatever torch raises for a damaged file.
+    """
+    with open(path, "rb") as file:
+        is_archive = file.read(4) == b"PK\x03\x04"  # as torch tells it from the older format
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+            raise ValueError(f"{path}: compressed")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError(f"{path}: claims more bytes than it has")
+    return torch.load(path, "cpu", weights_only=True)
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
@@ -45,6 +67,8 @@ def require_finite(tensors: Mapping[str, Tensor], path) -> None:
 
 def _is_finite(values: Tensor) -> bool:
     try:
+        if values.numel() * values.element_size() > values.untyped_storage().nbytes():  # one number told as millions
+            return False
         return bool(values.isfinite().all())
-    except RuntimeError:  # torch does not ask it of every kind
+    except (RuntimeError, NotImplementedError):  # torch does not ask it of every kind
         return False

@@ -40,8 +40,9 @@ from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.json_objects import read_object
 from lib.core.lock import assert_free, sole_writer
+from lib.core.regular_files import require_regular
 from lib.core.revision import revision
-from lib.models.pretrained.weights import first_not_finite
+from lib.models.pretrained.weights import first_not_finite, load_stored
 
 _JSON, _PREVIOUS = "checkpoint.json", "previous.json"
 _LETTERS = 120  # of the command that a second writer is told
@@ -157,7 +158,7 @@ class Checkpoint:
                 raise self._damaged(file)
         try:
             tensors = load_file(weights)
-            rest = torch.load(state, weights_only=True, map_location="cpu") if ".pt" in record["sha256"] else None
+            rest = load_stored(state) if ".pt" in record["sha256"] else None
             # A single number may be infinite, such as the best score of a training that has not yet found one.
             diverged = first_not_finite({name: v for name, v in tensors.items() if v.ndim or not v.isinf()})
         except Exception as error:  # whatever a hostile file makes the readers raise
@@ -274,6 +275,7 @@ def _provenance() -> dict:
 
 def _content(file: Path) -> bytes:
     try:
+        require_regular(file)
         return file.read_bytes()
     except FileNotFoundError:
         return b""
@@ -312,6 +314,7 @@ def _write(file: Path, content) -> str:
 
 def _sha256(file: Path) -> str:
     """Of its content; empty where there is none, which another process may have removed since its record was read."""
+    require_regular(file)
     try:
         with open(file, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()

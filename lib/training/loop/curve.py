@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
+from lib.core.regular_files import require_regular
 
 CURVE = "curve.csv"
 _ROWS = 4000  # and the last one
@@ -39,6 +40,7 @@ def read_curve(folder) -> Curve:
     file = Path(folder) / CURVE
     if not file.exists():
         raise FileNotFoundError(f"There is no learning curve {file}: run the notebook that trains it first.")
+    require_regular(file)
     try:
         header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
         table = np.array([[float(value) for value in row] for row in rows]).reshape(len(rows), len(header))

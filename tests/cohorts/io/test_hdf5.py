@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import zlib
 
 import h5py
 import numpy as np
@@ -256,6 +257,100 @@ def test_names_come_back_whatever_their_number(tmp_path):
     assert Cohort.open(write(tmp_path / "a.h5", key=names, **columns)).source_name.tolist() == names
     fixed = [name.encode() for name in names]
     assert Cohort.open(write(tmp_path / "b.h5", key=fixed, **columns)).source_name.tolist() == names
+
+
+def chunked(stored: bytes, *, filters=("deflate",), shape=(N, 8, 8), dtype=h5py.h5t.NATIVE_UINT8, chunk=None, mask=0):
+    """A data set whose every chunk has the bytes `stored`, whatever its filters would make of it."""
+
+    def make(file, name):
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_chunk(chunk or shape)
+        for of in filters:
+            {
+                "deflate": lambda: layout.set_deflate(9),
+                "shuffle": layout.set_shuffle,
+                "fletcher32": layout.set_fletcher32,
+                "lzf": lambda: layout.set_filter(h5py.h5z.FILTER_LZF, h5py.h5z.FLAG_OPTIONAL),
+                "scale-offset": lambda: layout.set_scaleoffset(h5py.h5z.SO_INT, 0),
+            }[of]()
+        space = h5py.h5s.create_simple(shape)
+        dataset = h5py.h5d.create(file.id, name.encode(), dtype, space, layout)
+        for row in range(0, shape[0], (chunk or shape)[0]):
+            dataset.write_direct_chunk((row,) + (0,) * (len(shape) - 1), stored, mask)
+
+    return make
+
+
+NOISE = np.random.default_rng(0).bytes(1_060_000)
+TWICE = zlib.compress(zlib.compress(bytes(1 << 23)))
+TEXT = h5py.h5t.C_S1.copy()
+TEXT.set_size(100 << 20)
+EXPANDING = {
+    "a chunk of more than it claims": (
+        {"images": chunked(zlib.compress(NOISE[:9000]))},
+        "images stores more bytes in a chunk than the 768 it has",
+    ),
+    "a chunk that inflates": (
+        {"images": chunked(zlib.compress(NOISE[:1_053_000] + bytes(1 << 20)), shape=(1, 1030, 1024))},
+        "images has a chunk that inflates to more than its 1,054,720 bytes",
+    ),
+    "deflated twice": ({"masks": chunked(TWICE, filters=["deflate"] * 2)}, "stored by gzip, gzip"),
+    "two compressions": ({"images": chunked(b"x" * 100, filters=["lzf", "deflate"])}, "stored by LZF, gzip"),
+    "a filter of few bytes": ({"images": chunked(b"x" * 100, filters=["scale-offset"])}, "stored by filter 6"),
+    "texts of 100 MB": (
+        {"key": chunked(zlib.compress(bytes(1 << 24)) * 8, shape=(N,), chunk=(1,), dtype=TEXT)},
+        "key has room for texts of 104,857,600 bytes",
+    ),
+    "an image of 16,384²": (
+        {"images": chunked(bytes(1 << 18), shape=(N, 1 << 14, 1 << 14), chunk=(1, 1 << 14, 1 << 14))},
+        "images has 16,384×16,384 pixels an image, more than 67,108,864",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("datasets", "sentence"), EXPANDING.values(), ids=EXPANDING)
+def test_a_chunk_that_would_take_memory_is_refused_before_it_is_read(tmp_path, datasets, sentence):
+    path = write(tmp_path / "a.h5", **datasets)
+    for way in WAYS.values():
+        with pytest.raises(ValueError, match=rf"a\.h5: .*({sentence})") as caught:
+            way(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "filters", [(), ("shuffle",), ("fletcher32",), ("deflate",), ("lzf",), ("shuffle", "deflate", "fletcher32")]
+)
+def test_common_filters_are_read_also_of_large_chunks_of_noise(tmp_path, filters):
+    large = np.frombuffer(NOISE[: 1030 * 1024] + bytes(2 * 1030 * 1024), np.uint8).reshape(3, 1030, 1024)
+    options = {"shuffle": "shuffle" in filters, "fletcher32": "fletcher32" in filters}
+    if used := {"deflate", "lzf"} & set(filters):
+        options["compression"] = used.pop().replace("deflate", "gzip")
+
+    def images(file, name):
+        file.create_dataset(name, data=large, chunks=(1, 1030, 1024), **options)
+
+    zeros = np.zeros(3, int)
+    path = write(tmp_path / "a.h5", images=images, id=np.arange(3), dis=zeros, set=zeros)
+    np.testing.assert_array_equal(Cohort.open(path).images[:], large)
+
+
+def test_a_large_chunk_that_is_not_inflated_is_not_looked_into(tmp_path):
+    """Its mask says so; HDF5 writes it for a chunk that deflate would only enlarge."""
+    shape = (1, 1035, 1024)
+    images = chunked(NOISE[: 1035 * 1024], shape=shape, chunk=shape, mask=1)
+    path = write(tmp_path / "a.h5", images=images, id=[0], dis=[0], set=[0])
+    assert Cohort.open(path).images[:].tobytes() == NOISE[: 1035 * 1024]
+
+
+def test_a_small_file_is_not_read_whole_into_more_than_its_share(tmp_path, monkeypatch):
+    path = cohort(np.zeros((40, 64, 64), np.uint8)).save(tmp_path / "a.h5")
+    monkeypatch.setattr(hdf5, "MOST_IN_MEMORY", 20 * 64 * 64)
+    found = Cohort.open(path)
+    assert found.images[:20].shape == (20, 64, 64)
+    with pytest.raises(ValueError, match=r"a\.h5: images takes 163,840 bytes of memory and stores [\d,]+, .*16 times"):
+        found.images[:]
+    noisy = cohort(noise(40, 64)).save(tmp_path / "b.h5")
+    assert Cohort.open(noisy).images[:].shape == (40, 64, 64)  # a large file may be
 
 
 @pytest.mark.slow

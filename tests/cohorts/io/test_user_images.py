@@ -1,9 +1,12 @@
 """Anybody's own images: every way in, every rule, and what is refused."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from lib.cohorts.io import dicom_files, user_images
 from lib.cohorts.io.user_images import TooSmallError, open_images
 from tests.cohorts.toy import blank, cohort, folder, noise
 
@@ -146,6 +149,9 @@ def test_patients_of_a_table(tmp_path):
             opened(path, patients=table)
     table.write_text("file,patient\n" + "\n".join([*rows, rows[3]]))
     assert list(opened(path, patients=table).patients) == ["a", "a", "b", "b"]
+    table.write_text("file,patient\n" + "\n".join([*rows[:3], f"00003.png,{'x' * 100_000}"]))
+    with pytest.raises(ValueError, match=r"who\.csv: a patient of 100,000 characters for radiographs/00003\.png; give"):
+        opened(path, patients=table)
     table.write_text("name,who\nx,y\n")
     with pytest.raises(ValueError, match="no columns file and patient"):
         opened(path, patients=table)
@@ -180,8 +186,15 @@ def test_what_a_folder_is_refused_for(tmp_path, spoil, sentence):
         ({"Rows": 12_000, "Columns": 12_000}, r"a\.dcm: 12,000×12,000 pixels, more than 67,108,864; reduce the image"),
         (
             {"NumberOfFrames": 10**9},
-            r"a\.dcm: 1,000,000,000 frames of 32×32 pixels, more than 268,435,456 pixels in all",
+            r"a\.dcm: 1,000,000,000 frames of 32×32 pixels, 1 numbers of 8 bits each, take more than",
         ),
+        (
+            {"BitsAllocated": 65_528, "NumberOfFrames": 1000},
+            r"a\.dcm: 1,000 frames of 32×32 pixels, 1 numbers of 65,528",
+        ),
+        ({"SamplesPerPixel": 65_535, "NumberOfFrames": 9}, r"a\.dcm: MONOCHROME2 with 65535 samples a pixel"),
+        ({"NumberOfFrames": -5}, r"a\.dcm: damaged, or not a DICOM image"),
+        ({"NumberOfFrames": 2}, r"a\.dcm: damaged, or not a DICOM image"),
         ({"Rows": 60_000, "NumberOfFrames": 10**6}, r"a\.dcm: 1,000,000 frames of 32×60,000 pixels"),
         ({"RescaleSlope": ["1", "2"]}, r"a\.dcm: a damaged DICOM header; repair the file or take it out"),
         ({"PixelPaddingValue": [1, 2]}, r"a\.dcm: a damaged DICOM header"),
@@ -208,6 +221,58 @@ def test_a_deflated_dicom_file_is_refused_before_it_is_inflated(tmp_path):
     header.save_as(path)
     with pytest.raises(ValueError, match=r"a\.dcm: a deflated DICOM file; save it with another transfer syntax"):
         opened(path)
+
+
+def rle(path, pixels, frames, segment, **claims):
+    """A DICOM file of 8-bit frames of the shape of `pixels`, each of which holds `segment` in RLE."""
+    dicom(path, pixels, bits=8, frames=frames)
+    pydicom = pytest.importorskip("pydicom")
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+    frame = struct.pack("<16L", 1, 64, *[0] * 14) + segment
+    header.PixelData = pydicom.encaps.encapsulate([frame + b"\x80" * (len(frame) % 2)] * frames)
+    header["PixelData"].is_undefined_length = True
+    for name, value in claims.items():
+        setattr(header, name, value)
+    header.save_as(path)
+    return path
+
+
+def test_frames_in_rle_are_decoded_and_shown_one_by_one(tmp_path, monkeypatch):
+    pixels = np.repeat(np.arange(64, dtype=np.uint8), 64).reshape(64, 64)
+    path = rle(tmp_path / "a.dcm", pixels, 3, b"".join(bytes([193, row]) for row in range(64)))
+    open_one, calls = dicom_files.read_frames, []
+
+    def one_by_one(*args, **options):
+        for frame in open_one(*args, **options):
+            calls.append("decoded")
+            yield frame
+
+    monkeypatch.setattr(dicom_files, "read_frames", one_by_one)
+    monkeypatch.setattr(user_images, "_shown", lambda frame, *_: calls.append("shown") or frame)
+    found = opened(path)
+    np.testing.assert_allclose(found.images[2], pixels.reshape(32, 2, 32, 2).mean(axis=(1, 3)))
+    assert (calls, set(found.sides)) == (["decoded", "shown"] * 3, {64})
+
+
+def test_a_frame_in_rle_that_becomes_longer_than_its_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = rle(tmp_path / "a.dcm", noise(1)[0], 1, b"\x81\0" * 10_000)  # 1.3 MB for 32×32 pixels
+    monkeypatch.setattr(dicom_files, "_RLE_UNTESTED", 1 << 10)
+    pydicom = pytest.importorskip("pydicom")
+    monkeypatch.setattr(pydicom.pixels, "iter_pixels", lambda header: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"a\.dcm: damaged, or not a DICOM image that pydicom can decode"):
+        opened(path)
+
+
+def test_the_bytes_of_all_frames_and_samples_count(tmp_path):
+    path = rle(tmp_path / "a.dcm", np.zeros((32, 32)), 1, b"\x81\0" * 8, Rows=8192, Columns=8192, NumberOfFrames=4)
+    with pytest.raises(ValueError, match=r"a\.dcm: damaged"):  # 2³⁰ bytes at four a pixel
+        opened(path)
+    claims = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    for more, numbers in ((claims, "3 numbers of 8 bits"), ({"BitsAllocated": 64}, "1 numbers of 64 bits")):
+        rle(path, np.zeros((32, 32)), 1, b"\x81\0" * 8, Rows=8192, Columns=8192, NumberOfFrames=4, **more)
+        with pytest.raises(ValueError, match=rf"4 frames of 8,192×8,192 pixels, {numbers} each, take more than"):
+            opened(path)
 
 
 @pytest.mark.parametrize("missing", ["nan", "NaN", "None", "NULL", " ", "<NA>"])

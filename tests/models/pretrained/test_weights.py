@@ -97,3 +97,54 @@ def test_every_kind_of_number_is_looked_at(kind):
 @pytest.mark.filterwarnings("ignore")  # torch says that some kinds are about to go
 def test_what_is_not_a_plain_tensor_is_not_taken_for_finite():
     assert first_not_finite({"w": torch.ones(2).to_sparse()}) == "w"
+
+
+def archive(path, content: bytes, *, compression=zipfile.ZIP_STORED, twice=False):
+    """The state dict {"w": 3 floats} as torch archives it, with `content` in the place of its floats."""
+    whole = io.BytesIO()
+    torch.save({"w": torch.ones(3)}, whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w", compression) as new:
+        for name in old.namelist():
+            new.writestr(name, content if name.endswith("data/0") else old.read(name))
+        if twice:  # the directory names the same bytes again and again
+            new.filelist += [new.getinfo(next(name for name in new.namelist() if name.endswith("data/0")))] * 20
+    return path
+
+
+BOMBS = {
+    "deflated": {"content": bytes(1 << 24), "compression": zipfile.ZIP_DEFLATED},
+    "bzip2": {"content": bytes(1 << 20), "compression": zipfile.ZIP_BZIP2},
+    "named twice": {"content": bytes(1 << 16), "twice": True},
+}
+
+
+@pytest.mark.parametrize("how", BOMBS.values(), ids=BOMBS)
+def test_an_archive_that_would_grow_is_refused_before_torch_has_it(tmp_path, monkeypatch, how):
+    def load(*args, **options):
+        pytest.fail("torch was given the file")
+
+    path = archive(tmp_path / "a.pth", **how)
+    checkpoint = Checkpoint(tmp_path / "c", {})
+    checkpoint.save({"w": torch.ones(2)}, {"m": 1}, 2)
+    state, record = tmp_path / "c/step-2.pt", tmp_path / "c/checkpoint.json"
+    state.write_bytes(path.read_bytes())
+    written = json.loads(record.read_text())
+    written["sha256"][".pt"] = _sha256(state)
+    record.write_text(json.dumps(written))
+    monkeypatch.setattr(torch, "load", load)
+    for read in (read_weights, load_inception):
+        with pytest.raises(ValueError, match=r"a\.pth is damaged or not plain tensors: download it again"):
+            read(path)
+    with pytest.raises(ValueError, match="missing, truncated or altered"):
+        checkpoint.load()
+
+
+def test_an_archive_as_torch_writes_it_is_read(tmp_path):
+    path = archive(tmp_path / "a.pth", np.array([1, 2, 3], np.float32).tobytes())
+    assert read_weights(path)["w"].tolist() == [1, 2, 3]
+
+
+def test_one_number_that_is_told_as_a_billion_is_refused(tmp_path):
+    torch.save({"w": torch.zeros(1).expand(10**10)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth holds NaN or infinity in w"):
+        read_weights(tmp_path / "a.pth")
