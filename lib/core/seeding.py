@@ -77,3 +77,15 @@ def arithmetic(device: torch.device, precision: str) -> str:
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
     return "bf16" if precision == "bf16" and has_bf16(device) else "float32"
+
+
+def arithmetic_here(precision: str = "float32") -> str:
+    """By what this process rounds its sums: "float32, AVX2, threads: 2" or "bf16, NVIDIA H200".
+
+    Two machines that differ here agree to the last digits only in a single pass, and less after a training. Raises
+    ValueError for any name but "float32" and "bf16".
+    """
+    used = arithmetic(device(), precision)
+    if torch.cuda.is_available():
+        return f"{used}, {torch.cuda.get_device_name()}"
+    return f"{used}, {torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"

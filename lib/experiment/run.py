@@ -25,7 +25,7 @@ from lib.core.lock import assert_free
 from lib.core.manifest import damages, sha256
 from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
 from lib.core.revision import revision
-from lib.core.seeding import repetition_seeds
+from lib.core.seeding import arithmetic_here, repetition_seeds
 from lib.experiment.evaluation import evaluate
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import Settings, known_papers, load_paper
@@ -188,7 +188,7 @@ class Run:
             record.unlink(missing_ok=True)
 
     def figure(self, item: str, figure: Figure, *, n: str | int, replot: bool = False) -> None:
-        """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n and revision.
+        """Write a declared figure as PNG and PDF, stamped with scale, cohort, seed, n, revision, arithmetic.
 
         n: how many of what the figure rests on ("1,104 train crops"). replot: the figure shows published numbers and
         nothing of this run, and its stamp says so. A notebook shows the PNG; the figure is closed, so that the kernel
@@ -197,7 +197,7 @@ class Run:
         self._require_free()
         facts = self._facts(item, n)
         stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
-        stamp += f" · {facts['revision']}"
+        stamp += f" · {facts['revision']} · {facts['arithmetic']}"
         if replot:
             stamp = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
         elif self.is_smoke:
@@ -321,6 +321,7 @@ class Run:
         return {
             "item": item, "paper": self.name, "scale": self.scale, "cohort": self.cohort, "source": self.source,
             "seed": self.seed, "n": n, "revision": revision(), "settings_sha256": self._settings_digest,
+            "arithmetic": arithmetic_here(vars(self.settings).get("precision", "float32")),
         }  # fmt: skip
 
     def _product(self, item: str, suffix: str) -> Path:
@@ -335,12 +336,11 @@ class Run:
 
     def __repr__(self) -> str:
         lines = [f"{self.paper.title} ({self.paper.cite})", f"{self.name} · {self.tag} · {self.source}"]
-        return "\n".join(lines + [f"  {setting} = {value}" for setting, value in vars(self.settings).items()])
+        return "\n".join(lines + [f"  {name} = {value}" for name, value in vars(self.settings).items()])
 
     def _repr_html_(self) -> str:
-        settings = pd.DataFrame(
-            {"setting": vars(self.settings).keys(), self.scale: map(str, vars(self.settings).values())}
-        )
+        rows = [(name, str(value)) for name, value in vars(self.settings).items()]
+        settings = pd.DataFrame(rows, columns=["setting", self.scale])
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
         return heading + settings.style.hide(axis="index").format(escape="html").to_html()
 

@@ -42,7 +42,9 @@ def write_page(run: str) -> Path:
         "date": moment(datetime.now().isoformat()),
     }
     facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
-    html = environment().get_template("page.html").render(facts, revisions=revisions, verdicts=VERDICTS, stages=STAGES)
+    arithmetic = sorted(set().union(*(record.arithmetic for record in records)))
+    template = environment().get_template("page.html")
+    html = template.render(facts, revisions=revisions, arithmetic=arithmetic, verdicts=VERDICTS, stages=STAGES)
     page = folders.page / "index.html"
     with atomic(page) as path:
         path.write_text(html, encoding="utf-8")

@@ -49,8 +49,9 @@ class Records:
     """What a run left of the paper `name`.
 
     `paper`: its paper.yaml, or None. `problems`: a sentence for each piece that cannot be used. `made`: the (revision,
-    time) of each that can. `content`: all of it as the page shows it: title, cite, source, items, claims, deviations,
-    notebooks; lists of dictionaries, empty where the paper has no such cohort.
+    time) of each that can. `arithmetic`: what figures and tables were computed in. `content`: all of it as the page
+    shows it: title, cite, source, items, claims, deviations, notebooks; lists of dictionaries, empty where the paper
+    has no such cohort.
     """
 
     def __init__(self, name: str, folders: RunFolders):
@@ -58,6 +59,7 @@ class Records:
         self.scale, self.cohort, _ = parts_of(folders.tag)
         self.problems: list[str] = []
         self.made: list[tuple[str, float]] = []
+        self.arithmetic: set[str] = set()
         self.paper: Paper | None = None
         self.content = self._read_all()
 
@@ -175,6 +177,8 @@ class Records:
                 self.problems.append(f"{path.relative_to(root())} is damaged, run its notebook again ({what(error)})")
             return None
         self.made.append((content["revision"], path.stat().st_mtime))
+        if given := record.get("arithmetic"):
+            self.arithmetic.add(str(given))
         return content
 
     def _undeclared(self, folder: Path, declared: dict) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lib.cohorts.cohort import Cohort
+from lib.core import seeding
 from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
@@ -114,6 +115,7 @@ def test_a_figure_carries_its_facts_and_embedded_fonts(suite):
         facts = json.loads(png.info["Description"])
     assert (facts["scale"], facts["cohort"], facts["seed"], facts["n"]) == ("demo", "phantom", 2, "1,104")
     assert facts["revision"]
+    assert facts["arithmetic"] == seeding.arithmetic_here()
     assert facts["settings_sha256"] == load_paper(suite / "notebooks/09_nobody").settings_digest("demo", "phantom")
     pdf = (folder / "fig1.pdf").read_bytes()
     assert b"/FontFile2" in pdf
@@ -149,6 +151,7 @@ def test_the_stamp_says_that_no_patient_and_no_meaning_is_in_a_smoke_phantom(sui
     stamp = figure.texts[-1].get_text()
     assert "these numbers mean nothing" in stamp
     assert "no patient" in stamp
+    assert stamp.endswith(f" · {seeding.arithmetic_here()}")
 
 
 @pytest.mark.slow

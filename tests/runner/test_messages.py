@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -200,6 +201,21 @@ def test_threads_are_a_setting(suite):
     env = {name: value for name, value in suite.env.items() if name != "SUITE_FORK_SERVER"}
     said.add(subprocess.run(command, cwd=suite.code, env=env, capture_output=True, text=True).stdout)
     assert said == {f"{dict.fromkeys(names, '1')} 1\n"}
+
+
+def test_a_kernel_that_is_busy_when_its_notebook_ends_is_not_interrupted(suite):
+    """jupyter_client interrupts before it shuts down; a kernel that had not yet put its last reply away said so."""
+    source = """import time
+    kernel = get_ipython().kernel
+    answer = kernel.shell_handlers["kernel_info_request"]
+    async def slowly(*message):
+        await answer(*message)
+        time.sleep(.5)
+    kernel.shell_handlers["kernel_info_request"] = slowly
+    print("the end")"""
+    write_notebook(suite.source("01_p/01_train"), textwrap.dedent(f"    {source}"))
+    assert suite.run()[0] == 0
+    assert (suite.folder / "log/01_p/01_train.log").read_text() == "the end\n"
 
 
 def test_how_far_it_is_and_when_it_ends(tmp_path, fork_server, code):

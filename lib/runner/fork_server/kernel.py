@@ -104,3 +104,8 @@ class KernelManager(AsyncKernelManager):
         own |= {"PYTHONPATH": import_path(), **self.variables}
         kwargs["env"] = dict(kwargs.get("env") or os.environ) | own
         return await super()._async_pre_start_kernel(**kwargs)
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Interrupt a cell; at the end of a notebook nothing is left to interrupt, and the kernel would print so."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()

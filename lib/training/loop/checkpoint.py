@@ -37,6 +37,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from lib.core import distributed as ranks
+from lib.core import seeding
 from lib.core.files import atomic
 from lib.core.json_objects import read_object
 from lib.core.lock import assert_free, sole_writer
@@ -199,7 +200,7 @@ class Checkpoint:
             buffer = io.BytesIO()
             torch.save(state, buffer)
             digests[".pt"] = _write(rest, buffer.getbuffer())
-        made = _provenance() | made
+        made = _provenance(self.settings or {}) | made
         record = {"step": step, "finished": finished, "settings": self.settings, "sha256": digests, "made": made}
         current, before = {weights, rest} if state is not None else {weights}, self._record_before
         if before and not finished and not before["finished"] and before["step"] != step:
@@ -259,17 +260,13 @@ def _printable(value) -> str:
     return value if isinstance(value, str) and value.isprintable() and len(value) <= 80 else ""
 
 
-def _provenance() -> dict:
-    """By which code and arithmetic a result of this process comes about, and when; sums round by the latter two."""
-    if torch.cuda.is_available():
-        arithmetic = torch.cuda.get_device_name()
-    else:
-        arithmetic = f"{torch.backends.cpu.get_cpu_capability()}, threads: {torch.get_num_threads()}"
+def _provenance(settings: dict) -> dict:
+    """By which code and arithmetic a training of these settings comes about in this process, and when."""
     return {
         "revision": revision(),
         "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         "torch": torch.__version__,
-        "arithmetic": arithmetic,
+        "arithmetic": seeding.arithmetic_here(settings.get("precision", "float32")),
     }
 
 

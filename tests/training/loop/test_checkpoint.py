@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.core import lock
+from lib.core import lock, seeding
 from lib.training.loop import checkpoint as checkpoints
 from lib.training.loop.checkpoint import Checkpoint
 from tests.paths import ROOT
@@ -210,6 +210,18 @@ def test_how_it_was_made_is_kept_and_decides_nothing(tmp_path, monkeypatch):
     assert made.keys() == {"revision", "date", "torch", "arithmetic", "unit", "seconds"}
     assert kept.load()[2] == 3000
     assert re.fullmatch(r"made by revision abc1234 on 20\d\d-\d\d-\d\d \d\d:\d\d, 3,000 steps", kept.origin(3000))
+
+
+@pytest.mark.parametrize("precision", [None, *seeding.PRECISIONS])
+def test_the_arithmetic_that_was_used_is_kept_and_not_that_asked_for(tmp_path, monkeypatch, precision):
+    monkeypatch.setattr(seeding, "has_bf16", lambda device: False)
+    kept = Checkpoint(tmp_path, {} if precision is None else {"precision": precision})
+    kept.save({}, None, 1, finished=True)
+    assert json.loads((tmp_path / "checkpoint.json").read_text())["made"]["arithmetic"].startswith("float32, ")
+    if precision == "bf16":
+        monkeypatch.setattr(seeding, "has_bf16", lambda device: True)
+        kept.save({}, None, 2, finished=True)
+        assert json.loads((tmp_path / "checkpoint.json").read_text())["made"]["arithmetic"].startswith("bf16, ")
 
 
 @pytest.mark.parametrize("made", [None, [], {"revision": None, "date": 3, "unit": "\x1b[31m"}, {"curve": 3}])
