@@ -10,7 +10,7 @@ from pandas import DataFrame
 from scipy.stats import gaussian_kde
 from sklearn.metrics import roc_curve
 
-from lib.plots.style import COLOURS, MARKERS
+from lib.plots.style import COLOURS, GREY, MARKERS
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -36,13 +36,13 @@ def budget_curve(
 
     scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over three seeds or more a
     bar, each seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as
-    horizontal lines. grey: the conditions that are no evidence, such as nulls.
+    horizontal lines. grey: the conditions that are no evidence: nulls, a generator that is not faithful.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, half = _mean_and_half_interval(values)
-        colour = "0.6" if condition in grey else COLOURS[place]
+        colour = GREY if condition in grey else COLOURS[place]
         ax.errorbar(
             shift, mean, half, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
         )
@@ -73,10 +73,16 @@ def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return values.mean(axis=1), np.array([(interval.high - interval.low) / 2 for interval in spread])
 
 
-def distributions(ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, colours=COLOURS) -> Axes:
-    """Step histograms (densities) of several groups of values on common bins, each with its median."""
+def distributions(
+    ax: Axes, groups: Mapping[str, ArrayLike], *, bins: int = 40, colours=COLOURS, grey: Sequence[str] = ()
+) -> Axes:
+    """Step histograms (densities) of several groups of values on common bins, each with its median.
+
+    grey: the groups that are no evidence, such as images of a generator that is not faithful.
+    """
     edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), bins)
     for (label, values), colour in zip(groups.items(), colours, strict=False):
+        colour = GREY if label in grey else colour
         ax.hist(
             np.ravel(values), edges.tolist(), density=True, histtype="step", color=colour, linewidth=1.1, label=label
         )
@@ -173,9 +179,13 @@ def roc(ax: Axes, curves: Mapping[str, tuple[ArrayLike, ArrayLike]], *, colours=
     return ax
 
 
-def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike]) -> Axes:
-    """Radially averaged power of each group of images (n, H, W), median over images, against cycles per pixel."""
+def power_spectra(ax: Axes, groups: Mapping[str, ArrayLike], *, grey: Sequence[str] = ()) -> Axes:
+    """Radially averaged power of each group of images (n, H, W), median over images, against cycles per pixel.
+
+    grey: as in `distributions`.
+    """
     for (label, images), colour in zip(groups.items(), COLOURS, strict=False):
+        colour = GREY if label in grey else colour
         images = np.asarray(images)
         frequency = np.hypot(np.fft.fftfreq(images.shape[1])[:, None], np.fft.fftfreq(images.shape[2]))
         ring = np.round(frequency * images.shape[1]).astype(int).ravel()
@@ -200,14 +210,26 @@ def _radial_power(images: np.ndarray, ring: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(ring, each.ravel()) for each in power])
 
 
-def intervals(ax: Axes, rows: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> Axes:
-    """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`."""
+def intervals(
+    ax: Axes,
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    reference: float | None = None,
+    grey: Sequence[str] = (),
+) -> Axes:
+    """A forest plot: (label, value, low, high) a row, from the top, with a line at `reference`.
+
+    grey: the labels of rows that are no evidence, as in `distributions`.
+    """
     labels, *bounds = zip(*rows, strict=True)
     y = np.arange(len(rows))[::-1]
     value, low, high = (np.asarray(of, float) for of in bounds)
-    ax.errorbar(
-        value, y, xerr=np.stack([value - low, high - value]), fmt="o", color=COLOURS[0], capsize=2, elinewidth=0.9
-    )
+    reach = np.stack([value - low, high - value])
+    is_grey = np.isin(labels, [*grey])
+    for rows_of, colour in ((~is_grey, COLOURS[0]), (is_grey, GREY)):
+        ax.errorbar(
+            value[rows_of], y[rows_of], xerr=reach[:, rows_of], fmt="o", color=colour, capsize=2, elinewidth=0.9
+        )
     if reference is not None:
         ax.axvline(reference, color="0.4", linewidth=0.8, linestyle="--")
     ax.set_yticks(y, labels)

@@ -9,6 +9,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 WIDTHS = {"column": 85, "page": 178}  # mm
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
 COLOURS = (REAL, SYNTHETIC, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")  # Okabe and Ito 2008
+GREY = "0.6"  # of what is no evidence
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _STYLE: dict[str, Any] = {
     "font.size": 7, "axes.titlesize": 7.5, "axes.labelsize": 7, "legend.fontsize": 6.5,

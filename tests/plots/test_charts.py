@@ -78,6 +78,21 @@ def test_a_forest_has_the_first_row_on_top(ax):
     assert [text.get_text() for text in ax.get_yticklabels()] == ["first", "second"]
 
 
+def test_what_is_no_evidence_is_grey_and_the_rest_is_not(ax):
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 256, (4, 16, 16)) for name in ("real", "synthetic")}
+    drawn = [line.get_color() for line in plots.power_spectra(ax, images, grey=["synthetic"]).lines]
+    assert drawn == [plots.COLOURS[0], plots.GREY]
+    ax.clear()
+    plots.distributions(ax, {name: of.mean(axis=(1, 2)) for name, of in images.items()}, grey=["real"])
+    assert [line.get_color() for line in ax.lines] == [plots.GREY, plots.COLOURS[1]]
+    ax.clear()
+    rows = [("own", 0.5, 0.4, 0.6), ("memorising", 0.9, 0.8, 1.0)]
+    plots.intervals(ax, rows, grey=["own"])
+    places = {line.get_color(): line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "o"}
+    assert places == {plots.GREY: [1], plots.COLOURS[0]: [0]}
+
+
 def test_a_schematic_joins_its_boxes(ax):
     ax.set(xlim=(0, 100), ylim=(0, 50))
     boxes = {"a": (20, 25, 20, 10, "one"), "b": (80, 25, 20, 10, "two")}

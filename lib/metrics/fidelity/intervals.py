@@ -3,6 +3,8 @@
 A bootstrap with replacement repeats rows, and repeated rows bias both distances; a subset repeats none.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -45,14 +47,11 @@ def bootstrap_frechet(
     ValueError with fewer than ten patients in a set.
     """
     _require_level(level)
-    if not 0 < deleted <= 0.5:
-        raise ValueError(f"deleted is {deleted}: leave out a share of the patients in (0, .5]")
-    if draws < 2:
-        raise ValueError(f"draws is {draws}: a standard error needs at least two")
     value = fidelity.frechet_distance(real=real, synthetic=synthetic)
     n, m = np.shape(real)[0], np.shape(synthetic)[0]
-    keep_real, factor_real, units_real = _subsets(real_groups, n, deleted, draws, rng)
-    keep_synthetic, factor_synthetic, units_synthetic = _subsets(synthetic_groups, m, deleted, draws, rng)
+    options: dict = {"deleted": deleted, "draws": draws, "rng": rng}
+    keep_real, factor_real, units_real = patient_subsets(samples.codes(real_groups, n), **options)
+    keep_synthetic, factor_synthetic, units_synthetic = patient_subsets(samples.codes(synthetic_groups, m), **options)
     drawn = fidelity.frechet_of_subsets(
         real=real, synthetic=synthetic, real_keep=keep_real, synthetic_keep=keep_synthetic
     )
@@ -77,19 +76,37 @@ def subsample_kernel(
     """
     _require_level(level)
     value = kernel.kernel_distance(real=real, synthetic=synthetic)
-    keep_real, factor, units = _subsets(real_groups, len(real), deleted, draws, rng)
-    keep_synthetic, other, fewer = _subsets(synthetic_groups, len(synthetic), deleted, draws, rng)
+    options: dict = {"deleted": deleted, "draws": draws, "rng": rng}
+    keep_real, factor, units = patient_subsets(samples.codes(real_groups, len(real)), **options)
+    keep_synthetic, other, fewer = patient_subsets(samples.codes(synthetic_groups, len(synthetic)), **options)
     drawn = kernel.kernel_of_subsets(real=real, synthetic=synthetic, real_keep=keep_real, synthetic_keep=keep_synthetic)
     reach = ndtri((1 + level) / 2) * drawn.std(ddof=1) * max(factor, other) ** 0.5
     return Interval(value, float(value - reach), float(value + reach), level, min(units, fewer), drawn)
 
 
-def _subsets(groups, n: int, deleted: float, draws: int, rng) -> tuple[np.ndarray, float, int]:
-    """Images kept (draws, n), the factor (G − d) / d, and G."""
-    code = samples.codes(groups, n)
+class PatientSubsets(NamedTuple):
+    """Draws that each leave out some patients, for a delete-d jackknife."""
+
+    keep: np.ndarray  # (draws, n) bool: the images that stay
+    factor: float  # (G - d) / d: of the variance of the draws, so that it is that of the estimate
+    patients: int  # G
+
+
+def patient_subsets(
+    groups: ArrayLike, *, deleted: float = 0.2, draws: int, rng: np.random.Generator
+) -> PatientSubsets:  # fmt: skip
+    """Subsets of the images (n,) that leave out the share `deleted` of their patients `groups` (n,), at random.
+
+    Raises ValueError for fewer than ten patients, fewer draws than two, and a share outside (0, .5].
+    """
+    if not 0 < deleted <= 0.5:
+        raise ValueError(f"deleted is {deleted}: leave out a share of the patients in (0, .5]")
+    if draws < 2:
+        raise ValueError(f"draws is {draws}: a standard error needs at least two")
+    code = samples.codes(groups, len(np.asarray(groups)))
     patients = int(code.max()) + 1
     if patients < 10:
         raise ValueError(f"{patients} patients in a set are too few to subsample: give at least ten")
     left_out = round(deleted * patients)
     rank = rng.random((draws, patients)).argsort(axis=1).argsort(axis=1)
-    return (rank >= left_out)[:, code], (patients - left_out) / left_out, patients
+    return PatientSubsets((rank >= left_out)[:, code], (patients - left_out) / left_out, patients)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.metrics.fidelity import kernel
-from lib.metrics.fidelity.intervals import bootstrap_frechet, subsample_kernel
+from lib.metrics.fidelity.intervals import bootstrap_frechet, patient_subsets, subsample_kernel
 
 
 def test_the_kernel_interval_holds_what_it_estimates():
@@ -50,3 +50,31 @@ def test_a_corrected_frechet_interval_is_for_the_populations(d):
     assert abs(values.mean() - truth) < 3 * values.std() / 60**0.5
     assert np.mean(plain) - truth > 3 * np.std(plain) / 60**0.5
     assert 0.86 <= np.mean([one.low <= truth <= one.high for one in found])
+
+
+def test_subsets_of_patients_spread_a_mean_by_its_standard_error():
+    """Of single images: the variance of the draws times the factor is s²/n, whatever share is left out."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(200)
+    for deleted in (0.1, 0.2, 0.5):
+        subsets = patient_subsets(np.arange(200), deleted=deleted, draws=4000, rng=rng)
+        means = (subsets.keep * values).sum(axis=1) / subsets.keep.sum(axis=1)
+        assert subsets.factor * means.var() == pytest.approx(values.var(ddof=1) / 200, rel=0.1)
+
+
+def test_subsets_of_patients_leave_out_all_images_of_a_patient():
+    patient = np.repeat(np.arange(20), 3)
+    subsets = patient_subsets(patient, draws=50, rng=np.random.default_rng(0))
+    of_patient = subsets.keep.reshape(50, 20, 3)
+    assert (of_patient.all(axis=2) == of_patient.any(axis=2)).all()
+    assert (of_patient.any(axis=2).sum(axis=1) == 16).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"deleted": 0.6, "draws": 10}, "leave out a share"), ({"draws": 1}, "at least two"), ({"draws": 9}, "too few")],
+)
+def test_subsets_that_say_nothing_are_refused(options, says):
+    groups = np.arange(9 if says == "too few" else 30)
+    with pytest.raises(ValueError, match=says):
+        patient_subsets(groups, rng=np.random.default_rng(0), **options)
