@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lib.experiment.paper import Claim
-from lib.experiment.verdict import REPETITIONS, Absence, Effect, Outcome, claimed
+from lib.experiment.verdict import LEAK, REPETITIONS, REPETITIONS_ALONE, Effect, Outcome, claimed
 from lib.statistics.repetitions import Repeated, prediction_interval
+
+NOT_SAID = ("not said",)  # whether the generator passes the gate
 
 
 def evaluate(
@@ -16,30 +20,24 @@ def evaluate(
     nulls: Mapping[str, Repeated] = {},  # of an effect: each that paper.yaml declares
     disjoint: Repeated | None = None,  # of an absence: the same attack on disjoint patients
     leaks: Mapping[float, Repeated] = {},  # and on sets that leak: share of the members -> values
-    shortfalls: Sequence[str] = (),  # of a claim about a generator: why it does not pass the gate
+    shortfalls: Sequence[str] | None = NOT_SAID,  # of a claim about a generator: why it does not pass the gate
     is_smoke: bool,
 ) -> tuple[dict[str, Any], Outcome]:
     """What is recorded of the claim `name`, and its verdict (lib.experiment.verdict says how that is found).
 
     Recorded are the value (mean over repetitions), its 95 % interval and the sources of variation in it, the 95 %
     prediction interval of one more repetition, the values of every repetition, of the claim and of each null or
-    control, and the paired difference from each null with its interval. Raises ValueError for nulls other than those
-    declared, an absence without its controls, and values of another number of repetitions.
+    control, and the paired difference from each null with its interval.
+
+    shortfalls: empty where the generator passes the gate, and None to leave the gate open: then effects are judged by
+    their nulls alone, and that nothing leaks is not testable, for noise leaks nobody. Raises ValueError for nulls other
+    than those declared, an absence without its controls or an effect with them, values of another number of
+    repetitions, draws that are not finite, and a claim about a generator of which the gate is not said.
     """
     of = claimed(claim.claimed)
-    if isinstance(of, Effect) and set(nulls) != set(claim.nulls):
-        raise ValueError(
-            f"claim {name}: nulls {sorted(nulls)} are given, and paper.yaml declares {sorted(claim.nulls)}"
-        )
-    if isinstance(of, Absence) and (disjoint is None or not leaks):
-        raise ValueError(f"claim {name}: that nothing leaks needs the attack on disjoint patients and on leaks")
-    others = dict(nulls) | ({} if disjoint is None else {"disjoint patients": disjoint})
-    others |= {f"leak of {share:.0%}": found for share, found in leaks.items()}
-    for other, found in others.items():
-        if len(found) != len(values):
-            raise ValueError(
-                f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
-            )
+    others = _others(name, claim, values, nulls, disjoint, leaks)
+    if claim.generator and shortfalls is NOT_SAID:
+        raise ValueError(f"claim {name} is about a generator: say its shortfalls= from the gate, none where it passes")
     facts: dict[str, Any] = {"value": float(values.values.mean()), "interval": None}
     facts |= {"n": f"{len(values)} repetition{'s' * (len(values) != 1)}", "repetitions": values.values.tolist()}
     facts |= {"others": {other: found.values.tolist() for other, found in others.items()}}
@@ -49,13 +47,58 @@ def evaluate(
         estimate = values.estimate()
         facts |= {"interval": list(estimate.interval()), "sources": list(estimate.sources)}
         facts |= {"prediction": list(prediction_interval(values.values))}
-    if len(values) < REPETITIONS:
-        return facts, Outcome("pending", f"a verdict needs {REPETITIONS} repetitions")
+    enough = REPETITIONS if claim.generator else REPETITIONS_ALONE
+    if len(values) < enough:
+        return facts, Outcome("pending", f"a verdict needs {enough} repetitions")
     if claim.generator and shortfalls:
         return facts, Outcome("not testable here", f"the generator is not faithful: {'; '.join(shortfalls)}")
     if isinstance(of, Effect):
         differences = {null: (values - found).estimate() for null, found in nulls.items()}
         facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
         return facts, of.outcome(estimate, against=differences)
+    if claim.generator and shortfalls is None:
+        return facts, Outcome("not testable here", "without a gate silence says nothing: noise leaks nobody")
     sees = {share: found.estimate() for share, found in leaks.items()}
     return facts, of.outcome(estimate, disjoint=others["disjoint patients"].estimate(), leaks=sees)
+
+
+def _others(
+    name: str,
+    claim: Claim,
+    values: Repeated,
+    nulls: Mapping[str, Repeated],
+    disjoint: Repeated | None,
+    leaks: Mapping[float, Repeated],
+) -> dict[str, Repeated]:
+    """What was measured beside the claim, by what it is called; ValueError where that does not fit the claim."""
+    others = dict(nulls)
+    if isinstance(claimed(claim.claimed), Effect):
+        if set(nulls) != set(claim.nulls):
+            raise ValueError(
+                f"claim {name}: nulls {sorted(nulls)} are given, and paper.yaml declares {sorted(claim.nulls)}"
+            )
+        if disjoint is not None or leaks:
+            raise ValueError(f"claim {name} is that something is there: it has nulls=, and no disjoint= or leaks=")
+    else:
+        if nulls:
+            raise ValueError(f"claim {name} is that nothing is there: it has disjoint= and leaks=, and no nulls=")
+        if disjoint is None or LEAK not in leaks:
+            raise ValueError(
+                f"claim {name}: that nothing leaks needs the attack on disjoint patients and on a leak of {LEAK:.0%}"
+            )
+        others = {"disjoint patients": disjoint} | {f"leak of {share:.0%}": found for share, found in leaks.items()}
+    for other, found in {"the claim": values, **others}.items():
+        if not isinstance(found, Repeated):
+            raise ValueError(f"claim {name}: {other} is {type(found).__name__}: give a Repeated, a value a repetition")
+        if len(found) != len(values):
+            raise ValueError(
+                f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
+            )
+        drawn = found.draws
+        if drawn is not None and not np.isfinite(drawn).all():
+            raise ValueError(f"claim {name}: draws of {other} are not all finite: leave out those without a value")
+        if (drawn is None) != (values.draws is None):
+            raise ValueError(
+                f"claim {name}: {other} and the claim are not resampled alike: give both draws, or neither"
+            )
+    return others

@@ -4,9 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
@@ -14,6 +14,7 @@ from lib.core.paths import COHORTS, SCALES, root
 from lib.core.yaml_mappings import line_of, read_mapping
 from lib.experiment.verdict import Absence, claimed
 
+_NO_EFFECT = (0.0, 0.5, 1.0)  # of a difference or logarithm, an AUROC, a ratio
 KINDS = ("paper", "precondition", "own")  # of claims
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 
@@ -71,9 +72,18 @@ class Claim(_Strict):
     generator: bool = False
 
     @model_validator(mode="after")
-    def _claimed_is_readable(self):
-        if isinstance(claimed(self.claimed), Absence) and self.nulls:
+    def _can_be_evaluated(self):
+        of = claimed(self.claimed)
+        if isinstance(of, Absence) and self.nulls:
             raise ValueError("a claim that nothing is there has controls, and no nulls: leave them out")
+        if isinstance(of, Absence) and of.margin == 0:
+            raise ValueError("a margin of 0 holds no interval: give one above 0")
+        for null, reason in self.nulls.items():
+            if len(reason.strip()) < 10:
+                raise ValueError(f"the null {null!r} has no reason: say why it must not meet the claim")
+        is_text = isinstance(self.published, str) and not any(map(str.isdigit, self.published))
+        if is_text or isinstance(self.published, bool):
+            raise ValueError(f"published is {self.published!r}: give numbers, or null where none is known")
         return self
 
 
@@ -199,11 +209,18 @@ def known_papers() -> list[str]:
     return sorted(path.parent.name for path in (root() / "notebooks").glob("*/paper.yaml"))
 
 
+def place_of_claim(paper: str, name: str) -> str:
+    """Where a paper declares the claim `name`, as a message begins: "…/paper.yaml:120: "; empty if it does not."""
+    path = root() / "notebooks" / paper / "paper.yaml"
+    content, tree = read_mapping(path)
+    return f"{path}:{line_of(tree, ('claims', name))}: " if name in content.get("claims", {}) else ""
+
+
 class Limit(_Strict):
     """A number that a verdict depends on and no paper states, with the reason for it."""
 
     limit: float = Field(allow_inf_nan=False)
-    reason: str = Field(min_length=10)
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
 
 
 def limits() -> dict[str, Limit]:
@@ -234,7 +251,7 @@ def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
     of = claimed(claim.claimed)
     if not paper.study:
         return ""
-    if claim.kind == "paper" and not claim.place:
+    if claim.kind == "paper" and not claim.place.strip():
         return "the authors state it: say where, in `place`"
     if isinstance(of, Absence):
         declared = limits().get(f"{folder}/{name}")
@@ -243,6 +260,8 @@ def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
             return f"the margin is {of.margin:g}, and notebooks/limits.yaml {stands} for {folder}/{name}"
     elif not claim.nulls and claim.kind != "precondition":
         return "an effect without a null: name what must not meet it, and why it applies"
+    elif of.bound not in _NO_EFFECT and f"{folder}/{name}" not in limits():
+        return f"{of.bound:g} is no value without an effect (0, .5, 1): give its reason in notebooks/limits.yaml"
     return ""
 
 

@@ -1,7 +1,4 @@
-"""A run: one notebook of one paper at one scale, on one cohort, from one seed.
-
-Notebooks hand results over as files, and a `Run` knows where they lie.
-"""
+"""A run: one notebook of one paper at one scale, on one cohort, from one seed, and where its files lie."""
 
 import json
 import math
@@ -28,7 +25,7 @@ from lib.core.revision import revision
 from lib.core.seeding import arithmetic_here, repetition_seeds
 from lib.experiment.evaluation import evaluate
 from lib.experiment.latex import in_ascii
-from lib.experiment.paper import Settings, known_papers, load_paper
+from lib.experiment.paper import Settings, known_papers, load_paper, place_of_claim
 from lib.experiment.products import SAVED, save_png
 from lib.experiment.tables import typeset_table, without_formulas
 from lib.experiment.verdict import Outcome
@@ -251,13 +248,15 @@ class Run:
         """Evaluate a declared claim by its values in every repetition; record them and the verdict, and return it.
 
         beside: the nulls=, or disjoint= and leaks=, measured by the same function in the same repetitions, and the
-        shortfalls= of the generator, as `lib.experiment.evaluation.evaluate` takes them. Fewer than five repetitions
-        give values and no verdict, a smoke run neither. ValueError for an unknown claim, and as `evaluate`.
+        shortfalls= of the generator, as `lib.experiment.evaluation.evaluate` takes them. Fewer repetitions than it asks
+        for give values and no verdict, a smoke run neither. ValueError for an unknown claim, and as `evaluate`.
         """
-        claim = self._claim(name)
         if not self.paper.study:
             raise ValueError(f"claim {name}: {self.name} has no study yet, so record its value by `claim`")
-        return self._outcome(name, *evaluate(name, claim, values, is_smoke=self.is_smoke, **beside))
+        try:
+            return self._outcome(name, *evaluate(name, self._claim(name), values, is_smoke=self.is_smoke, **beside))
+        except ValueError as problem:
+            raise ValueError(f"{place_of_claim(self.name, name)}{problem}") from problem
 
     def claim(self, name: str, *, value: float, interval: tuple[float, float], n: str) -> str:
         """Record value and interval of a claim whose paper has no study yet: its verdict is pending.
@@ -271,7 +270,7 @@ class Run:
             return self.untestable(name, "a smoke run proves the wiring only")
         if not (math.isfinite(value) and interval[0] <= value <= interval[1]):
             raise ValueError(f"claim {name}: value {value} must be finite and lie inside its interval {interval}")
-        facts = {"value": float(value), "interval": [float(v) for v in interval], "n": n}
+        facts = {"value": float(value), "interval": [*map(float, interval)], "n": n}
         return self._outcome(name, facts, Outcome("pending", "its paper has no study yet"))
 
     def verdicts(self, notebook: str, evaluated: Mapping[str, tuple], *, why: str) -> pd.Series:
@@ -317,20 +316,19 @@ class Run:
     def _facts(self, item: str, n: str | int) -> dict:
         if item not in self.paper.items:
             raise ValueError(f"unknown item {item!r}: paper.yaml declares {', '.join(self.paper.items) or 'none'}")
-        n = f"{n:,}" if isinstance(n, int) else n
         return {
             "item": item, "paper": self.name, "scale": self.scale, "cohort": self.cohort, "source": self.source,
-            "seed": self.seed, "n": n, "revision": revision(), "settings_sha256": self._settings_digest,
+            "seed": self.seed, "n": f"{n:,}" if isinstance(n, int) else n, "revision": revision(),
             "arithmetic": arithmetic_here(vars(self.settings).get("precision", "float32")),
+            "settings_sha256": self._settings_digest,
         }  # fmt: skip
 
     def _product(self, item: str, suffix: str) -> Path:
         return root() / "figures" / self.tag / self.name / f"{item}.{suffix}"
 
     def _record(self, item: str, facts: dict) -> None:
-        with atomic(self._product(item, "json")) as path:
-            declared = self.paper.items[item].model_dump() | facts  # here `source` is the source of the images
-            path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+        with atomic(self._product(item, "json")) as path:  # the `source` in it is that of the images
+            path.write_text(json.dumps(self.paper.items[item].model_dump() | facts, indent=1), encoding="utf-8")
         for file in (*facts["files"], f"{item}.json"):
             self._retract(self.paper.items[item].notebook, self._product(item, "json").with_name(file))
 

@@ -34,6 +34,8 @@ def test_the_code_has_the_limits_of_the_file():
     found = {name: of.limit for name, of in limits().items()}
     assert found.pop("leak") == verdict.LEAK
     assert found.pop("repetitions") == verdict.REPETITIONS
+    assert found.pop("repetitions without a generator", verdict.REPETITIONS_ALONE) == verdict.REPETITIONS_ALONE
+    assert found.pop("non-members", verdict.NONMEMBERS) == verdict.NONMEMBERS
     gates = {"coverage": gate.COVERAGE, "width": gate.WIDTH, "labels": gate.LABELS, "seen": gate.SEEN}
     assert {name: found.pop(f"gate/{name}") for name in gates} == gates
     margins = {}

@@ -260,8 +260,9 @@ STUDIED = """
 study: true
 claims:
   E1: {kind: own, says: it helps, notebook: 05_utility, value: gain, claimed: "> 0", generator: true,
-       published: 0.2, nulls: {noise: it shows nobody}}
-  A1: {kind: own, says: nothing leaks, notebook: 05_utility, value: share, claimed: within 0.04 of 0.01}
+       published: 0.2, nulls: {noise: it shows nobody at all}}
+  A1: {kind: own, says: nothing leaks, notebook: 05_utility, value: share, claimed: within 0.04 of 0.01,
+       generator: true}
   P1: {kind: precondition, says: it works, notebook: 05_utility, value: AUROC, claimed: "> 0.5"}
 """
 GAIN, NOISE = Repeated([0.15, 0.25, 0.18, 0.22, 0.2]), Repeated([0.01, -0.01, 0.0, 0.02, -0.02])
@@ -281,7 +282,7 @@ def recorded(run, name):
 
 
 def test_values_of_repetitions_are_recorded_with_nulls_and_verdict(studied):
-    assert studied.record("E1", GAIN, nulls={"noise": NOISE}) == "replicated"
+    assert studied.record("E1", GAIN, nulls={"noise": NOISE}, shortfalls=[]) == "replicated"
     found = recorded(studied, "E1")
     assert found["repetitions"] == GAIN.values.tolist()
     assert found["others"] == {"noise": NOISE.values.tolist()}
@@ -296,21 +297,37 @@ def test_an_unfaithful_generator_a_null_and_few_repetitions_give_nothing_better(
     record = studied.record
     assert record("E1", GAIN, nulls={"noise": NOISE}, shortfalls=["coverage 0.1"]) == "not testable here"
     assert recorded(studied, "E1")["why"] == "the generator is not faithful: coverage 0.1"
-    assert record("E1", GAIN, nulls={"noise": GAIN}) == "not discriminating"
-    assert record("P1", Repeated([0.8, 0.9, 0.85, 0.8, 0.9]), shortfalls=["coverage 0.1"]) == "replicated"
+    assert record("E1", GAIN, nulls={"noise": GAIN}, shortfalls=[]) == "not discriminating"
+    assert record("E1", GAIN, nulls={"noise": NOISE}, shortfalls=None) == "replicated"  # without a gate
+    with pytest.raises(ValueError, match="about a generator: say its shortfalls="):
+        record("E1", GAIN, nulls={"noise": NOISE})
+    assert record("P1", Repeated([0.8, 0.9, 0.85, 0.8, 0.9])) == "pending"
+    assert recorded(studied, "P1")["why"] == "a verdict needs 10 repetitions"
+    assert record("P1", Repeated([0.8, 0.9, 0.85, 0.8, 0.9] * 2), shortfalls=["coverage 0.1"]) == "replicated"
     few = Repeated(GAIN.values[:1]), {"noise": Repeated(NOISE.values[:1])}
-    assert record("E1", few[0], nulls=few[1]) == "pending"
+    assert record("E1", few[0], nulls=few[1], shortfalls=[]) == "pending"
     assert (recorded(studied, "E1")["value"], recorded(studied, "E1")["interval"]) == (0.15, None)
-    assert Run("09_nobody", "smoke", "phantom", 0).record("E1", GAIN, nulls={"noise": NOISE}) == "not testable here"
+    assert (
+        Run("09_nobody", "smoke", "phantom", 0).record("E1", GAIN, nulls={"noise": NOISE}, shortfalls=[])
+        == "not testable here"
+    )
 
 
 def test_silence_is_recorded_with_the_leaks_that_were_seen(studied):
     quiet, loud = Repeated([0.01, 0.012, 0.008, 0.01, 0.011]), Repeated([0.11, 0.1, 0.105, 0.1, 0.11])
-    assert studied.record("A1", quiet, disjoint=quiet, leaks={0.1: loud}) == "replicated"
+
+    def record(values, shortfalls=(), **leaks):
+        leaks = {0.1: loud} | {float(share): of for share, of in leaks.pop("leaks", {}).items()}
+        return studied.record("A1", values, disjoint=quiet, leaks=leaks, shortfalls=shortfalls)
+
+    assert record(quiet) == "replicated"
     assert set(recorded(studied, "A1")["others"]) == {"disjoint patients", "leak of 10%"}
-    assert studied.record("A1", loud, disjoint=quiet, leaks={0.1: loud}) == "contradicted"
-    assert studied.record("A1", quiet, disjoint=quiet, leaks={0.1: quiet, 0.2: loud}) == "not testable here"
+    assert record(loud) == "contradicted"
+    assert record(quiet, leaks={0.1: quiet, 0.2: loud}) == "not testable here"
     assert recorded(studied, "A1")["why"] == "sees leaks above 20%"
+    assert record(quiet, shortfalls=["coverage 0.1"]) == "not testable here"
+    assert record(quiet, shortfalls=None) == "not testable here"
+    assert recorded(studied, "A1")["why"] == "without a gate silence says nothing: noise leaks nobody"
 
 
 @pytest.mark.parametrize(
@@ -319,15 +336,22 @@ def test_silence_is_recorded_with_the_leaks_that_were_seen(studied):
         ("E1", {}, r"nulls \[\] are given, and paper\.yaml declares \['noise'\]"),
         ("E1", {"nulls": {"means": NOISE}}, "nulls"),
         ("E1", {"nulls": {"noise": Repeated([0.1, 0.2])}}, "noise has 2 repetitions, the claim 5"),
-        ("A1", {}, "disjoint patients and on leaks"),
-        ("A1", {"disjoint": NOISE}, "disjoint patients and on leaks"),
+        ("E1", {"nulls": {"noise": None}}, "noise is NoneType: give a Repeated"),
+        ("E1", {"nulls": {"noise": NOISE}, "disjoint": NOISE}, "no disjoint= or leaks="),
+        ("A1", {"nulls": {"noise": NOISE}}, "and no nulls="),
+        ("A1", {}, "disjoint patients and on a leak of 10%"),
+        ("A1", {"disjoint": NOISE}, "disjoint patients and on a leak of 10%"),
+        ("A1", {"disjoint": NOISE, "leaks": {0.2: NOISE}}, "disjoint patients and on a leak of 10%"),
+        ("E1", {"nulls": {"noise": Repeated(NOISE.values, draws=np.ones((5, 3)), patients=9)}}, "resampled alike"),
         ("A1", {"disjoint": NOISE, "leaks": {0.1: Repeated([0.1])}}, "leak of 10% has 1 repetitions"),
         ("C9", {}, "unknown claim 'C9'"),
     ],
 )
 def test_a_claim_without_its_nulls_or_controls_is_refused(studied, name, more, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=says) as refused:
         studied.record(name, GAIN, **more)
+    if name != "C9":
+        assert re.match(rf".*/09_nobody/paper\.yaml:\d+: claim {name}", str(refused.value))
 
 
 def test_a_study_records_repetitions_and_others_single_values(studied, suite):

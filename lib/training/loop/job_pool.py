@@ -59,9 +59,15 @@ def _spread(mine) -> None:
         for task in mine:
             try:
                 task()
-            except Exception:  # it fails again, in every rank, when called
-                traceback.print_exc()
+            except Exception as problem:  # it fails again, in every rank, when called
+                _say_failed(problem)
     ranks.barrier()
+
+
+def _say_failed(problem: Exception) -> None:
+    """One line: the traceback is shown when the task is called and fails again."""
+    says = " ".join(str(problem).split())
+    print(f"A training failed ahead ({type(problem).__name__}: {says}): it is run again when called.", file=sys.stderr)
 
 
 def _cores() -> Sequence[int]:
@@ -98,8 +104,8 @@ def _fork(tasks, following) -> _Worker:
                 break
             try:
                 tasks[mine]()
-            except Exception:  # the worker goes on with what is left
-                traceback.print_exc()
+            except Exception as problem:  # the worker goes on with what is left
+                _say_failed(problem)
     except BaseException:
         os.write(2, traceback.format_exc().encode())
     finally:
