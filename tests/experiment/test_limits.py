@@ -12,7 +12,7 @@ from tests.paths import ROOT
 
 FILE = ROOT / "notebooks" / "limits.yaml"
 # Change it only with the file, in a commit that changes nothing else, before any run that the limits decide.
-DIGEST = "d50cde990b1b3f6f95e3b61ae3179d61cd71e525c09726b003ac23bdc9246020"
+DIGEST = "4aa098127d33c78353ec27b0a2ce20edc9208b3900a18b7d377a73f8c3f0b970"
 
 
 def git(*words: str) -> str:
@@ -34,8 +34,8 @@ def test_the_code_has_the_limits_of_the_file():
     found = {name: of.limit for name, of in limits().items()}
     assert found.pop("leak") == verdict.LEAK
     assert found.pop("repetitions") == verdict.REPETITIONS
-    assert found.pop("repetitions without a generator", verdict.REPETITIONS_ALONE) == verdict.REPETITIONS_ALONE
-    assert found.pop("non-members", verdict.NONMEMBERS) == verdict.NONMEMBERS
+    assert found.pop("repetitions without a generator") == verdict.REPETITIONS_ALONE
+    assert found.pop("non-members") == verdict.NONMEMBERS
     gates = {"coverage": gate.COVERAGE, "width": gate.WIDTH, "labels": gate.LABELS, "seen": gate.SEEN}
     assert {name: found.pop(f"gate/{name}") for name in gates} == gates
     margins = {}
