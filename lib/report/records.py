@@ -224,7 +224,7 @@ def _correct(family: list[dict]) -> None:
 
 def _of_published(published, value: float, *ends: float) -> dict:
     """Ours over the published value, with its interval where there is one; nothing unless that is a number but 0."""
-    if not isinstance(published, int | float) or not published or not math.isfinite(published):
+    if not isinstance(published, int | float) or not published:
         return {}
     ratio, *limits = value / published, *sorted(end / published for end in ends)
     shown, *shown_limits = rounded(ratio, *limits)
