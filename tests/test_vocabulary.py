@@ -16,6 +16,11 @@ import pytest
 
 from tests.paths import ROOT
 
+# Old words of a verdict where they are one: a string, a heading, a cell of a table. "Reproduced" is else a plain word.
+OLD_VERDICTS = (
+    r"[\"'](not reproduced|reproduced|direction only)[\"']|(?m:^)#{1,6} [^\n]*\breproduced"
+    r"|<(h[1-6]|t[hd])\b[^>]*>[^<]*\breproduced|\|[^|\n]*\breproduced\b[^|\n]*(?=\|)"
+)
 WORDS = {  # not within a longer word; case counts where the pattern has a capital
     r"films?": "radiograph, image",
     r"redr[aeo]w\w*": "anonymise; reconstruct where identity is kept",
@@ -48,6 +53,7 @@ WORDS = {  # not within a longer word; case counts where the pattern has a capit
     r"logits_of": "predict_logits",
     r"train_(gan|progressive|stylegan|redrawing)": "train_dcgan, train_progan, train_stylegan2, train_pp_vaegan",
     r"(def |import |distributed\.)(told|agree|alone)": "broadcast, assert_equal_across_ranks, no_sync",
+    OLD_VERDICTS: "replicated and the other VERDICTS of lib.experiment.verdict",
 }
 
 ANY = "*"
@@ -188,6 +194,8 @@ def test_each_exception_is_needed(exception):
         "logits_of(model)", "train_progressive(x)", "def told(value):", "distributed.agree(x)", "import alone",
         "ten independent sets", "independent_sets", 'sets["independent"]', "controls(x, independent=y)",
         "images of other patients", "a copy is caught", "a clean bill", "class Suspects", "surroundings_weight",
+        '{"verdict": "reproduced"}', "counts['direction only']", "## What was reproduced",
+        "| 05 | not reproduced | 3 |", '<th scope="col">Reproduced</th>', "<h2>What was reproduced</h2>",
     ],
 )  # fmt: skip
 def test_a_private_word_is_seen(text):
@@ -201,10 +209,17 @@ def test_a_private_word_is_seen(text):
         "ax.barh(x), errorbar, colorbar", "ideally, a dealer", "the adversary of DP-SGD", "guided by", "an agreement",
         "all agree (of both)", "left alone (2)", "readership", "foretold(x)", "a fitted distance, too near",
         "independent values", "images are independent", "as caught", "its surroundings",
+        "every figure is reproduced from its records", "what cannot be reproduced here, and why", "a | b reproduced",
     ],
 )  # fmt: skip
 def test_the_same_letters_in_other_words_pass(text):
     assert words(text) == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*/specification.md")), ids=lambda path: path.parent.name)
+def test_a_specification_gives_no_old_verdict(path):
+    found = re.finditer(OLD_VERDICTS, path.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert [match[0] for match in found] == []
 
 
 def test_names_of_random_streams_are_not_read_and_all_else_is():

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.core.files import atomic
 from lib.report.notebook_html import write_copies
-from lib.report.records import STAGES, VERDICTS, Records, duration, moment, read_run
+from lib.report.records import STAGES, VERDICTS, Records, by_chance, chance, duration, moment, read_run
 from lib.report.runs import find_run, parts_of
 from lib.report.templates import environment
 
@@ -42,6 +42,7 @@ def write_page(run: str) -> Path:
         "date": moment(datetime.now().isoformat()),
     }
     facts |= {"papers": papers, "total": _total(papers), "cost": {paper["name"]: _cost([paper]) for paper in papers}}
+    facts["chance"] = chance(by_chance([claim for claim in facts["total"]["claims"] if claim["kind"] == "paper"]))
     arithmetic = sorted(set().union(*(record.arithmetic for record in records)))
     template = environment().get_template("page.html")
     html = template.render(facts, revisions=revisions, arithmetic=arithmetic, verdicts=VERDICTS, stages=STAGES)

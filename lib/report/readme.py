@@ -7,7 +7,7 @@ import pandas as pd
 
 from lib.core.files import atomic, is_partial
 from lib.core.json_objects import read_object
-from lib.report.records import DAMAGE, VERDICTS, what
+from lib.report.records import DAMAGE, VERDICTS, chance, what
 from lib.report.runs import RunFolders, find_run, parts_of
 
 _START, _END = "<!-- scorecard: python -m lib.report {run} --readme -->", "<!-- /scorecard -->"
@@ -46,8 +46,8 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     whole = f"{counts['items made'].sum()} of {counts['items'].sum()}"
     lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, given, whole]))
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
-    chance = f"Were there no effect, {counts['replicated by chance'].sum():.1f} would be replicated by chance."
-    return f"{table}\n\n{chance} Run `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
+    made = f"Run `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
+    return f"{table}\n\n{' '.join(filter(None, [chance(counts['replicated by chance'].sum()), made]))}"
 
 
 def _revisions(page: Path) -> str:

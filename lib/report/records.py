@@ -13,6 +13,7 @@ from lib.core.json_objects import read_object
 from lib.core.manifest import damaged
 from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
+from lib.experiment.verdict import BY_CHANCE, Effect, claimed
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.statistics.repetitions import holm
 
@@ -27,6 +28,8 @@ VERDICTS = {
     "pending": ("…", "plain"),
     "not run": ("–", "absent"),
 }
+DECIDED = ("replicated", "contradicted", "inconclusive", "not discriminating")  # from an interval and nulls
+SIGNIFICANT = 0.05  # after Holm's correction
 _NUMBER = re.compile(r"[−+-]?\d[\d,.]*(e[−+-]?\d+)?( ?%)?( \[.*\]| ± .*)?")
 _WIDE_PX, _WIDE_COLUMNS = 1400, 5  # beyond 120 mm at 300 dpi, or as many columns, a card has a row of its own
 _LONG = 40  # characters of a cell
@@ -80,9 +83,7 @@ class Records:
             content["notebooks"] = list(notebooks.values())
             content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in here.items()]
             content["claims"] = [self._claim(name, c, notebooks[c.notebook]) for name, c in paper.claims.items()]
-            tested = {of["name"]: of for of in content["claims"] if of["kind"] == "paper" and of["p"] is not None}
-            for name, p in holm({name: of["p"] for name, of in tested.items()}).items():
-                tested[name]["p_holm"] = p
+            _correct([claim for claim in content["claims"] if claim["kind"] == "paper"])
             for entry in (*content["items"], *content["claims"]):
                 entry["deviations"] = _ranges(paper.deviations_on(entry["name"]))
             content["deviations"] = paper.deviations
@@ -138,6 +139,7 @@ class Records:
     def _claim(self, name: str, claim, notebook: dict) -> dict:
         row = {"name": name, "kind": claim.kind, "says": claim.says, "place": claim.place, "quantity": claim.value}
         row |= {"claimed": as_text(claim.claimed), "given": claim.published, "p": None, "p_holm": None, "null": ""}
+        row |= {"effect": isinstance(claimed(claim.claimed), Effect), "survives": "", "ratio": (), "of_published": ""}
         row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
         row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
         row |= {"value": None, "low": None, "high": None, "within": ""}
@@ -151,8 +153,11 @@ class Records:
                 evaluated |= {"ours": ours, "interval": f"[{', '.join(limits)}]" if limits else ""}
                 evaluated |= {"value": float(record["value"]), "n": str(record["n"])}
                 evaluated |= dict(zip(("low", "high"), ends, strict=True)) if ends else {}
+                evaluated |= _of_published(claim.published, float(record["value"]), *ends)
             if record.get("p") is not None:
                 evaluated |= {"p": float(record["p"]), "null": str(record.get("null", ""))}
+                if not 0 <= evaluated["p"] <= 1:
+                    raise ValueError(f"p is {evaluated['p']}: it lies from 0 to 1")
             if isinstance(claim.published, int | float) and record.get("prediction"):
                 low, high = map(float, record["prediction"])
                 evaluated["within"] = "yes" if low <= claim.published <= high else "no"
@@ -190,9 +195,41 @@ class Records:
         return quote(os.path.relpath(path, self.page)) if path.exists() else ""
 
 
+def by_chance(claims: list[dict]) -> float:
+    """How many of these claims would be replicated were there no effect: of those of an effect with a verdict."""
+    return BY_CHANCE * sum(claim["effect"] and claim["verdict"] in DECIDED for claim in claims)
+
+
+def chance(expected: float) -> str:
+    """The sentence that says `by_chance`; empty where no claim of an effect has a verdict."""
+    return f"Were there no effect, {expected:.2g} would be replicated by chance." if expected else ""
+
+
 def what(error: Exception) -> str:
     """What is wrong with a damaged record, from what reading it raised (one of `DAMAGE`)."""
     return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _correct(family: list[dict]) -> None:
+    """Holm's correction over all claims that a paper states, and whether a verdict survives it.
+
+    A claim without a p value counts with 1: that others dropped out makes the correction no easier.
+    """
+    corrected = holm({claim["name"]: 1.0 if claim["p"] is None else claim["p"] for claim in family})
+    for claim in (claim for claim in family if claim["p"] is not None):
+        claim["p_holm"] = corrected[claim["name"]]
+        if claim["verdict"] in ("replicated", "contradicted"):
+            claim["survives"] = "yes" if claim["p_holm"] < SIGNIFICANT else "no"
+
+
+def _of_published(published, value: float, *ends: float) -> dict:
+    """Ours over the published value, with its interval where there is one; nothing unless that is a number but 0."""
+    if not isinstance(published, int | float) or not published:
+        return {}
+    ratio, *limits = value / published, *sorted(end / published for end in ends)
+    shown, *shown_limits = rounded(ratio, *limits)
+    interval = f" [{', '.join(shown_limits)}]" if limits else ""
+    return {"ratio": (ratio, *limits), "of_published": f"{shown}{interval} of the published"}
 
 
 def _error(failed: Path) -> str:

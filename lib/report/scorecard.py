@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lib.experiment.paper import KINDS
-from lib.experiment.verdict import BY_CHANCE
-from lib.report.records import VERDICTS, Records, as_text
+from lib.report.records import VERDICTS, Records, as_text, by_chance
 
 _STATES = ("made", "missing")
 
@@ -15,10 +14,11 @@ def claims(records: Sequence[Records]) -> pd.DataFrame:
     """One row a declared claim, in the papers' order.
 
     The columns are paper, claim, kind, says, published (text), ours, ours_low, ours_high (float, NaN where not
-    evaluated), claimed, verdict, p (the largest over effect and nulls), p_holm (after Holm's correction over the
-    paper's own claims), null (which has the largest p), published inside (the 95 % prediction interval: yes, no),
-    deviations (numbers of `deviations`), remark (why the verdict is none better; what its record is too old for), n,
-    measured.
+    evaluated), ratio, ratio_low, ratio_high (ours over the published number), claimed, verdict, p (the largest over
+    effect and nulls; where contradicted, of the other side), p_holm (after Holm's correction over all claims that the
+    paper states), survives Holm (replicated and contradicted ones: yes, no), null (which has the largest p), published
+    inside (the 95 % prediction interval: yes, no), deviations (numbers of `deviations`), remark (why the verdict is
+    none better; what its record is too old for), n, measured.
     """
     rows = []
     for paper in _papers(records):
@@ -26,11 +26,14 @@ def claims(records: Sequence[Records]) -> pd.DataFrame:
             row = {"paper": paper.name, "claim": claim["name"], "kind": claim["kind"], "says": claim["says"]}
             row |= {"measured": claim["quantity"], "published": claim["published"], "ours": claim["value"]}
             row |= {"ours_low": claim["low"], "ours_high": claim["high"], "published inside": claim["within"]}
+            row |= dict(zip(("ratio", "ratio_low", "ratio_high"), claim["ratio"], strict=False))
+            row |= {"survives Holm": claim["survives"]}
             row |= {key: claim[key] for key in ("n", "claimed", "verdict", "p", "p_holm", "null", "deviations")}
             rows.append(row | {"remark": _remark(claim)})
-    columns = "paper claim kind says published ours ours_low ours_high claimed verdict p p_holm null".split()
-    columns += ["published inside", *"deviations remark n measured".split()]
-    numbers = dict.fromkeys(("ours", "ours_low", "ours_high", "p", "p_holm"), float)
+    ours, ratio = ["ours", "ours_low", "ours_high"], ["ratio", "ratio_low", "ratio_high"]
+    columns = [*"paper claim kind says published".split(), *ours, *ratio, *"claimed verdict p p_holm".split()]
+    columns += ["survives Holm", "null", "published inside", *"deviations remark n measured".split()]
+    numbers = dict.fromkeys((*ours, *ratio, "p", "p_holm"), float)
     return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
@@ -62,8 +65,8 @@ def deviations(records: Sequence[Records]) -> pd.DataFrame:
 def counts(records: Sequence[Records], kind: str = "paper") -> pd.DataFrame:
     """One row a paper: the verdicts of its claims of this kind counted.
 
-    The columns are paper, the verdicts, claims, with a published number, replicated by chance (how many of those with
-    a p value would be, were there no effect), items made, items, problems with its records, cite. Raises ValueError for
+    The columns are paper, the verdicts, claims, with a published number, replicated by chance (how many of the effects
+    with a verdict would be, were there none), items made, items, problems with its records, cite. Raises ValueError for
     an unknown kind.
     """
     if kind not in KINDS:
@@ -75,7 +78,7 @@ def counts(records: Sequence[Records], kind: str = "paper") -> pd.DataFrame:
         made = [item for item in paper.content["items"] if item["kind"] != "missing"]
         row = {"paper": paper.name, "cite": paper.content["cite"]} | {v: evaluated.count(v) for v in VERDICTS}
         row |= {"claims": len(of_kind), "with a published number": sum(c["given"] is not None for c in of_kind)}
-        row |= {"replicated by chance": BY_CHANCE * sum(claim["p"] is not None for claim in of_kind)}
+        row |= {"replicated by chance": by_chance(of_kind)}
         row |= {"items made": len(made), "items": len(paper.content["items"])}
         rows.append(row | {"problems": len(paper.problems)})
     columns = ["paper", *VERDICTS, "claims", "with a published number", "replicated by chance"]

@@ -35,9 +35,11 @@ def test_every_declared_item_is_there_and_a_missing_one_names_its_notebook(page)
 
 def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     assert (
-        "0.25 0.200 [0.153, 0.247] n = 5 repetitions > 0 ✓ replicated p = 0.00056, 0.0017 after Holm (noise)"
-        in page.text
+        "0.25 0.200 [0.153, 0.247] n = 5 repetitions 0.800 [0.611, 0.989] of the published "
+        "the published value lies inside our 95 % prediction interval > 0 ✓ replicated p = 0.00056, 0.00" in page.text
     )
+    assert " after Holm (noise): survives Holm deviations 1, 2 C2 two" in page.text
+    assert page.text.count("of the published") == 1
     assert "0.0020 [−0.0033, 0.0073] n = 5 repetitions > 0 ≈ inconclusive" in page.text
     assert "−1,234 [−1,466, −1,003] n = 5 repetitions > 0 ✗ contradicted" in page.text
     assert "○ not testable here because" in page.text
@@ -45,7 +47,11 @@ def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     for count in ("✓ 1 replicated", "≈ 1 inconclusive", "✗ 1 contradicted", "○ 1 not testable here", "– 1 not run"):
         assert page.text.count(count) == 3  # of its paper above and below, and of all
     assert "05_utility" not in page.parts["01_first--fig2_pairs"]
-    assert "C5 five the paper: text gain – – > 0 – not run made by 04_privacy_pairs deviations 1 " in page.text
+    assert re.search(
+        "after Holm: (survives|does not survive) Holm the interval lies on the other side", page.text
+    )  # C3
+    assert len(re.findall("survives? Holm", page.text)) == 2
+    assert "C5 five text gain – – > 0 – not run made by 04_privacy_pairs deviations 1 " in page.text
     assert "○ not testable here because" in page.text
 
 
@@ -55,6 +61,31 @@ def test_the_scorecard_stands_on_top_with_all_papers_together(page):
     assert "All ✓ ✗ ≈ ○ – ✓ 1 replicated" in top
     assert "2 of 3 2 of 3 3 min 20 s 1,422 MB" in top
     assert "As tables, with deviations: 08_card" in top
+    assert "5 claims of the papers, 1 with a published number, are counted here. " in top
+    assert (
+        "Were there no effect, 0.075 would be replicated by chance. Preconditions and our own claims, 1, stand" in top
+    )
+
+
+def test_each_kind_of_claims_has_a_table_of_its_own(page, suite):
+    text = page.parts["01_first"]
+    assert re.findall("Claims of the paper|Preconditions|Our own claims|C1 one|C5 five|P1 six", text) == [
+        "Claims of the paper", "C1 one", "C5 five", "Preconditions", "P1 six",
+    ]  # fmt: skip
+    assert "Claims of the paper" not in page.parts["02_second"]
+    paper = suite / "notebooks/01_first/paper.yaml"
+    paper.write_text(paper.read_text().replace("kind: paper", "kind: own"))
+    page = Page(write_page("demo-phantom"))
+    text = page.parts["01_first"]
+    assert re.findall("Claims of the paper|Preconditions|Our own claims|C1 one|P1 six", text) == [
+        "Preconditions", "P1 six", "Our own claims", "C1 one",
+    ]  # fmt: skip
+    assert "by chance" not in page.text  # none of the papers' claims has a verdict
+    assert "after Holm" not in page.text
+    assert (
+        "0 claims of the papers, 0 with a published number, are counted here. Preconditions and our own claims, 6,"
+        in (page.text)
+    )
 
 
 def test_notebooks_show_cost_status_and_the_error(page):
@@ -149,6 +180,7 @@ CLAIM = '{"verdict": "replicated", "value": VALUE, "interval": [0, 1], "n": "", 
         ("data/runs/demo-phantom/01_first/01_train/done.json", DONE.replace("SECONDS", "1e999")),
         ("data/runs/demo-phantom/01_first/01_train/done.json", DONE.replace("SECONDS", "1").replace("2026", "0001")),
         ("data/runs/demo-phantom/01_first/claims/C1.json", CLAIM.replace("VALUE", "1" + "0" * 400)),
+        *((RECORDS[1], CLAIM.replace("VALUE", f'1, "p": {p}')) for p in ("1.5", "-1", "NaN")),
     ],
 )
 def test_a_damaged_record_is_named_and_stops_nothing(suite, file, content):

@@ -28,6 +28,7 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     row += "| 1 | 1 | 1 |  | 1 |  | 1 | 1 of 5 | 2 of 3 |"
     assert row in shown
     assert "02_second" not in shown
+    assert "\n\nWere there no effect, 0.075 would be replicated by chance. Run `demo-phantom`, seed 0; " in shown
     revisions = [json.loads(path.read_text())["revision"] for path in suite.glob("figures/demo-phantom/*/*.json")]
     assert len(set(revisions)) > 1
     assert f"code of its {len(revisions)} figures and tables: " in shown
@@ -35,6 +36,14 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     readme.write_text("# A\n")
     assert main() == 1
     assert "README.md needs the lines" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_chance_where_no_claim_has_a_verdict(suite):
+    paper = suite / "notebooks/01_first/paper.yaml"
+    paper.write_text(paper.read_text().replace("kind: paper", "kind: own"))
+    Run("08_card", "demo", "phantom", 0).table("tab_counts", scorecard.counts(read_run("demo-phantom")), n=5)
+    assert "\n\nRun `demo-phantom`, seed 0; " in (shown := scorecard_table("demo-phantom"))
+    assert "chance" not in shown
 
 
 @pytest.mark.parametrize(

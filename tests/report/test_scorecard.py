@@ -1,11 +1,13 @@
 """The scorecard: every claim with its value or why it has none, every item, every deviation."""
 
+import json
 import shutil
 
 import pytest
 
 from lib.report import scorecard
-from lib.report.records import VERDICTS, read_run
+from lib.report.records import VERDICTS, by_chance, chance, read_run
+from lib.statistics.repetitions import holm
 from tests.report.toy import NASTY
 
 EFFECT_SEEN = "an effect of 0.0072 would be found with 80 % power"
@@ -20,7 +22,14 @@ class TestScorecard:
             [0.2, 0.15272, 0.24728], 1e-4
         )
         assert card.null["C1"] == "noise"
-        assert card.loc["C1", ["p", "p_holm"]].tolist() == pytest.approx([0.000562, 0.001686], 1e-3)
+        assert card.loc["C1", ["p", "p_holm"]].tolist() == pytest.approx(
+            [0.000562, holm(card.p[["C1", "C2", "C3"]].to_dict() | {"C4": 1, "C5": 1})["C1"]], 1e-3
+        )
+        assert card.loc["C1", ["ratio", "ratio_low", "ratio_high"]].tolist() == pytest.approx(
+            [0.8, 0.6109, 0.9891], 1e-4
+        )
+        assert card.ratio.notna().sum() == 1
+        assert card["survives Holm"].map(bool).tolist() == [True, False, True, False, False, False]
         assert card.verdict.tolist()[:3] == ["replicated", "inconclusive", "contradicted"]
         assert card.verdict.tolist()[3:] == ["not testable here", "not run", "replicated"]
         assert card.remark.tolist()[:3] == ["", EFFECT_SEEN, "the interval lies on the other side"]
@@ -45,6 +54,36 @@ class TestScorecard:
         assert scorecard.counts(records, "precondition").set_index("paper").loc["01_first", "replicated"] == 1
         with pytest.raises(ValueError, match="unknown kind 'ours'"):
             scorecard.counts(records, "ours")
+
+    def test_holm_counts_every_claim_that_the_paper_states(self, suite):
+        """Claims that drop out make the correction of the others no easier."""
+        folder = suite / "data/runs/demo-phantom/01_first/claims"
+        for name in ("C2", "C3", "C4"):
+            (folder / f"{name}.json").unlink()
+        card = scorecard.claims(read_run("demo-phantom")).set_index("claim")
+        assert card.loc["C1", ["p", "p_holm"]].tolist() == pytest.approx([0.000562, 5 * 0.000562], 1e-3)
+        assert card.p_holm.notna().sum() == 1
+        record = json.loads((folder / "C1.json").read_text())
+        (folder / "C1.json").write_text(json.dumps(record | {"p": 0.01}))
+        card = scorecard.claims(read_run("demo-phantom")).set_index("claim")
+        assert card.loc["C1", ["p_holm", "survives Holm"]].tolist() == [0.05, "no"]
+
+    def test_a_ratio_is_ordered_and_of_a_published_number_only(self, suite):
+        paper = suite / "notebooks/01_first/paper.yaml"
+        text, shown = paper.read_text(), []
+        for published in ("-0.25", "0", "0.0", '"0.25 (digitised)"', "{a: 0.25}", "null"):
+            paper.write_text(text.replace("published: 0.25", f"published: {published}"))
+            of = {claim["name"]: claim for claim in read_run("demo-phantom")[0].content["claims"]}["C1"]
+            shown.append(of["of_published"])
+            assert bool(of["ratio"]) == bool(of["of_published"])
+        assert shown == ["−0.800 [−0.989, −0.611] of the published", *[""] * 5]
+
+    def test_by_chance_counts_effects_with_a_verdict(self):
+        verdicts = ("replicated", "contradicted", "inconclusive", "not discriminating", "not testable here", "pending")
+        claims = [{"effect": effect, "verdict": verdict} for effect in (True, False) for verdict in verdicts]
+        assert by_chance(claims) == pytest.approx(4 * 0.025)
+        assert chance(by_chance(claims)) == "Were there no effect, 0.1 would be replicated by chance."
+        assert chance(by_chance(claims[4:])) == ""
 
     def test_goes_past_what_is_damaged_or_absent(self, suite):
         (suite / "data/runs/demo-phantom/01_first/claims/C1.json").write_text("{")
