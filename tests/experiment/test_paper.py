@@ -137,6 +137,12 @@ STUDY = GOOD.replace("claims:", "study: true\nclaims:").replace(
         ("kind: own", "kind: paper", "the authors state it: say where"),
         ('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0", "limits.yaml has none for"),
         ('"> 0"', "within 0.1 of 0", "has controls, and no nulls"),
+        ('"> 0", nulls: {noise: it shows nobody}', "within 0 of 0", "a margin of 0"),
+        ('"> 0"', '"> 0.2"', "no value without an effect"),
+        ("it shows nobody", '" "', "the null 'noise' has no reason"),
+        ("kind: own", "kind: own, published: unknown", "published is 'unknown'"),
+        ("kind: own", "kind: own, published: true", "published is True"),
+        ("kind: own", "kind: paper, place: ' '", "the authors state it: say where"),
     ],
 )
 def test_a_study_declares_nulls_places_and_margins(written, monkeypatch, tmp_path, old, new, sentence):

@@ -220,7 +220,7 @@ def test_what_older_code_made_says_so(suite):
 
 def test_a_claim_that_changed_after_the_verdict_is_said(suite):
     paper = suite / "notebooks/01_first/paper.yaml"
-    paper.write_text(paper.read_text().replace('claimed: "> 0", published', 'claimed: "> 0.3", published'))
+    paper.write_text(paper.read_text().replace('claimed: "> 0", published', 'claimed: "> 0.5", published'))
     text = Page(write_page("demo-phantom")).text
     assert "Evaluated for the claim > 0, before paper.yaml changed." in text
 

@@ -10,7 +10,7 @@ from lib.report.records import VERDICTS, by_chance, chance, read_run
 from lib.statistics.repetitions import holm
 from tests.report.toy import NASTY
 
-EFFECT_SEEN = "an effect of 0.0072 would be found with 80 % power"
+EFFECT_SEEN = "an effect of 0.03 beside the nulls would be found with 80 % power"
 
 
 class TestScorecard:

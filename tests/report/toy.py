@@ -27,20 +27,20 @@ study: true
 claims:
   C1:
     {{kind: paper, says: one, place: table 1, notebook: 05_utility, value: gain, claimed: "> 0", published: 0.25,
-      nulls: {{noise: it shows nobody}}}}
+      generator: true, nulls: {{noise: it shows nobody}}}}
   C2:
     {{kind: paper, says: two, place: text, notebook: 05_utility, value: gain, claimed: "> 0",
-      nulls: {{noise: it shows nobody}}}}
+      generator: true, nulls: {{noise: it shows nobody}}}}
   C3:
     {{kind: paper, says: three, place: text, notebook: 05_utility, value: {json.dumps(NASTY)}, claimed: "> 0",
-      nulls: {{noise: it shows nobody}}}}
+      generator: true, nulls: {{noise: it shows nobody}}}}
   C4:
     {{kind: paper, says: four, place: text, notebook: 04_privacy_pairs, value: gain, claimed: "> 0",
-      nulls: {{noise: it shows nobody}}}}
+      generator: true, nulls: {{noise: it shows nobody}}}}
   C5:
     {{kind: paper, says: five, place: text, notebook: 04_privacy_pairs, value: gain, claimed: "> 0",
-      nulls: {{noise: it shows nobody}}}}
-  P1: {{kind: precondition, says: six, notebook: 05_utility, value: gain, claimed: "> 0"}}
+      generator: true, nulls: {{noise: it shows nobody}}}}
+  P1: {{kind: precondition, says: six, notebook: 05_utility, value: gain, claimed: "> 0", generator: true}}
 deviations:
   - {{where: section 2, what: {json.dumps(NASTY)}, why: a reason}}
   - {{where: section 3, what: smaller, why: time, bears_on: [05_utility]}}
@@ -135,10 +135,10 @@ def fabricate(root, tag="demo-phantom"):
     )
     run.table("tab1_scores", frame, n="402 of 118 patients")
     noise = {"noise": Repeated([0.01, -0.01, 0.0, 0.02, -0.02])}
-    run.record("C1", Repeated([0.15, 0.25, 0.18, 0.22, 0.2]), nulls=noise)
-    run.record("C2", Repeated([0.008, -0.004, 0.002, 0.001, 0.003]), nulls=noise)
-    run.record("C3", Repeated([-1234.5, -1000.0, -1500.0, -1300.0, -1138.0]), nulls=noise)
-    run.record("P1", Repeated([0.9, 0.8, 0.85, 0.9, 0.95]))
+    run.record("C1", Repeated([0.15, 0.25, 0.18, 0.22, 0.2]), nulls=noise, shortfalls=[])
+    run.record("C2", Repeated([0.008, -0.004, 0.002, 0.001, 0.003]), nulls=noise, shortfalls=[])
+    run.record("C3", Repeated([-1234.5, -1000.0, -1500.0, -1300.0, -1138.0]), nulls=noise, shortfalls=[])
+    run.record("P1", Repeated([0.9, 0.8, 0.85, 0.9, 0.95]), shortfalls=[])
     run.untestable("C4", f"because {NASTY}")
     executed = root / "data" / "runs" / tag / "executed" / "01_first"
     executed.mkdir(parents=True)
@@ -159,7 +159,7 @@ def finish(root, tag="demo-phantom"):
     plt.close(figure := plt.figure(figsize=(1, 1)))
     first.figure("fig1_samples", figure, n=3)
     noise = Repeated([0.0, 0.1, -0.1, 0.05, -0.05])
-    first.record("C5", Repeated([-1.0, 1.0, 0.5, -0.5, 0.0]), nulls={"noise": noise})
+    first.record("C5", Repeated([-1.0, 1.0, 0.5, -0.5, 0.0]), nulls={"noise": noise}, shortfalls=[])
     plt.close(figure := plt.figure(figsize=(1, 1)))
     Run("02_second", scale, cohort, 0).figure("fig9", figure, n=3)
     counts = scorecard.counts(read_run(tag))

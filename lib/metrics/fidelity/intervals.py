@@ -93,7 +93,7 @@ class PatientSubsets(NamedTuple):
 
 
 def patient_subsets(
-    groups: ArrayLike, *, deleted: float = 0.2, draws: int, rng: np.random.Generator
+    groups: ArrayLike, *, deleted: float = 0.2, draws: int = 100, rng: np.random.Generator
 ) -> PatientSubsets:  # fmt: skip
     """Subsets of the images (n,) that leave out the share `deleted` of their patients `groups` (n,), at random.
 
