@@ -7,6 +7,7 @@ repetitions do not show: `crossed` adds it. Both give an `Estimate` of the mean 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,8 +53,14 @@ class Estimate:
         """The distance from a bound at which a truth is found beyond it (by the interval) with this power."""
         if self.error == 0:
             return 0.0
-        limit = stdtrit(self.df, (1 + level) / 2)
-        return float(brentq(lambda shift: nct.sf(limit, self.df, shift) - power, 0, 20 * limit) * self.error)
+        return _detectable(self.df, power, level) * self.error
+
+
+@lru_cache
+def _detectable(df: float, power: float, level: float) -> float:
+    """As `Estimate.detectable`, in standard errors."""
+    limit = stdtrit(df, (1 + level) / 2)
+    return float(brentq(lambda shift: nct.sf(limit, df, shift) - power, 0, 20 * limit))
 
 
 def independent(values: ArrayLike) -> Estimate:

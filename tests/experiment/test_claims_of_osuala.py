@@ -50,11 +50,12 @@ def test_a_null_in_the_place_of_the_method_replicates_no_claim(name, reach, gate
         return Repeated(bound + sign * reach + SD * rng.standard_normal(count(claim)))
 
     found = collections.Counter(
-        verdict(name, drawn(), gate, nulls={null: drawn() for null in claim.nulls}) for _ in range(TRIALS)
+        verdict(name, drawn(), gate, nulls={null: drawn() for null in claim.nulls})
+        for _ in range(3 if gate == "closed" else TRIALS)
     )
     assert found["replicated"] <= 0.07 * TRIALS  # 2.5 % of trials is stated
     if claim.generator and gate == "closed":
-        assert found == {"not testable here": TRIALS}
+        assert found == {"not testable here": 3}
 
 
 @pytest.mark.slow
