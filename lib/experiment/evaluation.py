@@ -29,7 +29,7 @@ def evaluate(
     prediction interval of one more repetition, the values of every repetition, of the claim and of each null or
     control, and the paired difference from each null with its interval.
 
-    shortfalls: empty where the generator passes the gate, and None to leave the gate open: then effects are judged by
+    shortfalls: empty where the generator passes the gate, and None to leave the gate open: then effects are evaluated by
     their nulls alone, and that nothing leaks is not testable, for noise leaks nobody. Raises ValueError for nulls other
     than those declared, an absence without its controls or an effect with them, values of another number of
     repetitions, draws that are not finite, and a claim about a generator of which the gate is not said.
