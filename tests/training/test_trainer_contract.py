@@ -137,6 +137,7 @@ TRAINED = {
     ),
     "siamese": Case(siamese, {"steps": 3, "batch": 4}),
 }  # fmt: skip
+PROBED = [name for name in TRAINED if name.split(",")[0] in generators.names()]
 GENERATORS = [name for name in generators.names() if name in TRAINED]
 SHOWN, LABELS = ({name: TRAINED[name].train.args[i] for name in GENERATORS} for i in (1, 2))  # images; labels or None
 # How images are drawn from what was trained, `batch` at a time.
@@ -184,7 +185,8 @@ def test_resumed_equals_uninterrupted(name, whole, tmp_path):
     _, done = resume(train)
     assert done == [*range(case.killed + 1, done[-1] + 1)]
     assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.json", "curve.csv", "final.safetensors"]
+    kept = ["checkpoint.json", "curve.csv", "final.safetensors", *(["probe.json"] if name in PROBED else [])]
+    assert sorted(file.name for file in tmp_path.iterdir()) == kept
     kept, expected = read_curve(tmp_path), read_curve(whole(name)[0])
     assert kept.names == expected.names
     assert kept.steps.tolist() == expected.steps.tolist() == [*range(1, done[-1] + 1)]
@@ -413,6 +415,7 @@ def test_settings_that_do_not_fit_the_weights_are_refused(altered, whole, tmp_pa
 
 def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    monkeypatch.setattr(registry, "keep_probe", lambda *_, **__: None)  # nothing is trained here
     other = type("Other", (DCGAN,), {"name": "other"})
     generators.register(other, lambda images, labels, *, path, seed, steps: (images, labels, path, seed, steps))
     assert generators.train("other", 1, 2, path="p", seed=0, steps=3) == (1, 2, "p", 0, 3)

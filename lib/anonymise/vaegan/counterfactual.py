@@ -56,7 +56,8 @@ def train_counterfactual(
         raise ValueError(f"unknown start {start!r}: choose one of {', '.join(STARTS)}")
     check_batch(batch, examples)
     settings = {
-        "model": "counterfactual", "shape": model.shape, "steps": steps, "batch": batch,
+        "model": "counterfactual", "version": CounterfactualTrainer.version,
+        "shape": model.shape, "steps": steps, "batch": batch,
         "finding_weight": finding_weight, "background_weight": background_weight, "start": start, "summed": summed,
         "learning_rate": learning_rate, "betas": betas, "precision": precision, "seed": seed,
         "data": examples.digest, "masks": regions.digest, "factual": weights_digest(model),

@@ -95,7 +95,8 @@ def train_pp_vaegan(
     if validation is not None:
         held_out = checked_cases(validation[0], validation[1], None, device=device, name="validation")
     settings = {
-        "model": "pp_vaegan", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
+        "model": "pp_vaegan", "version": PPVAEGANTrainer.version,
+        "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
         "latent": latent, "dropout": dropout, "privacy": privacy, "weights": weights._asdict(), "margin": margin,
         "noisy_targets": noisy_targets, "critic_steps": critic_steps, "generator_steps": generator_steps,
         "penalty": penalty, "learning_rate": learning_rate, "decay": decay, "betas": betas,

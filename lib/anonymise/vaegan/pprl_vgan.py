@@ -59,7 +59,8 @@ def train_pprl_vgan(
             raise ValueError(f"{name} {missing} have no training image: number those that have from 0.")
     check_batch(batch, examples)
     settings = {
-        "model": "pprl_vgan", "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
+        "model": "pprl_vgan", "version": PPRLVGANTrainer.version,
+        "image_size": examples.values.shape[-1], "kernel": kernel, "width": width,
         "latent": latent, "dropout": dropout, "identities": int(examples.labels.max()) + 1,
         "findings": int(found.labels.max()) + 1, "generator_steps": generator_steps, "learning_rate": learning_rate,
         "as_published": as_published, "steps": steps, "batch": batch, "precision": precision, "seed": seed,

@@ -54,7 +54,8 @@ def train_siamese(
     device = device or seeding.device()
     examples = grey_images(images, identities, device=device)
     settings = {
-        "model": "siamese", "width": width, "dimensions": dimensions, "momentum": momentum, "steps": steps,
+        "model": "siamese", "version": SiameseTrainer.version,
+        "width": width, "dimensions": dimensions, "momentum": momentum, "steps": steps,
         "batch": batch, "margin": margin, "learning_rate": learning_rate, "noise_variance": noise_variance,
         "precision": precision, "seed": seed, "data": examples.digest,
     }  # fmt: skip

@@ -101,7 +101,8 @@ def train_dpgan(
     device = device or seeding.device()
     examples = uint8_squares(images, np.ones(len(images), np.int64), device=device, channels=1)
     settings = {
-        "model": DPGAN.name, "image_size": examples.values.shape[-1], "steps": steps,
+        "model": DPGAN.name, "version": DPGANTrainer.version,
+        "image_size": examples.values.shape[-1], "steps": steps,
         "noise_multiplier": noise_multiplier, "sample_rate": sample_rate, "expected_batch": expected_batch,
         "clip": clip, "generator_steps": generator_steps, "generator_batch": generator_batch, "latent": latent,
         "generator_width": generator_width, "discriminator_width": discriminator_width, "learning_rate": learning_rate,

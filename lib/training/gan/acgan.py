@@ -94,7 +94,8 @@ def train_acgan(
     if d_steps < 1:
         raise ValueError(f"d_steps is {d_steps}: the discriminator needs at least one update a step.")
     settings = {
-        "model": ACGAN.name, "image_size": examples.values.shape[-1], "slices": examples.values.shape[1],
+        "model": ACGAN.name, "version": ACGANTrainer.version,
+        "image_size": examples.values.shape[-1], "slices": examples.values.shape[1],
         "classes": classes, "width": width, "noise": noise, "steps": steps, "batch": batch, "alpha": alpha,
         "class_weights": _weights(class_weights, classes), "learning_rate": learning_rate, "time_scale": time_scale,
         "betas": betas, "d_steps": d_steps, "generator_batch_norm": generator_batch_norm,

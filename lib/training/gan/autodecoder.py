@@ -92,7 +92,8 @@ def train_autodecoder(
     if not 1 <= latent <= len(examples):
         raise ValueError(f"latent is {latent} for {len(examples)} images: give 1 to that many.")
     settings = {
-        "model": AutoDecoder.name, "image_size": examples.values.shape[2], "channels": examples.values.shape[1],
+        "model": AutoDecoder.name, "version": AutoDecoderTrainer.version,
+        "image_size": examples.values.shape[2], "channels": examples.values.shape[1],
         "latent": latent, "maps": maps, "steps": steps, "batch": batch, "learning_rate": learning_rate,
         "latent_rate": latent_rate, "seed": seed, "data": examples.digest,
     }  # fmt: skip

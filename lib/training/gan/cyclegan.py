@@ -71,7 +71,8 @@ def train_cyclegan(
     if load_size is not None and load_size < side:
         raise ValueError(f"Images of {side} pixels cannot be cropped from {load_size}: raise load_size.")
     settings = {
-        "model": "cyclegan", "image_size": side, "channels": channels, "steps": steps, "batch": batch,
+        "model": "cyclegan", "version": CycleGANTrainer.version,
+        "image_size": side, "channels": channels, "steps": steps, "batch": batch,
         "width": width, "blocks": blocks, "critic_width": critic_width, "critic_depth": critic_depth, "cycle": cycle,
         "identity": identity, "learning_rate": learning_rate, "beta1": beta1, "constant": constant, "pool": pool,
         "load_size": load_size, "mirror": mirror, "precision": precision, "seed": seed,

@@ -81,7 +81,8 @@ def train_dcgan(
     check_batch(batch, examples)
     check_every_class(examples.labels, classes)
     settings = {
-        "model": DCGAN.name, "image_size": examples.values.shape[-1], "classes": classes, "latent": latent,
+        "model": DCGAN.name, "version": DCGANTrainer.version,
+        "image_size": examples.values.shape[-1], "classes": classes, "latent": latent,
         "width": width, "norm": norm, "steps": steps, "batch": batch, "learning_rate": learning_rate,
         "betas": betas, "real_target": real_target, "augment": augment, "as_published": as_published, "ema": ema,
         "precision": precision, "seed": seed, "data": examples.digest,

@@ -163,7 +163,8 @@ def resolved(
         if count < 1:
             raise ValueError(f"{name} is {count}: a federated GAN needs one at least.")
     return counts | {
-        "model": FedGAN.name, "image_size": shape[0], "labels": shape[1], "latent": latent, "width": width,
+        "model": FedGAN.name, "version": FedGANTrainer.version,
+        "image_size": shape[0], "labels": shape[1], "latent": latent, "width": width,
         "norm": norm, "clients": clients, "learning_rate": learning_rate or (1e-4 if as_published else 1e-3),
         "weighted": not as_published if weighted is None else weighted, "as_published": as_published, "seed": seed,
     }  # fmt: skip

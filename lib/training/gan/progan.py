@@ -85,7 +85,8 @@ def train_progan(
     table = _label_table(labels, len(examples))
     size = examples.values.shape[-1]
     settings = {
-        "model": ProGAN.name, "image_size": size, "labels": table.shape[1], "latent": latent, "maps": maps,
+        "model": ProGAN.name, "version": ProGANTrainer.version,
+        "image_size": size, "labels": table.shape[1], "latent": latent, "maps": maps,
         "normalise": normalise, "total_images": round(1000 * total_kimg), "level_images": round(1000 * level_kimg),
         "fade_images": round(1000 * fade_kimg), "batch": _by_level(batch, size, "batch"),
         "learning_rate": _by_level(learning_rate, size, "learning_rate"), "label_weight": label_weight,

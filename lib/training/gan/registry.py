@@ -17,6 +17,7 @@ from lib.training.gan.acgan import ACGAN, train_acgan
 from lib.training.gan.autodecoder import AutoDecoder, train_autodecoder
 from lib.training.gan.dcgan import DCGAN, train_dcgan
 from lib.training.gan.fedgan import FedGAN, resolved, train_fedgan
+from lib.training.gan.probe import check_probe, keep_probe
 from lib.training.gan.progan import ProGAN, train_progan
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.gan.stylegan2 import StyleGAN2, train_stylegan2
@@ -67,7 +68,8 @@ def train(name: str, images, labels=None, *, path, seed: int, **options) -> Trai
 
     labels: n of them, None for a generator without. options: those of the method, see `train_…` in its module.
     ValueError for a name that is not registered, an option that the method does not know or misses, labels that it
-    misses or does not take, a folder that holds the training of another model, and what the method refuses.
+    misses or does not take, a folder that holds the training of another model, a network that draws other images than
+    when it was trained, and what the method refuses.
     """
     if name not in names():
         raise ValueError(f"unknown generator {name!r}: choose one of {', '.join(names())}")
@@ -79,7 +81,9 @@ def train(name: str, images, labels=None, *, path, seed: int, **options) -> Trai
             f"The folder {path} holds the training of {stored.get('model')!r}, not of {name}: give another."
         )
     data = (images,) if labels is None else (images, labels)
-    return entry.trained(*data, path=path, seed=seed, **options)
+    generator = entry.trained(*data, path=path, seed=seed, **options)
+    keep_probe(path, generator, labels=labels)
+    return generator
 
 
 def _check_call(entry: _Entry, labelled: bool, options: dict) -> None:
@@ -102,7 +106,8 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
     """The finished training in a folder, or of that name in the `STORE`, whatever its settings.
 
     options: of `restored`, such as after= of a FedGAN. FileNotFoundError when nothing is there; ValueError when the
-    training is unfinished or not of a registered generator, or a file is damaged, and for an unknown option.
+    training is unfinished or not of a registered generator, its network draws other images than when it was trained,
+    or a file is damaged, and for an unknown option.
     """
     folder = Path(name_or_folder)
     stored = sorted(place.name for place in STORE.iterdir() if place.is_dir()) if STORE.is_dir() else []
@@ -122,7 +127,7 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
     if unknown := [key for key in options if key not in known]:
         raise ValueError(f"{kind.name} is loaded without {', '.join(unknown)}: known are {', '.join(known) or 'none'}")
     try:
-        return kind.restored(tensors, settings, device or seeding.device(), **options)
+        generator = kind.restored(tensors, settings, device or seeding.device(), **options)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
@@ -130,3 +135,6 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
             f"The training in {folder} is damaged or foreign, for its settings do not fit its weights: "
             "delete the folder and train again."
         ) from error
+    if not options:  # which ask for another generator of the same training than the probe's
+        check_probe(folder, generator)
+    return generator

@@ -95,7 +95,8 @@ def train_stylegan2(
     if not 0 <= augment_p <= HIGHEST:
         raise ValueError(f"augment_p is {augment_p}: give a probability from 0 to {HIGHEST}.")
     settings = {
-        "model": StyleGAN2.name, "image_size": size, "classes": classes, "channels": examples.values.shape[1],
+        "model": StyleGAN2.name, "version": StyleGAN2Trainer.version,
+        "image_size": size, "classes": classes, "channels": examples.values.shape[1],
         "latent": latent, "maps": maps, "mapping_layers": mapping_layers, "steps": steps, "batch": batch,
         "learning_rate": learning_rate, "gamma": 2e-4 * size**2 / batch if gamma is None else gamma,
         "r1_every": r1_every, "path_weight": path_weight, "path_every": path_every, "mixing": mixing,

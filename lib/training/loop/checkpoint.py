@@ -119,6 +119,10 @@ class Checkpoint:
         """The settings of what is stored, whether finished or not, None where nothing is; ValueError if damaged."""
         return self._record(self.path / _JSON)["settings"] if (self.path / _JSON).exists() else None
 
+    def weights_digest(self) -> str:
+        """The SHA-256 of the stored weights; ValueError where there are none, or the record is damaged."""
+        return self._record(self.path / _JSON)["sha256"][".safetensors"]
+
     def _load(self) -> tuple[dict[str, torch.Tensor], dict | None, int] | None:
         self.finished, self.made, self._record_before = False, {}, None
         newest, previous = self.path / _JSON, self.path / _PREVIOUS

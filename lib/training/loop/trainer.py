@@ -43,12 +43,15 @@ class Trainer(ABC):
     their rows of a batch of settings["batch"] (`own`, a share of `share`); otherwise every rank computes all rows.
     `channels_last`: whether `place` uses that layout where it is the faster one. `has_dropout`: whether `step` seeds
     torch's own generators too, which dropout draws from; it takes long enough to matter in small networks.
+    `version`: a number to raise when the same settings come to give other weights; it stands in the settings of a
+    checkpoint, so that what was trained before is trained anew. tests/training/test_fingerprints.py sees such changes.
 
     `networks` and `optimisers`, by name, are what a checkpoint keeps, and `values`: further tensors, by names that do
     not begin with the name of a network. `random` is a generator on the device, seeded anew at every step.
     """
 
     stream: ClassVar[str]
+    version: ClassVar[int] = 1
     shares_batches: ClassVar[bool] = False
     channels_last: ClassVar[bool] = False
     has_dropout: ClassVar[bool] = False
