@@ -64,6 +64,7 @@ def recorded(cls, kept):
         kept.append(cls(*args))
         return kept[-1]
 
+    begin.version = cls.version
     return begin
 
 
