@@ -78,14 +78,16 @@ def distributions(
 ) -> Axes:
     """Step histograms (densities) of several groups of values on common bins, each with its median.
 
-    grey: the groups that are no evidence, such as images of a generator that is not faithful.
+    grey: the groups that are no evidence, such as images of a generator that is not faithful; several differ by dashes.
     """
     edges = np.histogram_bin_edges(np.concatenate([np.ravel(v) for v in groups.values()]), bins)
+    dashes = dict(zip(grey, ("-", "--", ":"), strict=False))
     for (label, values), colour in zip(groups.items(), colours, strict=False):
-        colour = GREY if label in grey else colour
+        colour, line = (GREY, dashes[label]) if label in grey else (colour, "-")
         ax.hist(
-            np.ravel(values), edges.tolist(), density=True, histtype="step", color=colour, linewidth=1.1, label=label
-        )
+            np.ravel(values), edges.tolist(), density=True, histtype="step", color=colour, linewidth=1.1,
+            linestyle=line, label=label,
+        )  # fmt: skip
         ax.axvline(np.median(np.ravel(values)), color=colour, linewidth=0.7, linestyle=":")
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)

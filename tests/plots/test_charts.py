@@ -87,6 +87,9 @@ def test_what_is_no_evidence_is_grey_and_the_rest_is_not(ax):
     plots.distributions(ax, {name: of.mean(axis=(1, 2)) for name, of in images.items()}, grey=["real"])
     assert [line.get_color() for line in ax.lines] == [plots.GREY, plots.COLOURS[1]]
     ax.clear()
+    plots.distributions(ax, {name: of.mean(axis=(1, 2)) for name, of in images.items()}, grey=["real", "synthetic"])
+    assert len({patch.get_linestyle() for patch in ax.patches}) == 2  # grey both, and still told apart
+    ax.clear()
     rows = [("own", 0.5, 0.4, 0.6), ("memorising", 0.9, 0.8, 1.0)]
     plots.intervals(ax, rows, grey=["own"])
     places = {line.get_color(): line.get_ydata().tolist() for line in ax.lines if line.get_marker() == "o"}
