@@ -60,7 +60,10 @@ if ! is_ready; then
 fi
 
 case ${1:-} in
-    test) exec "$python" -m pytest -n 2 --dist loadfile "${@:2}" ;;
+    test)  # the machine's Python may have plugins that nobody asked for, such as pytest-benchmark, which dies beside xdist
+        export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
+        exec "$python" -m pytest -p xdist -n 2 --dist loadfile "${@:2}"
+        ;;
     check)
         "$python" -m ruff check .
         "$python" -m ruff format --check .
