@@ -106,9 +106,10 @@ class Paper(_Strict):
     notebooks: maps each notebook to those whose files it needs. cohorts: maps "phantom" and "public" to the sets of
     images that stand for them, by the names in `lib.cohorts.phantoms` and `lib.cohorts.public`: one name, a list of
     names, or a mapping from each scale to one of these; None if the paper is `closing`. scales: those that it runs at,
-    in order, for each of which `settings` has a column. study: whether the claims are declared with their nulls and
-    margins; until they are, their verdicts are pending. closing: the paper reads the records of all other papers and no
-    images, so its notebooks run last, however the others ended.
+    in order, for each of which `settings` has a column. records: of every whole repetition what notebooks measure once
+    (`lib.experiment.repetition`), NOTEBOOK/NAME, with the version of how. study: whether the claims are declared with
+    their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the records of all
+    other papers and no images, so its notebooks run last, however the others ended.
     """
 
     title: str
@@ -118,6 +119,7 @@ class Paper(_Strict):
     scales: list[str] = ["smoke", "demo", "paper"]
     settings: dict[str, list[Any]] = Field(default_factory=dict)
     items: dict[str, Item] = Field(default_factory=dict)
+    records: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
     study: bool = False
@@ -192,6 +194,9 @@ def load_paper(folder: Path) -> Paper:
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:
                 refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    for name in paper.records:
+        if name.count("/") != 1 or name.split("/")[0] not in paper.notebooks:
+            refuse(("records", name), "name it NOTEBOOK/NAME, after the notebook that measures it")
     for name in paper.claims:
         if problem := _problem_of_claim(paper, path.parent.name, name):
             refuse(("claims", name), problem)
