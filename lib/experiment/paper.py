@@ -34,7 +34,8 @@ class Item(_Strict):
     """A figure or table that a notebook must regenerate.
 
     `published` holds only confirmed values, or None; `source` says where they are printed. `cohorts` lists the cohorts
-    for which the item can be made.
+    for which the item can be made. `images`: whether it shows images of the cohort, so that it is never committed where
+    these are real.
     """
 
     notebook: str
@@ -42,6 +43,7 @@ class Item(_Strict):
     cohorts: list[Literal["phantom", "public"]] = list(COHORTS)
     published: Any
     source: str = ""
+    images: bool = False
 
     @model_validator(mode="after")
     def _published_has_a_source(self):
