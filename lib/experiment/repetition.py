@@ -59,6 +59,18 @@ def recorded(
     return arrays
 
 
+def unrecorded(run: Run, name: str, numbers: Iterable[int]) -> list[int]:
+    """Those of the repetitions `numbers` that `recorded` would measure."""
+    anew, absent = trains_anew(), []
+    for number in numbers:
+        key = _key(run, name, number)
+        own = _read(run.path(_file(name, number)), key)
+        if own and not (anew and "committed" in own[1]) or not anew and _read(_committed(run, name, number), key):
+            continue
+        absent.append(number)
+    return absent
+
+
 def is_recorded(run: Run, names: Iterable[str], number: int) -> bool:
     """Whether all these records of repetition `number` are among the committed results: none of it need be trained."""
     places = {name: reading(_committed(run, name, number)) for name in names}
