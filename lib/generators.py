@@ -4,8 +4,9 @@
     generator = load("data/runs/gan")
     made = generator.sample(100, labels=wanted, seed=1)    # uint8 (100, s, s)
 
-`names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says. What is stored
-in weights/, with what each card says; and a finished training of phantoms put there:
+`names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says.
+`published_mcgan` is one that others trained: its weights are downloaded by hand (data/README.md). What is stored in
+weights/, with what each card says; and a finished training of phantoms put there:
 
     python -m lib.generators list
     python -m lib.generators store FOLDER NAME --about "…" [--gate MEASURE VALUE]…
@@ -14,11 +15,12 @@ in weights/, with what each card says; and a finished training of phantoms put t
 import argparse
 import sys
 
+from lib.training.gan.published import published_mcgan
 from lib.training.gan.registry import keep, load, names, register, train
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.loop.store import read_card, stored_names
 
-__all__ = ["TrainedGenerator", "load", "names", "register", "train"]
+__all__ = ["TrainedGenerator", "load", "names", "published_mcgan", "register", "train"]
 
 
 def main(argv: list[str]) -> int:

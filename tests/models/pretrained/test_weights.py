@@ -13,6 +13,7 @@ import torch
 
 from lib.cohorts.cohort import Cohort
 from lib.models.pretrained.inception import load_inception
+from lib.models.pretrained.mcgan import load_mcgan
 from lib.models.pretrained.weights import first_not_finite, read_weights
 from lib.training.loop.checkpoint import Checkpoint, _sha256
 
@@ -42,7 +43,7 @@ def pickled(mark) -> dict[str, bytes]:
 def test_a_pickle_is_executed_under_no_name(tmp_path, name, wrapping):
     mark, path = tmp_path / "executed", tmp_path / name
     path.write_bytes(pickled(mark)[wrapping])
-    for read in (read_weights, load_inception, Cohort.open):
+    for read in (read_weights, load_inception, load_mcgan, Cohort.open):
         with pytest.raises(ValueError, match="damaged"):
             read(path)
     if name == "checkpoint.json":
@@ -132,7 +133,7 @@ def test_an_archive_that_would_grow_is_refused_before_torch_has_it(tmp_path, mon
     written["sha256"][".pt"] = _sha256(state)
     record.write_text(json.dumps(written))
     monkeypatch.setattr(torch, "load", load)
-    for read in (read_weights, load_inception):
+    for read in (read_weights, load_inception, load_mcgan):
         with pytest.raises(ValueError, match=r"a\.pth is damaged or not plain tensors: download it again"):
             read(path)
     with pytest.raises(ValueError, match="missing, truncated or altered"):
