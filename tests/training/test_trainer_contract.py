@@ -417,6 +417,7 @@ def test_settings_that_do_not_fit_the_weights_are_refused(altered, whole, tmp_pa
 def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
     monkeypatch.setattr(registry, "keep_probe", lambda *_, **__: None)  # nothing is trained here
+    monkeypatch.setattr(store, "keep_summary", lambda *_: None)
     other = type("Other", (DCGAN,), {"name": "other"})
     generators.register(other, lambda images, labels, *, path, seed, steps: (images, labels, path, seed, steps))
     assert generators.train("other", 1, 2, path="p", seed=0, steps=3) == (1, 2, "p", 0, 3)

@@ -23,6 +23,7 @@ from lib.training.gan.sampling import TrainedGenerator
 from lib.training.gan.stylegan2 import StyleGAN2, train_stylegan2
 from lib.training.loop import store
 from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.image_summary import summary
 from lib.training.loop.trainer import finished_training
 
 
@@ -85,8 +86,9 @@ def train(
             f"The folder {path} holds the training of {stored.get('model')!r}, not of {name}: give another."
         )
     data = (images,) if labels is None else (images, labels)
-    with store.only_stored(unless_stored):
+    with store.asking(lambda: summary(images, labels), command=unless_stored):
         generator = entry.trained(*data, path=path, seed=seed, **options)
+    store.keep_summary(path, images, labels)
     keep_probe(path, generator, labels=labels)
     return generator
 

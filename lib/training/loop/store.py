@@ -1,11 +1,12 @@
 """The store: finished trainings that come with the suite, so that what takes an hour need not be repeated.
 
-A training is a function of its settings, which hold the seed, the digest of the images and the version of its code. So
-it is found by them, whoever asks::
+A training is a function of its settings, which hold the seed and the version of its code, and of its images, which are
+known by a summary: another machine rounds a few pixels of the same phantom otherwise. So it is found by them::
 
     weights/NAME/checkpoint.json, final.safetensors     a finished checkpoint of the networks that draw, and no others
                  probe.json, curve.csv                  what it draws from two fixed latents; its learning curve
                  card.json                              of which images, by which machine, in how many hours, how good
+                 images.json                            the summary of those images
 
 Only what was trained on phantoms is kept there. The environment variable SUITE_TRAIN=1 (`./run_all.sh --train`) has
 everything trained anew.
@@ -21,15 +22,19 @@ from pathlib import Path
 
 import torch
 
+from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.json_objects import read_object
 from lib.core.paths import trains_anew
 from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.image_summary import are_alike, summary
 
 STORE = Path(__file__).resolve().parents[3] / "weights"
 CARD = "card.json"
+_IMAGES = "images.json"
 _TOGETHER = ("probe.json", "curve.csv")  # copied with the weights
-_command: contextvars.ContextVar[str | None] = contextvars.ContextVar("command", default=None)
+_Asked = tuple[Callable[[], dict] | None, str | None]
+_asked: contextvars.ContextVar[_Asked] = contextvars.ContextVar("asked", default=(None, None))
 
 
 def stored_names() -> list[str]:
@@ -38,13 +43,24 @@ def stored_names() -> list[str]:
 
 
 @contextlib.contextmanager
-def only_stored(command: str | None) -> Iterator[None]:
-    """Inside, what is neither finished nor stored is refused, with the `command` that trains it; None refuses none."""
-    before = _command.set(command)
+def asking(images: Callable[[], dict], *, command: str | None = None) -> Iterator[None]:
+    """Inside, what is trained on images of the summary `images()` is looked for in the store; outside, nothing is.
+
+    command: where it is neither finished nor stored it is refused, naming this command, which trains it. None: it is
+    trained.
+    """
+    before = _asked.set((images, command))
     try:
         yield
     finally:
-        _command.reset(before)
+        _asked.reset(before)
+
+
+def keep_summary(folder: Path, images, labels) -> None:
+    """Leave the summary of the images and labels beside the training of them in `folder`, which `keep` takes along."""
+    if not (file := Path(folder) / _IMAGES).exists() and ranks.is_writer():
+        with atomic(file) as partial:
+            partial.write_text(json.dumps(summary(images, labels)), encoding="utf-8")
 
 
 def read_card(name: str) -> dict:
@@ -65,11 +81,12 @@ def fetch(checkpoint: Checkpoint) -> bool:
 
     ValueError where what is stored is damaged; then nothing was copied.
     """
-    if trains_anew():
+    images, _ = _asked.get()
+    if images is None or trains_anew():
         return False
     for name in stored_names():
         source = Checkpoint(STORE / name, None)
-        if source.stored() == checkpoint.settings:
+        if _but_for(source.stored(), "data") == _but_for(checkpoint.settings, "data") and _is_of(name, images()):
             read_card(name)
             checkpoint.adopt(source, name)
             for file in (source.path / together for together in _TOGETHER):
@@ -81,15 +98,27 @@ def fetch(checkpoint: Checkpoint) -> bool:
 
 
 def assert_may_train(name: str, checkpoint: Checkpoint) -> None:
-    """Raise FileNotFoundError, naming the command and its hours where they are known, inside `only_stored`."""
-    if (command := _command.get()) is None or trains_anew():
+    """Raise FileNotFoundError inside `asking` with a command, naming it, and its hours where they are known."""
+    _, command = _asked.get()
+    if command is None or trains_anew():
         return
-    hours, settings = "", checkpoint.settings or {}
+    hours, wanted = "", _but_for(checkpoint.settings, "seed", "data")
     for other in stored_names():
-        stored = Checkpoint(STORE / other, None).stored() or {}
-        if all(stored.get(key) == value for key, value in settings.items() if key not in ("seed", "data")):
+        if _but_for(Checkpoint(STORE / other, None).stored(), "seed", "data") == wanted:
             hours = f", in about {read_card(other)['hours']:.1f} hours on one core as fast as that of weights/{other}"
     raise FileNotFoundError(f"No {name} of these images and settings is stored in weights/: {command} trains it{hours}")
+
+
+def _is_of(name: str, images: dict) -> bool:
+    file = STORE / name / _IMAGES
+    try:
+        return are_alike(read_object(file), images)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"The summary {file} is damaged: take it from the repository again.") from error
+
+
+def _but_for(settings: dict | None, *names: str) -> dict:
+    return {key: value for key, value in (settings or {}).items() if key not in names}
 
 
 def keep(
@@ -124,8 +153,8 @@ def keep(
             "hours": round(made.get("seconds", 0) / 3600, 2), "gate": gate,
         }  # fmt: skip
         card |= {key: made.get(key) for key in ("revision", "date", "torch", "arithmetic", "machine")}
-        if (curve := Path(folder) / "curve.csv").exists():
-            shutil.copyfile(curve, part / curve.name)
+        for file in (Path(folder) / _IMAGES, Path(folder) / "curve.csv"):
+            shutil.copyfile(file, part / file.name)
         (part / CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
         complete(part)
         os.replace(part, STORE / name)

@@ -175,7 +175,7 @@ def run_training(
     unfinished one is continued; where there is neither, what `lib.training.loop.store` has of them is fetched; other
     settings train anew. ValueError for fewer steps than one, a damaged checkpoint, or a loss that is not finite
     at a save or at the end: nothing is saved then. OSError while another process trains in that folder.
-    FileNotFoundError inside `store.only_stored`, where it would have to be begun.
+    FileNotFoundError inside `store.asking` with a command, where it would have to be begun.
     """
     if steps < 1:
         raise ValueError(f"The {name} is trained for at least one step, not {steps}.")

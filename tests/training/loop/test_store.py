@@ -19,9 +19,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
 LABELS = np.arange(12) % 2
 
 
-def train(path, *, progress=never, seed=0, **options):
+def train(path, *, progress=never, seed=0, images=IMAGES, labels=LABELS, **options):
     options = {"width": 4, "norm": "batch", "ema": 0.9, "steps": 20, "batch": 4, "device": CPU} | options
-    return generators.train("dcgan", IMAGES, LABELS, path=path, seed=seed, progress=progress, **options)
+    return generators.train("dcgan", images, labels, path=path, seed=seed, progress=progress, **options)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,20 @@ def test_its_card_says_what_it_is(stored, trained):
         key: made[key] for key in ("revision", "date", "machine")
     }
     assert card["machine"]
+
+
+def test_images_of_another_machine_s_rounding_are_the_same_and_others_are_not(stored, tmp_path):
+    rounded = IMAGES.astype(int)
+    rounded[5, 3, 4] += 1 if rounded[5, 3, 4] < 255 else -1
+    train(tmp_path / "own", images=rounded.astype(np.uint8))
+    assert (tmp_path / "own" / "probe.json").read_bytes() == (stored / "probe.json").read_bytes()
+    noisy = np.clip(IMAGES + np.random.default_rng(1).integers(-2, 3, IMAGES.shape), 0, 255).astype(np.uint8)
+    shifted, brighter = np.roll(IMAGES, 1, axis=0), np.where(IMAGES < 255, IMAGES + 1, IMAGES)
+    for other in (noisy, shifted, brighter, IMAGES[:, ::-1], IMAGES[:-2]):
+        with pytest.raises(AssertionError, match="trained again"):
+            train(tmp_path / "other", images=other, labels=LABELS[: len(other)])
+    with pytest.raises(AssertionError, match="trained again"):
+        train(tmp_path / "other", labels=1 - LABELS)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"steps": 21}, {"learning_rate": 3e-4}])
@@ -151,6 +165,13 @@ def test_what_is_damaged_is_refused_in_a_sentence_and_nothing_is_copied(stored, 
     assert not list(tmp_path.glob("own/*.safetensors"))
     with pytest.raises(ValueError, match=says):
         generators.load("masses", device=CPU)
+
+
+def test_a_damaged_summary_of_the_images_is_named(stored, tmp_path):
+    for content in ("{}", "", '{"count": 12, "shape": [16, 16]}'):
+        (stored / "images.json").write_text(content)
+        with pytest.raises(ValueError, match=r"The summary .*images\.json is damaged"):
+            train(tmp_path / "own")
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(stored, trained, monkeypatch):
