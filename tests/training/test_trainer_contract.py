@@ -430,7 +430,11 @@ def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
 
 def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "STORE", tmp_path)
-    registry.keep(whole("dcgan")[0], "chest", about="squares of noise")
+    folder = shutil.copytree(whole("dcgan")[0], tmp_path / "run")
+    with pytest.raises(ValueError, match="does not say of which images it is"):
+        registry.keep(folder, "chest", about="squares of noise")
+    store.keep_summary(folder, np.zeros((3, 16, 16), np.uint8), None)
+    registry.keep(folder, "chest", about="squares of noise")
     loaded = generators.load("chest", device=CPU)
     trained = whole("dcgan")[1].generator.state_dict()
     halved = {key: value.half().float() if value.ndim > 1 else value for key, value in trained.items()}
