@@ -434,6 +434,7 @@ def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="does not say of which images it is"):
         registry.keep(folder, "chest", about="squares of noise")
     store.keep_summary(folder, np.zeros((3, 16, 16), np.uint8), None)
+    registry.keep_probe(folder, generators.load(folder, device=CPU), labels=[0, 1])
     registry.keep(folder, "chest", about="squares of noise")
     loaded = generators.load("chest", device=CPU)
     trained = whole("dcgan")[1].generator.state_dict()

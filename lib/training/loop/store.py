@@ -137,7 +137,7 @@ def keep(
     found = source.load()
     if found is None or not source.finished:
         raise ValueError(f"{folder} holds no finished training, which alone is stored")
-    if not (Path(folder) / _IMAGES).exists():
+    if not all((Path(folder) / file).exists() for file in (_IMAGES, "probe.json")):
         raise ValueError(f"{folder} does not say of which images it is: train it again by lib.generators.train")
     tensors = {key: value for key, value in found[0].items() if key.split(".")[0] in needed}
     # Means and variances of a batch norm are few, and may be smaller or larger than float16 holds.
