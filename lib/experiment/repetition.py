@@ -1,15 +1,19 @@
 """What a finished repetition leaves: the numbers that a notebook measured in it, which are measured once.
 
 A repetition of a study takes an hour, and weights made from real images stay where they were made. So its numbers are
-the unit that is kept: paper.yaml declares them under `records` with a version, and `recorded` finds them again, in this
-run or among the committed results, as long as settings, seed and version are the same::
+the unit that is kept, in this run and among the committed results::
 
     values = recorded(run, "02_fidelity_gate/gate", number, lambda: {"coverage": …})
 
     data/runs/TAG/PAPER/02_fidelity_gate/NUMBER/gate.npz, and committed in
     figures/reference/TAG/PAPER/records/02_fidelity_gate/NUMBER/gate.npz
+
+They are found again as long as all that decides them is the same: settings, seed, the version that paper.yaml gives the
+record (to be raised when lib comes to measure otherwise), and the cells tagged `record` of its notebook and of those
+that this one needs. A run's own must also rest on the same files of those notebooks.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.core.inputs import reading
+from lib.core.json_objects import read_object
 from lib.core.machine import machine
 from lib.core.paths import root, trains_anew
 from lib.core.regular_files import require_regular
@@ -39,14 +44,13 @@ def recorded(
     among the committed results is copied into this run, in one line that says who measured it; `--train` measures it
     anew. ValueError for an undeclared name, a number that is none from 0, and a damaged record.
     """
-    key, own = _key(run, name, number), run.path(_file(name, number))
-    found = _read(own, key)
-    if found and not (trains_anew() and "committed" in found[1]):
-        return found[0]
+    key, inputs = _key(run, name, number), _inputs(run, name)
+    if own := _own(run, name, number, key, inputs):
+        return own
     if not trains_anew() and (found := _read(_committed(run, name, number), key)):
         arrays, made = found
         print(f"repetition {number}: {name} as measured by revision {made['revision']} on {made['date'][:16]}")
-        _save(run, name, number, arrays, key, made | {"committed": True})
+        _save(run, name, number, arrays, key, made | {"inputs": inputs, "committed": True})
         return arrays
     arrays = {label: np.asarray(values) for label, values in measure().items()}
     if _ABOUT in arrays:
@@ -55,19 +59,18 @@ def recorded(
         "revision": revision(), "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         "machine": machine(), "arithmetic": arithmetic_here(vars(run.settings).get("precision", "float32")),
     }  # fmt: skip
-    _save(run, name, number, arrays, key, made)
+    _save(run, name, number, arrays, key, made | {"inputs": inputs})
     return arrays
 
 
 def unrecorded(run: Run, name: str, numbers: Iterable[int]) -> list[int]:
     """Those of the repetitions `numbers` that `recorded` would measure."""
-    anew, absent = trains_anew(), []
+    absent, inputs = [], _inputs(run, name)
     for number in numbers:
         key = _key(run, name, number)
-        own = _read(run.path(_file(name, number)), key)
-        if own and not (anew and "committed" in own[1]) or not anew and _read(_committed(run, name, number), key):
-            continue
-        absent.append(number)
+        is_committed = not trains_anew() and _read(_committed(run, name, number), key)
+        if not (is_committed or _own(run, name, number, key, inputs)):
+            absent.append(number)
     return absent
 
 
@@ -85,7 +88,36 @@ def _key(run: Run, name: str, number: int) -> str:
         raise ValueError(f"repetition {number!r}: give a whole number from 0")
     settings = {setting: value for setting, value in vars(run.settings).items() if setting not in _COUNTS}
     of = [run.scale, run.cohort, run.source, run.seed, number, run.paper.records[name], settings]
-    return json.dumps(of, sort_keys=True)
+    notebooks = _with_needs(run, name.split("/")[0])
+    return json.dumps([*of, {notebook: _cells(run, notebook) for notebook in notebooks}], sort_keys=True)
+
+
+def _with_needs(run: Run, notebook: str) -> list[str]:
+    """A notebook and all that it rests on, sorted."""
+    found, left = set(), [notebook]
+    while left:
+        found.add(name := left.pop())
+        left += [need for need in run.paper.notebooks[name] if need not in found]
+    return sorted(found)
+
+
+def _cells(run: Run, notebook: str) -> str:
+    """The SHA-256 of the notebook's cells that are tagged `record`, as they stand in its file."""
+    file = root() / "notebooks" / run.name / f"{notebook}.ipynb"
+    cells = read_object(file).get("cells", [])
+    tagged = ["".join(cell["source"]) for cell in cells if "record" in cell["metadata"].get("tags", [])]
+    return hashlib.sha256(json.dumps(tagged).encode()).hexdigest()
+
+
+def _inputs(run: Run, name: str) -> dict[str, str]:
+    """What the notebooks that this one needs have left in this run, by their records; empty for one not finished."""
+    notebook, found = name.split("/")[0], {}
+    for need in (need for need in _with_needs(run, notebook) if need != notebook):
+        try:
+            found[need] = str(read_object(run.path(f"{need}/done.json"))["products"])
+        except (OSError, ValueError, KeyError):
+            found[need] = ""
+    return found
 
 
 def _file(name: str, number: int) -> str:
@@ -99,6 +131,17 @@ def _committed(run: Run, name: str, number: int) -> Path:
 
 def _save(run: Run, name: str, number: int, arrays: dict[str, np.ndarray], key: str, made: dict) -> None:
     run.save(_file(name, number), arrays | {_ABOUT: np.array(json.dumps({"key": key, "made": made}))})
+
+
+def _own(run: Run, name: str, number: int, key: str, inputs: dict) -> dict[str, np.ndarray] | None:
+    """What this run has on record, unless it rests on other files, or is committed and is to be measured anew.
+
+    Nothing where a notebook that it needs has not finished, as by hand: then nobody knows on which files it rests.
+    """
+    if "" in inputs.values() or not (found := _read(run.path(_file(name, number)), key)):
+        return None
+    arrays, made = found
+    return None if trains_anew() and "committed" in made or made.get("inputs") != inputs else arrays
 
 
 def _read(path: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.core.paths import root
-from lib.experiment.repetition import is_recorded, recorded
+from lib.experiment.repetition import is_recorded, recorded, unrecorded
 from lib.experiment.run import Run
 
 PAPER = """\
@@ -27,14 +27,29 @@ def write(tmp_path, monkeypatch):
     monkeypatch.delenv("SUITE_TRAIN", raising=False)
     folder = tmp_path / "notebooks" / "09_nobody"
     folder.mkdir(parents=True)
-    for name in ("01_train", "02_fidelity"):
-        (folder / f"{name}.ipynb").write_text("{}")
+    write_cells({"01_train": [("train()", "record")], "02_fidelity": [("measure()", "record"), ("plot()", "")]})
+    leave("first")
 
     def write(text=PAPER, **run):
         (folder / "paper.yaml").write_text(text)
         return Run(**{"paper": "09_nobody", "scale": "demo", "cohort": "phantom", "seed": 0} | run)
 
     return write
+
+
+def write_cells(cells):
+    """The notebooks' code cells, each with its tag."""
+    for notebook, of in cells.items():
+        content = [{"cell_type": "code", "source": [text], "metadata": {"tags": [tag]}} for text, tag in of]
+        path = root() / "notebooks/09_nobody" / f"{notebook}.ipynb"
+        path.write_text(json.dumps({"cells": content}))
+
+
+def leave(products):
+    """What the runner has on record of the finished 01_train."""
+    record = root() / "data/runs/demo-phantom/09_nobody/01_train/done.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"products": products}))
 
 
 def never():
@@ -48,6 +63,7 @@ def commit():
     committed.parent.mkdir(parents=True)
     shutil.copyfile(own / "02_fidelity/3/gate.npz", committed)
     shutil.rmtree(own)
+    leave("of another run")
     return committed
 
 
@@ -76,6 +92,46 @@ def test_other_settings_version_or_images_are_measured(write, text, run):
     recorded(write(), NAME, 3, lambda: VALUES)
     with pytest.raises(AssertionError, match="measured again"):
         recorded(write(text, **run), NAME, 3, never)
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_what_its_tagged_cells_do_decides_it_and_no_other_cell(write, committed):
+    run = write()
+    recorded(run, NAME, 3, lambda: VALUES)
+    if committed:
+        commit()
+    write_cells({"02_fidelity": [("measure()", "record"), ("plot(grey=True)", "")]})
+    recorded(run, NAME, 3, never)
+    for notebook, cell in (("02_fidelity", "measure(well)"), ("01_train", "train(noise)")):
+        write_cells({"01_train": [("train()", "record")], "02_fidelity": [("measure()", "record")]})
+        recorded(run, NAME, 3, never)
+        write_cells({notebook: [(cell, "record")]})
+        assert not is_recorded(run, [NAME], 3)
+        with pytest.raises(AssertionError, match="measured again"):
+            recorded(run, NAME, 3, never)
+
+
+def test_its_own_rests_on_the_files_that_it_was_measured_from(write):
+    run = write()
+    recorded(run, NAME, 3, lambda: VALUES)
+    leave("second")
+    assert unrecorded(run, NAME, [3]) == [3]
+    with pytest.raises(AssertionError, match="measured again"):
+        recorded(run, NAME, 3, never)
+    (run.path("01_train/done.json")).unlink()  # run again by hand: nobody knows what it left
+    recorded(run, NAME, 3, lambda: VALUES)
+    with pytest.raises(AssertionError, match="measured again"):
+        recorded(run, NAME, 3, never)
+
+
+def test_what_is_still_to_be_measured_is_known(write, monkeypatch):
+    run = write()
+    recorded(run, NAME, 3, lambda: VALUES)
+    assert unrecorded(run, NAME, range(5)) == [0, 1, 2, 4]
+    commit()
+    assert unrecorded(run, NAME, range(5)) == [0, 1, 2, 4]
+    monkeypatch.setenv("SUITE_TRAIN", "1")
+    assert unrecorded(run, NAME, range(5)) == [0, 1, 2, 3, 4]
 
 
 def test_more_repetitions_or_another_scale_s_settings_change_nothing(write):

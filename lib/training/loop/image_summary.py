@@ -1,6 +1,4 @@
-"""What a set of images is known by where its digest may differ: the same phantom is drawn alike on every machine, but
-for the rounding of a few pixels.
-"""
+"""What a set of images is known by, where another machine rounds a few pixels of the same phantom otherwise."""
 
 import hashlib
 
