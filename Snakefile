@@ -62,7 +62,7 @@ rule notebook:
         run=lambda wildcards: f"--scale {config['scale']} --cohort {config['cohort']} --seed {asked(wildcards).seed}",
         # The setting of the scale; at paper, where no sum is the same on two machines, what a cluster's profile gives.
         threads=lambda _, threads: threads if config["scale"] == "paper" and config["cluster"] else config["threads"],
-        start="" if is_stored else "exec",
+        start=("" if is_stored else "exec") + " env SUITE_TRAIN=1" * config["train"],
         parent="$$" if is_stored else "$PPID",
     shell:
         "exec >{log:q} 2>&1; here=$PWD; cd {params.code:q}; {params.start} {params.python:q} -m lib.runner "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lib.core.inputs import reading
 
-SCALES = ("smoke", "demo", "paper")
+SCALES = ("smoke", "demo", "study", "paper")
 COHORTS: tuple[Literal["phantom", "public"], ...] = ("phantom", "public")
 
 
@@ -28,6 +28,11 @@ def own_tag(scale: str, key: str, seed: int) -> str:
 def given_tag() -> str:
     """The folder name of the run that executes this process and holds its lock; empty by hand, as in JupyterLab."""
     return os.environ.get("SUITE_RUN_TAG", "")
+
+
+def trains_anew() -> bool:
+    """Whether trainings that weights/ holds are to be made all the same: `./run_all.sh --train`."""
+    return os.environ.get("SUITE_TRAIN") == "1"
 
 
 def published(name: str) -> Path:

@@ -34,7 +34,8 @@ class Item(_Strict):
     """A figure or table that a notebook must regenerate.
 
     `published` holds only confirmed values, or None; `source` says where they are printed. `cohorts` lists the cohorts
-    for which the item can be made.
+    for which the item can be made. `images`: whether it shows images of the cohort, so that it is never committed where
+    these are real.
     """
 
     notebook: str
@@ -42,6 +43,7 @@ class Item(_Strict):
     cohorts: list[Literal["phantom", "public"]] = list(COHORTS)
     published: Any
     source: str = ""
+    images: bool = False
 
     @model_validator(mode="after")
     def _published_has_a_source(self):
@@ -105,25 +107,29 @@ class Paper(_Strict):
 
     notebooks: maps each notebook to those whose files it needs. cohorts: maps "phantom" and "public" to the sets of
     images that stand for them, by the names in `lib.cohorts.phantoms` and `lib.cohorts.public`: one name, a list of
-    names, or a mapping from each scale to one of these; None if the paper is `closing`. study: whether the claims are
-    declared with their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the
-    records of all other papers and no images, so its notebooks run last, however the others ended.
+    names, or a mapping from each scale to one of these; None if the paper is `closing`. scales: those that it runs at,
+    in order, for each of which `settings` has a column. records: of every whole repetition what notebooks measure once
+    (`lib.experiment.repetition`), NOTEBOOK/NAME, with the version of how. study: whether the claims are declared with
+    their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the records of all
+    other papers and no images, so its notebooks run last, however the others ended.
     """
 
     title: str
     cite: str
     cohorts: dict[str, Any]
     notebooks: dict[str, list[str]]
+    scales: list[str] = ["smoke", "demo", "paper"]
     settings: dict[str, list[Any]] = Field(default_factory=dict)
     items: dict[str, Item] = Field(default_factory=dict)
+    records: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
     study: bool = False
     closing: bool = False
 
     def column(self, scale: str) -> dict[str, Any]:
-        """The settings of one scale."""
-        return {setting: values[SCALES.index(scale)] for setting, values in self.settings.items()}
+        """The settings of one of its `scales`."""
+        return {setting: values[self.scales.index(scale)] for setting, values in self.settings.items()}
 
     def sets(self, cohort: str, scale: str) -> tuple[str, ...]:
         """The names of the sets of images that stand for `cohort` at `scale`; none if the paper is closing."""
@@ -176,18 +182,23 @@ def load_paper(folder: Path) -> Paper:
         first = error.errors()[0]
         what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
         refuse(first["loc"], what)
+    if paper.scales != [scale for scale in SCALES if scale in paper.scales] or "demo" not in paper.scales:
+        refuse(("scales",), f"give those of {', '.join(SCALES)} that it runs at, in this order, demo among them")
     for cohort, entry in paper.cohorts.items():
         if cohort not in _SETS:
             refuse(("cohorts", cohort), f"unknown cohort; choose one of {', '.join(_SETS)}")
         if problem := _problem_of_sets(paper, cohort, entry):
             refuse(("cohorts", cohort), problem)
     for setting, values in paper.settings.items():
-        if len(values) != len(SCALES):
-            refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(SCALES)}")
+        if len(values) != len(paper.scales):
+            refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(paper.scales)}")
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:
                 refuse((section, name, "notebook"), f"unknown notebook {entry.notebook!r}")
+    for name in paper.records:
+        if name.count("/") != 1 or name.split("/")[0] not in paper.notebooks:
+            refuse(("records", name), "name it NOTEBOOK/NAME, after the notebook that measures it")
     for name in paper.claims:
         if problem := _problem_of_claim(paper, path.parent.name, name):
             refuse(("claims", name), problem)
@@ -267,11 +278,11 @@ def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
 
 def _problem_of_sets(paper: Paper, cohort: str, entry) -> str:
     """What is wrong with the entry of `cohort`, or an empty string."""
-    if isinstance(entry, dict) and set(entry) != set(SCALES):
-        return f"names sets at {', '.join(map(str, entry))}; give them at each of {', '.join(SCALES)}"
+    if isinstance(entry, dict) and set(entry) != set(paper.scales):
+        return f"names sets at {', '.join(map(str, entry))}; give them at each of {', '.join(paper.scales)}"
     if (entry is None) != paper.closing:
         return "a closing paper reads no images; give null" if paper.closing else "names no set"
-    for scale in SCALES:
+    for scale in paper.scales:
         for name in paper.sets(cohort, scale):
             if name not in _SETS[cohort]:
                 return f"unknown {cohort} set {name!r}; choose one of {', '.join(_SETS[cohort])}"

@@ -40,6 +40,25 @@ SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending
 ]
 
 
+_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
+
+
+def stamp(figure: Figure, facts: Mapping[str, str], *, replot: bool = False) -> None:
+    """Write at the foot of `figure` what it shows: scale, cohort, source, seed, n, revision and arithmetic of `facts`.
+
+    In letters that are small enough for its width. replot: it shows published numbers and nothing of a run.
+    """
+    says = f"{facts['scale']} · {_COHORT_SAYS[facts['cohort']]} ({facts['source']}) · seed {facts['seed']}"
+    says += f" · n = {facts['n']} · {facts['revision']} · {facts['arithmetic']}"
+    if replot:
+        says = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
+    elif facts["scale"] == "smoke":
+        says = "SMOKE RUN: these numbers mean nothing · " + says
+    note = figure.text(0.006, 0.004, says, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
+    room = 0.985 * figure.bbox.width / note.get_window_extent().width
+    note.set_fontsize(4.5 * min(room, 1))
+
+
 def save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
     """Save `figure` at 300 dpi, in at most 256 colours if the difference is invisible, which halves the file.
 

@@ -26,20 +26,19 @@ from lib.core.seeding import arithmetic_here, repetition_seeds
 from lib.experiment.evaluation import evaluate
 from lib.experiment.latex import in_ascii
 from lib.experiment.paper import Settings, known_papers, load_paper, place_of_claim
-from lib.experiment.products import SAVED, save_png
+from lib.experiment.products import SAVED, save_png, stamp
 from lib.experiment.tables import typeset_table, without_formulas
 from lib.experiment.verdict import Outcome
 from lib.statistics.repetitions import Repeated
 
 _PAGE_ROWS = 40  # rows of a table that fit on one page of a manuscript
-_COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
 
 
 class Run:
     """Settings, paths and products of one notebook's run.
 
-    paper: a folder under notebooks/. scale: smoke, demo or paper. cohort: phantom or public. seed: an integer ≥ 0.
-    Attributes: `settings` (the scale's column of paper.yaml), `sets` (the names of the phantom or public sets that
+    paper: a folder under notebooks/. scale: smoke, demo, study or paper. cohort: phantom or public. seed: an integer
+    ≥ 0. Attributes: `settings` (the scale's column of paper.yaml), `sets` (the names of the phantom or public sets that
     stand for the cohort), `source` (the same as text), `is_smoke`. Raises ValueError for an unknown name.
     """
 
@@ -55,6 +54,8 @@ class Run:
             raise ValueError(f"seed {seed!r}: give a whole number from 0")
         self.name, self.scale, self.cohort, self.seed = paper, scale, cohort, seed
         self.paper = load_paper(root() / "notebooks" / paper)
+        if scale not in self.paper.scales:
+            raise ValueError(f"{paper} has no {scale} yet: choose one of {', '.join(self.paper.scales)}")
         given = given_tag()
         self.tag = given if given.startswith("own-") else tag(scale, cohort, seed)
         self.settings = Settings(**self.paper.column(scale))
@@ -102,6 +103,17 @@ class Run:
             raise ValueError(f"{self.name} has no public cohort {name!r} at {self.scale}: choose one of {self.source}")
         return open_public(name or self.sets[0])
 
+    @property
+    def _command(self) -> str:
+        flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+        flag += f" --seed {self.seed}" if self.seed else ""
+        return f"./run_all.sh {self.scale} {self.name}{flag}"
+
+    @property
+    def unless_stored(self) -> str | None:
+        """At demo the command that trains what the store lacks, for `lib.generators.train`; elsewhere None."""
+        return f"{self._command} --train" if self.scale == "demo" else None
+
     def path(self, name: str) -> Path:
         """Where the file `name` ("01_train/gan") of this run lies; its folder is made if it is absent.
 
@@ -125,9 +137,7 @@ class Run:
         path, maker = self._at(name), name.split("/")[0]
         if maker not in self.paper.notebooks:
             raise ValueError(f"{name}: {self.name} has no notebook {maker!r}, but {', '.join(self.paper.notebooks)}")
-        flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
-        flag += f" --seed {self.seed}" if self.seed else ""
-        command = f"./run_all.sh {self.scale} {self.name}{flag}"
+        command = self._command
         if not path.exists():
             raise FileNotFoundError(
                 f"{name} is missing for {self.tag}: run notebook {self.name}/{maker} first, or {command}"
@@ -193,15 +203,7 @@ class Run:
         """
         self._require_free()
         facts = self._facts(item, n)
-        stamp = f"{self.scale} · {_COHORT_SAYS[self.cohort]} ({self.source}) · seed {self.seed} · n = {facts['n']}"
-        stamp += f" · {facts['revision']} · {facts['arithmetic']}"
-        if replot:
-            stamp = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
-        elif self.is_smoke:
-            stamp = "SMOKE RUN: these numbers mean nothing · " + stamp
-        note = figure.text(0.006, 0.004, stamp, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
-        room = 0.985 * figure.bbox.width / note.get_window_extent().width
-        note.set_fontsize(4.5 * min(room, 1))
+        stamp(figure, facts, replot=replot)
         about = {"Title": f"{self.name} {item}", "Author": "", "Creator": "private-image-sharing"}
         with atomic(self._product(item, "png")) as path:
             save_png(figure, path, about | {"Description": json.dumps(facts)})

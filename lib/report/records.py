@@ -54,7 +54,7 @@ class Records:
     `paper`: its paper.yaml, or None. `problems`: a sentence for each piece that cannot be used. `made`: the (revision,
     time) of each that can. `arithmetic`: what figures and tables were computed in. `content`: all of it as the page
     shows it: title, cite, source, items, claims, deviations, notebooks; lists of dictionaries, empty where the paper
-    has no such cohort.
+    has no such cohort or scale.
     """
 
     def __init__(self, name: str, folders: RunFolders):
@@ -74,7 +74,8 @@ class Records:
         except DAMAGE as error:
             self.problems.append(str(error).replace(f"{root()}/", ""))
             return content
-        content |= {"title": paper.title, "cite": paper.cite, "source": paper.source(self.cohort, self.scale)}
+        source = paper.source(self.cohort, self.scale) if self.scale in paper.scales else None
+        content |= {"title": paper.title, "cite": paper.cite, "source": source}
         content["closing"] = paper.closing
         if content["source"]:
             self._settings = paper.settings_digest(self.scale, self.cohort)

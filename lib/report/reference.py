@@ -1,8 +1,8 @@
 """The committed results of a run: figures, tables and the records behind them, in figures/reference/TAG.
 
 A run writes to figures/TAG, which git ignores. What is published is copied from there by this module alone, file by
-file as paper.yaml declares them, and only if all of it can be made again from the committed code: nothing of a real
-image, no executed notebook, no path of a machine.
+file as paper.yaml declares them, and only if all of it can be made again from the committed code: no executed notebook,
+no path of a machine, and of real images the numbers of a study alone, no item that shows one.
 """
 
 import json
@@ -31,7 +31,7 @@ _SHOWN = ("notebook", "paper", "scale", "cohort", "seed", "revision", "seconds",
 def write_reference(run: str) -> Path:
     """Write figures/reference/TAG from the run `run` of this checkout, whole or not at all, and return the folder.
 
-    Raises ValueError, with the first reasons, for a run of other images than phantoms, a checkout with changes that
+    Raises ValueError, with the first reasons, for a run of real images that is no study, a checkout with changes that
     are not committed, notebooks that are not finished or out of date, records that are damaged, made from other
     settings or by code that is not committed, and files that are too large. Raises OSError if it cannot be written.
     """
@@ -39,8 +39,8 @@ def write_reference(run: str) -> Path:
     if folders.reference or folders.checkout != root():
         raise ValueError(f"{run} is no run of this checkout: give the tag of one, such as demo-phantom")
     scale, cohort, seed = parts_of(folders.tag)
-    if cohort != "phantom":
-        raise ValueError(f"{run} shows real images ({cohort}): only phantoms are published")
+    if cohort != "phantom" and scale != "study":
+        raise ValueError(f"{run} is of real images ({cohort}): of these a study alone is published")
     if changed := _uncommitted():
         raise _refused(run, [f"{path} differs from the last commit" for path in changed])
     notebooks = plan(tuple(known_papers()), scale=scale, cohort=cohort, seed=int(seed))
@@ -101,10 +101,19 @@ def _foreign(path: Path, facts: dict, records: Records) -> Iterator[str]:
 def _files(records: Records) -> Iterator[Path]:
     """The files of a paper that are published as they are."""
     for item in records.content["items"]:
+        if records.cohort != "phantom" and records.paper and records.paper.items[item["name"]].images:
+            continue
         for suffix in KINDS.get(item["kind"], ()):
             yield records.page / records.name / f"{item['name']}.{suffix}"
     for claim in (claim for claim in records.content["claims"] if claim["revision"]):
         yield records.folders.claims(records.name) / f"{claim['name']}.json"
+
+
+def _repetitions(records: Records) -> Iterator[Path]:
+    """What its notebooks measured in each repetition (lib.experiment.repetition)."""
+    for name in records.paper.records if records.paper else ():
+        notebook, label = name.split("/")
+        yield from sorted((records.folders.records / records.name / notebook).glob(f"*/{label}.npz"))
 
 
 def _write_whole(records: list[Records], reference: RunFolders) -> Path:
@@ -116,6 +125,9 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
         shutil.rmtree(left, ignore_errors=True)
     try:
         for of in records:
+            for source in _repetitions(of):
+                with atomic(made / of.name / "records" / source.relative_to(of.folders.records / of.name)) as path:
+                    path.write_bytes(source.read_bytes())
             for source in _files(of):
                 folder = new.claims(of.name) if source.parent.name == "claims" else made / of.name
                 with atomic(folder / source.name) as path:

@@ -7,10 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SCALES = ("smoke", "demo", "paper")  # those of lib.experiment.paper, which needs an installed environment
-COHORTS = ("phantom", "public")
+from lib.core.paths import COHORTS, SCALES
+
 _ROOT = Path(os.environ.get("SUITE_ROOT") or Path(__file__).resolve().parents[2])
-_USAGE = """./run_all.sh [smoke|demo|paper] [PAPER…] [options]
+_USAGE = """./run_all.sh [smoke|demo|study|paper] [PAPER…] [options]
        ./run_all.sh test [PYTEST ARGUMENT…]
        ./run_all.sh check"""
 
@@ -29,6 +29,7 @@ class Arguments:
     seeds: tuple[int, ...]
     jobs: int
     dry_run: bool
+    train: bool
     executor: str
     snakemake: tuple[str, ...]
     all_papers: bool
@@ -95,6 +96,7 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
+    parser.add_argument("--train", action="store_true", help="train anew what weights/ holds, and what it lacks")
     parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
     own, snakemake = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     options = [word.split("=")[0] for word in own if word.startswith("-") and not word[1:].isdecimal()]
@@ -125,6 +127,7 @@ def parse(argv: list[str]) -> Arguments:
         seeds=found.seeds,
         jobs=found.jobs,
         dry_run=found.dry_run,
+        train=found.train,
         executor=found.executor,
         snakemake=tuple(snakemake),
         all_papers=not papers,

@@ -20,7 +20,7 @@ from pathlib import Path
 from lib.core.files import is_partial
 from lib.core.json_objects import read_object
 from lib.core.manifest import damaged, damages, describe
-from lib.core.paths import own_tag, root, tag
+from lib.core.paths import own_tag, root, tag, trains_anew
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.runner import imports
 
@@ -32,6 +32,7 @@ _KNOWN = ("scale", "cohort", "seed")
 THREADS = {
     "smoke": 1,
     "demo": 1,
+    "study": 1,
     "paper": 4,
 }  # of each notebook: a sum of two threads rounds otherwise than that of one
 
@@ -145,11 +146,19 @@ class Notebook:
                     yield f"changed: {', '.join(changed)}"
             if changed := _differing(done["inputs"], digests_of_inputs(done["inputs"])):
                 yield f"changed: {', '.join(changed)}"
+            if trains_anew() and (fetched := self._fetched()):
+                yield f"not trained here: {', '.join(fetched)}"
             if absent := self.unmade():
                 yield f"absent: {', '.join(absent)}"
             yield from damages(done["files"], root())
         except _DAMAGED:
             yield "its record is damaged"
+
+    def _fetched(self) -> list[str]:
+        """The folders of its trainings that came from weights/."""
+        folder = self.record("done").parent
+        records = sorted(folder.rglob("checkpoint.json"))
+        return [file.parent.relative_to(folder).as_posix() for file in records if "stored" in read_object(file)["made"]]
 
     def damaged_trainings(self) -> list[Path]:
         """The folders of its trainings of which a weight file or the record is no longer as they were left."""
@@ -241,12 +250,12 @@ def import_path() -> str:
 def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int, own: str = "") -> list[Notebook]:
     """The notebooks of `papers`, each after those it needs. ValueError for a paper.yaml that cannot be used.
 
-    A paper that does not know the cohort has none. `own`: as in `Notebook`.
+    A paper that does not know the cohort, or has no such scale, has none. `own`: as in `Notebook`.
     """
     notebooks: list[Notebook] = []
     for paper in papers:
         loaded = load_paper(root() / "notebooks" / paper)
-        if cohort not in loaded.cohorts:
+        if cohort not in loaded.cohorts or scale not in loaded.scales:
             continue
         made: dict[str, Notebook] = {}
 
@@ -270,7 +279,7 @@ def find(paper: str, name: str, *, scale: str, cohort: str, seed: int, own: str 
         raise ValueError(f"unknown paper {paper!r}: choose one of {', '.join(known_papers())}")
     found = {notebook.name: notebook for notebook in plan((paper,), scale=scale, cohort=cohort, seed=seed, own=own)}
     if not found:
-        raise ValueError(f"{paper} has no {cohort} cohort")
+        raise ValueError(f"{paper} has no {cohort} cohort, or no scale {scale}, in its paper.yaml")
     if name not in found:
         raise ValueError(f"{paper} has no notebook {name!r}: choose one of {', '.join(found)}")
     return found[name]

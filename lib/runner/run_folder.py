@@ -77,3 +77,9 @@ def _short_folder() -> str:
     raise OSError(
         f"TMPDIR {own} is too long for sockets ({len(own)} letters): export TMPDIR=/tmp, or another short one"
     )
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, but for lines of code below a warning; empty where there is none."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return next((line for line in reversed(lines) if line[:1].strip()), "")

@@ -15,7 +15,6 @@ import sys
 import textwrap
 import time
 from datetime import datetime
-from pathlib import Path
 
 from lib.core.frontend import seconds_between_lines
 from lib.core.lock import FolderInUse
@@ -24,7 +23,7 @@ from lib.runner.cli import Arguments, parse
 from lib.runner.machine import cores, environment, kills_for_memory
 from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
 from lib.runner.remaining import end_after, seconds_left
-from lib.runner.run_folder import hold, set_aside, sockets_folder
+from lib.runner.run_folder import hold, last_line, set_aside, sockets_folder
 
 _COST = 24  # letters of time and memory in a line
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
@@ -37,6 +36,7 @@ def main(argv: list[str]) -> int:
     """Exit code 0 when every notebook is finished, 1 when one is not, 2 for arguments that cannot be meant."""
     try:
         arguments = parse(argv)
+        os.environ |= {"SUITE_TRAIN": "1"} if arguments.train else {}
         which = {"scale": arguments.scale, "cohort": arguments.cohort}
         notebooks = [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
         _require_cohort(arguments, notebooks)
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     if arguments.dry_run:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly when `head`, behind a pipe, does
         return _Run(arguments, notebooks, argv).dry_run()
-    os.environ.setdefault("SUITE_PROGRESS_SECONDS", "60" if arguments.scale == "paper" else "10")
+    os.environ.setdefault("SUITE_PROGRESS_SECONDS", "60" if arguments.scale in ("study", "paper") else "10")
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _interrupt)
@@ -78,7 +78,10 @@ def _interrupt(*_):
 def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
     without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
     if without and (not arguments.all_papers or not notebooks):
-        raise ValueError(f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort in its paper.yaml")
+        raise ValueError(
+            f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort, or no scale {arguments.scale}, "
+            "in its paper.yaml"
+        )
 
 
 class _Run:
@@ -224,7 +227,7 @@ class _Run:
         if snakemake.returncode < 0:
             return f"Snakemake was killed (signal {-snakemake.returncode}). The same command goes on: {self.command}"
         if snakemake.returncode and not self.started.keys() & set(self.left):
-            return f"Snakemake could not start a notebook: {_last_line(self.log)} (log: {self.log})"
+            return f"Snakemake could not start a notebook: {last_line(self.log)} (log: {self.log})"
         return ""
 
     def _snakemake(self) -> list[str]:
@@ -240,6 +243,7 @@ class _Run:
             "seeds": ",".join(map(str, arguments.seeds)),
             "threads": self.threads,
             "cluster": int(not self.is_local),
+            "train": int(arguments.train),
             "storage": int(pods),
         }
         return [
@@ -270,7 +274,7 @@ class _Run:
                 self._say("started", notebook)
                 self.due[notebook] = time.monotonic() + seconds_between_lines()
             elif notebook in self.due and time.monotonic() >= self.due[notebook]:
-                self._say("running", notebook, _last_line(notebook.log))
+                self._say("running", notebook, last_line(notebook.log))
                 self.due[notebook] = time.monotonic() + seconds_between_lines()
 
     def _end(self, notebook: Notebook, how: str) -> None:
@@ -281,7 +285,7 @@ class _Run:
         if how == "skipped":
             more = f"needs {', '.join(unmet)}" if unmet else "not started"
         self._say(how, notebook, more)
-        error = record.get("error") or (_last_line(notebook.log) if how in ("failed", "killed") else "")
+        error = record.get("error") or (last_line(notebook.log) if how in ("failed", "killed") else "")
         if error:
             print(f"          {error}", flush=True)
 
@@ -333,11 +337,6 @@ class _Run:
                 kept = notebook.read(how).get("executed")
                 executed = f"; executed up to the error: {kept}" if kept else ""
                 print(f"{how}: {self._name(notebook)}; log: {notebook.log}{executed}")
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return next((line for line in reversed(lines) if line[:1].strip()), "")  # no line of code below a warning
 
 
 def _cost(record: dict) -> str:

@@ -104,9 +104,9 @@ def test_every_error_names_file_line_and_key(written, old, new, sentence):
 
 def test_an_entry_of_cohorts_names_one_set_or_several_and_may_depend_on_the_scale(written):
     paper = load_paper(written(GOOD.replace("cbis_ddsm", "{smoke: bcdr, demo: [mcgan], paper: [cbis_ddsm, bcdr]}")))
-    assert [paper.sets("public", scale) for scale in SCALES] == [("bcdr",), ("mcgan",), ("cbis_ddsm", "bcdr")]
+    assert [paper.sets("public", scale) for scale in paper.scales] == [("bcdr",), ("mcgan",), ("cbis_ddsm", "bcdr")]
     assert (paper.source("phantom", "demo"), paper.source("public", "paper")) == ("mass", "cbis_ddsm, bcdr")
-    digests = {paper.settings_digest(scale, "public") for scale in SCALES}
+    digests = {paper.settings_digest(scale, "public") for scale in paper.scales}
     assert len(digests) == 3
     closing = GOOD.replace("cohorts: {phantom: mass, public: cbis_ddsm}", "closing: true\ncohorts: {phantom: null}")
     paper = load_paper(written(closing))
@@ -180,6 +180,20 @@ def test_a_deviation_bears_on_what_needs_the_files_it_touches(written):
     paper = load_paper(written(GOOD + more))
     on = {name: paper.deviations_on(name) for name in ("01_train", "05_utility", "tab2", "C1")}
     assert on == {"01_train": [1, 2], "05_utility": [1, 2], "tab2": [1, 2], "C1": [1, 2, 3]}
+
+
+def test_a_study_is_a_column_between_demo_and_paper(written):
+    at = "scales: [smoke, demo, study, paper]\n"
+    four = GOOD.replace("[16, 32, 128]", "[16, 32, 64, 128]").replace("[1, 6, 60]]", "[6], [1, 6, 60]]")
+    paper = load_paper(written(at + four))
+    assert [paper.column(scale)["image_size"] for scale in SCALES] == [16, 32, 64, 128]
+    with pytest.raises(
+        ValueError, match="settings.image_size: 3 columns; give one for each of smoke, demo, study, paper"
+    ):
+        load_paper(written(at + GOOD))
+    for scales in ("[demo, smoke, paper]", "[smoke, paper]", "[smoke, demo, night, paper]", "[demo, demo]"):
+        with pytest.raises(ValueError, match=r"paper\.yaml:1: scales: give those of smoke, demo, study, paper"):
+            load_paper(written(f"scales: {scales}\n{GOOD}"))
 
 
 def test_settings_have_a_digest_of_their_own_scale(written):

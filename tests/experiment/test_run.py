@@ -60,7 +60,8 @@ def draw():
     ("arguments", "sentence"),
     [
         (("08_other", "demo", "phantom", 0), "unknown paper '08_other': choose one of 09_nobody"),
-        (("09_nobody", "tiny", "phantom", 0), "unknown scale 'tiny': choose one of smoke, demo, paper"),
+        (("09_nobody", "tiny", "phantom", 0), "unknown scale 'tiny': choose one of smoke, demo, study, paper"),
+        (("09_nobody", "study", "phantom", 0), "09_nobody has no study yet: choose one of smoke, demo, paper"),
         (("09_nobody", "demo", "private", 0), "unknown cohort 'private'"),
         (("09_nobody", "demo", "phantom", -1), "seed -1"),
         (("09_nobody", "demo", "phantom", "0"), "seed '0'"),

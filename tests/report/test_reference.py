@@ -4,9 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from lib.experiment.paper import Item
 from lib.report import reference
 from lib.report.__main__ import main
 from lib.report.reference import write_reference
@@ -114,6 +116,35 @@ def test_no_real_image_and_no_other_folder_is_published(finished, run):
     with pytest.raises(ValueError, match="real images|no run"):
         write_reference(run)
     assert not (finished / "figures/reference").exists()
+
+
+@pytest.mark.parametrize(("cohort", "published"), [("phantom", {"fig", "tab"}), ("public", {"tab"})])
+def test_what_shows_a_real_image_is_left_out(tmp_path, cohort, published):
+    items = {name: Item(notebook="01_train", shows="", published=None, images=name == "fig") for name in ("fig", "tab")}
+    entries = [{"name": "fig", "kind": "figure"}, {"name": "tab", "kind": "table"}]
+    records = SimpleNamespace(
+        name="01_p",
+        cohort=cohort,
+        page=tmp_path,
+        paper=SimpleNamespace(items=items),
+        content={"items": entries, "claims": []},
+    )
+    assert {path.stem for path in reference._files(records)} == published
+
+
+def test_what_was_measured_in_each_repetition_comes_with_it(finished):
+    declared = finished / "notebooks/01_first/paper.yaml"
+    declared.write_text(declared.read_text() + "records: {01_train/gate: 1}\n")
+    git = ["git", "-C", finished, "-c", "user.name=n", "-c", "user.email=e"]
+    subprocess.run([*git, "commit", "-qam", "records"], check=True)
+    for number in (0, 7):
+        kept = finished / f"data/runs/demo-phantom/01_first/01_train/{number}"
+        kept.mkdir()
+        (kept / "gate.npz").write_bytes(b"%d" % number)
+        (kept / "other.npz").write_bytes(b"")
+    write_reference("demo-phantom")
+    records = files(finished / FOLDER / "01_first/records")
+    assert records == {"01_train/0/gate.npz": b"0", "01_train/7/gate.npz": b"7"}
 
 
 def test_what_is_too_large_is_refused_and_the_old_one_stays(finished, monkeypatch):

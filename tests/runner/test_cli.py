@@ -39,7 +39,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("words", "says"),
         [
-            (["smok"], "unknown scale or paper 'smok': scales are smoke, demo, paper; papers are 01_a, 02_b"),
+            (["smok"], "unknown scale or paper 'smok': scales are smoke, demo, study, paper; papers are 01_a, 02_b"),
             (["demo", "smoke"], "two scales"),
             (["--cohort", "private"], "unknown cohort 'private': choose one of phantom, public"),
             (["--sed", "3"], "unknown option --sed: known are --help, --cohort, --seed"),

@@ -36,6 +36,19 @@ class TestIsCurrent:
         files = notebook.manifest()
         return {"files": files, "products": state.products_digest(notebook, files)}
 
+    def test_what_was_fetched_is_out_of_date_where_everything_is_trained(self, suite, monkeypatch):
+        training, fidelity = self.plan()
+        for folder, made in (("own", {}), ("fetched", {"stored": "masses"})):
+            file = training.record("done").parent / folder / "checkpoint.json"
+            file.parent.mkdir()
+            file.write_text(json.dumps({"made": made}))
+        done = training.read("done") | self.left(training)
+        training.record("done").write_text(json.dumps(done))
+        fidelity.record("done").write_text(json.dumps(fidelity.read("done") | {"needs": fidelity.finished_needs()}))
+        assert [list(notebook.changes()) for notebook in self.plan()] == [[], []]
+        monkeypatch.setenv("SUITE_TRAIN", "1")
+        assert [list(notebook.changes()) for notebook in self.plan()] == [["not trained here: fetched"], []]
+
     @staticmethod
     def plan() -> list[state.Notebook]:
         return state.plan(("01_p",), scale="smoke", cohort="phantom", seed=3)

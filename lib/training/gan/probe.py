@@ -70,6 +70,12 @@ def check_probe(folder: Path, generator: TrainedGenerator) -> bool:
     return True
 
 
+def labels_of_probe(folder: Path) -> list | None:
+    """The two labels that the probe in `folder` asked for; None where it asked for none, or there is no probe."""
+    file = Path(folder) / FILE
+    return read_object(file)["labels"] if file.exists() else None
+
+
 def _weights(folder: Path) -> str:
     """The SHA-256 of the finished weights in `folder`."""
     return Checkpoint(folder, None).weights_digest()

@@ -17,14 +17,13 @@ from lib.training.gan.acgan import ACGAN, train_acgan
 from lib.training.gan.autodecoder import AutoDecoder, train_autodecoder
 from lib.training.gan.dcgan import DCGAN, train_dcgan
 from lib.training.gan.fedgan import FedGAN, resolved, train_fedgan
-from lib.training.gan.probe import check_probe, keep_probe
+from lib.training.gan.probe import check_probe, keep_probe, labels_of_probe
 from lib.training.gan.progan import ProGAN, train_progan
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.gan.stylegan2 import StyleGAN2, train_stylegan2
+from lib.training.loop import store
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.trainer import finished_training
-
-STORE = Path(__file__).resolve().parents[3] / "weights"  # trained generators that come with the suite; none yet
 
 
 class _Entry(NamedTuple):
@@ -63,13 +62,18 @@ def names() -> tuple[str, ...]:
     return tuple(_REGISTERED)
 
 
-def train(name: str, images, labels=None, *, path, seed: int, **options) -> TrainedGenerator:
+def train(
+    name: str, images, labels=None, *, path, seed: int, unless_stored: str | None = None, **options
+) -> TrainedGenerator:  # fmt: skip
     """Train generator `name` on images (n, s, s) or (n, c, s, s) uint8, or finish or fetch the one in folder `path`.
 
     labels: n of them, None for a generator without. options: those of the method, see `train_…` in its module.
-    ValueError for a name that is not registered, an option that the method does not know or misses, labels that it
-    misses or does not take, a folder that holds the training of another model, a network that draws other images than
-    when it was trained, and what the method refuses.
+    unless_stored: the command that trains it, to be named where it is neither finished nor stored in weights/, instead
+    of training it here.
+
+    FileNotFoundError then. ValueError for a name that is not registered, an option that the method does not know or
+    misses, labels that it misses or does not take, a folder that holds the training of another model, a network that
+    draws other images than when it was trained, and what the method refuses.
     """
     if name not in names():
         raise ValueError(f"unknown generator {name!r}: choose one of {', '.join(names())}")
@@ -81,7 +85,8 @@ def train(name: str, images, labels=None, *, path, seed: int, **options) -> Trai
             f"The folder {path} holds the training of {stored.get('model')!r}, not of {name}: give another."
         )
     data = (images,) if labels is None else (images, labels)
-    generator = entry.trained(*data, path=path, seed=seed, **options)
+    with store.only_stored(unless_stored):
+        generator = entry.trained(*data, path=path, seed=seed, **options)
     keep_probe(path, generator, labels=labels)
     return generator
 
@@ -103,16 +108,17 @@ def _check_call(entry: _Entry, labelled: bool, options: dict) -> None:
 
 
 def load(name_or_folder: str | Path, *, device: torch.device | None = None, **options) -> TrainedGenerator:
-    """The finished training in a folder, or of that name in the `STORE`, whatever its settings.
+    """The finished training in a folder, or of that name in weights/, whatever its settings.
 
     options: of `restored`, such as after= of a FedGAN. FileNotFoundError when nothing is there; ValueError when the
     training is unfinished or not of a registered generator, its network draws other images than when it was trained,
     or a file is damaged, and for an unknown option.
     """
     folder = Path(name_or_folder)
-    stored = sorted(place.name for place in STORE.iterdir() if place.is_dir()) if STORE.is_dir() else []
+    stored = store.stored_names()
     if str(name_or_folder) in stored and not folder.exists():
-        folder = STORE / folder
+        store.read_card(folder.name)
+        folder = store.STORE / folder
     elif not folder.exists():
         others = f", and no stored one of that name, but {', '.join(stored)}" if stored else ""
         advice = "run the notebook that trains it first"
@@ -138,3 +144,29 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
     if not options:  # which ask for another generator of the same training than the probe's
         check_probe(folder, generator)
     return generator
+
+
+def keep(folder: Path, name: str, *, about: str, gate: dict[str, float] | None = None) -> Path:
+    """Store the finished training in `folder` as weights/`name`: the weights that drawing needs, in float16.
+
+    about: of which images, and how these are made again. gate: measure → value of how good it is. Returns the folder,
+    with a card and a probe of the stored weights. ValueError as `load`, for a name that is taken, and for a training
+    that is not finished; the store is then as before.
+    """
+    generator = load(folder)
+    tensors, settings = finished_training(folder, "generator")
+
+    def is_needed(part: str) -> bool:
+        left = {key: value for key, value in tensors.items() if key.split(".")[0] != part}
+        try:
+            type(generator).restored(left, settings, torch.device("cpu"))
+        except (RuntimeError, LookupError):
+            return True
+        return False
+
+    needed = {part for part in {key.split(".")[0] for key in tensors} if is_needed(part)}
+
+    def add_probe(made: Path) -> None:
+        keep_probe(made, load(made), labels=labels_of_probe(folder))
+
+    return store.keep(folder, name, about=about, needed=needed, gate=gate or {}, complete=add_probe)

@@ -41,6 +41,7 @@ from lib.core import seeding
 from lib.core.files import atomic
 from lib.core.json_objects import read_object
 from lib.core.lock import assert_free, sole_writer
+from lib.core.machine import machine
 from lib.core.regular_files import require_regular
 from lib.core.revision import revision
 from lib.models.pretrained.weights import first_not_finite, load_stored
@@ -194,12 +195,29 @@ class Checkpoint:
             raise ValueError(f"The checkpoint {self.path} was opened without settings, only to be read.")
         if not ranks.is_writer():
             return
-        with contextlib.nullcontext() if self._is_held else self._sole_writer():
-            self._save(tensors, state, step, finished, made or {})
+        self._save(to_bytes({k: _plain(v) for k, v in tensors.items()}), state, step, finished, made or {})
 
-    def _save(self, tensors: dict[str, torch.Tensor], state: dict | None, step: int, finished: bool, made: dict):
+    def adopt(self, source: "Checkpoint", stored: str) -> None:
+        """Replace the checkpoint by the finished one of `source`, whose weights are copied byte for byte.
+
+        stored: its name, which `made` keeps as "stored". ValueError where the source is damaged or unfinished, and
+        OSError as `save`; the checkpoint is then as before.
+        """
+        found = source.load()
+        if found is None or not source.finished:
+            raise source._damaged(source.path / _JSON)
+        if ranks.is_writer():
+            content = source._names(found[2], True)[0].read_bytes()
+            self._save(content, None, found[2], True, source.made | {"stored": stored})
+        ranks.barrier()
+
+    def _save(self, content: bytes, state: dict | None, step: int, finished: bool, made: dict) -> None:
+        with contextlib.nullcontext() if self._is_held else self._sole_writer():
+            self._replace(content, state, step, finished, made)
+
+    def _replace(self, content: bytes, state: dict | None, step: int, finished: bool, made: dict) -> None:
         weights, rest = self._names(step, finished)
-        digests = {".safetensors": _write(weights, to_bytes({k: _plain(v) for k, v in tensors.items()}))}
+        digests = {".safetensors": _write(weights, content)}
         if state is not None:
             buffer = io.BytesIO()
             torch.save(state, buffer)
@@ -221,7 +239,9 @@ class Checkpoint:
     def origin(self, step: int | None) -> str:
         """How the checkpoint last loaded, of `step` where that is worth saying, was made: a part of a sentence."""
         revision, date, unit = (_printable(self.made.get(key)) for key in ("revision", "date", "unit"))
-        said = f"made by revision {revision or 'unknown'}" + (f" on {date[:16]}" if date else "")
+        stored = _printable(self.made.get("stored"))
+        said = f"from weights/{stored}, " if stored else ""
+        said += f"made by revision {revision or 'unknown'}" + (f" on {date[:16]}" if date else "")
         return said if step is None else f"{said}, {step:,} {unit or 'steps'}"
 
     def _names(self, step: int, finished: bool) -> tuple[Path, Path]:
@@ -270,6 +290,7 @@ def _provenance(settings: dict) -> dict:
         "revision": revision(),
         "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         "torch": torch.__version__,
+        "machine": machine(),
         "arithmetic": seeding.arithmetic_here(settings.get("precision", "float32")),
     }
 

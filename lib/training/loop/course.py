@@ -88,11 +88,13 @@ def called(name: str, path) -> str:
 def say_loaded(path, made: dict, origin: str) -> None:
     """Say, once, that a finished training was loaded and what `origin` says of it, unless it was made a moment ago.
 
-    That is, since this process began: as by `run_ahead`, in whose processes nothing is said, since all is loaded again
-    in the one that forked them. The folder is shown from the project's on: executed notebooks are published.
+    That is, trained since this process began: as by `run_ahead`, in whose processes nothing is said, since all is
+    loaded again in the one that forked them. The folder is shown from the project's on, as executed notebooks are
+    published.
     """
     try:
-        is_new = datetime.fromisoformat(str(made.get("date"))).timestamp() >= _BEGUN
+        made_at = datetime.fromisoformat(str(made.get("date"))).timestamp()
+        is_new = made_at >= _BEGUN and "stored" not in made
     except ValueError:
         is_new = False
     if not is_new and not is_relayed() and (key := (str(path), origin)) not in _said:

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from lib.core import seeding
-from lib.training.loop import data_parallel
+from lib.core.paths import trains_anew
+from lib.training.loop import data_parallel, store
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.course import Course, say_loaded
 
@@ -171,17 +172,24 @@ def run_training(
     """The tensors by name after `steps` steps of what `begin()` returns, kept in folder `path` with a learning curve.
 
     A finished checkpoint there with the same `settings` is returned without calling `begin`, which is said, an
-    unfinished one is continued; other settings train anew. ValueError for fewer steps than one, a damaged checkpoint,
-    or a loss that is not finite at a save or at the end: nothing is saved then. OSError while another process trains in
-    that folder.
+    unfinished one is continued; where there is neither, what `lib.training.loop.store` has of them is fetched; other
+    settings train anew. ValueError for fewer steps than one, a damaged checkpoint, or a loss that is not finite
+    at a save or at the end: nothing is saved then. OSError while another process trains in that folder.
+    FileNotFoundError inside `store.only_stored`, where it would have to be begun.
     """
     if steps < 1:
         raise ValueError(f"The {name} is trained for at least one step, not {steps}.")
     with Checkpoint(path, settings) as checkpoint:
         found = checkpoint.load()
+        if found and checkpoint.finished and "stored" in checkpoint.made and trains_anew():
+            found = None
+        if not found and store.fetch(checkpoint):
+            found = checkpoint.load()
         if found and checkpoint.finished:
             say_loaded(path, checkpoint.made, checkpoint.origin(found[2]))
             return found[0]
+        if not found:
+            store.assert_may_train(name, checkpoint)
         training = begin()
         start = 0
         if found:

@@ -207,7 +207,7 @@ def test_how_it_was_made_is_kept_and_decides_nothing(tmp_path, monkeypatch):
     kept = Checkpoint(tmp_path, {"a": 1})
     kept.save({}, None, 3000, finished=True, made={"unit": "steps", "seconds": 2.5})
     made = json.loads((tmp_path / "checkpoint.json").read_text())["made"]
-    assert made.keys() == {"revision", "date", "torch", "arithmetic", "unit", "seconds"}
+    assert made.keys() == {"revision", "date", "torch", "machine", "arithmetic", "unit", "seconds"}
     assert kept.load()[2] == 3000
     assert re.fullmatch(r"made by revision abc1234 on 20\d\d-\d\d-\d\d \d\d:\d\d, 3,000 steps", kept.origin(3000))
 
