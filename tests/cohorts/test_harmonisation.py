@@ -7,6 +7,7 @@ import pytest
 
 from lib.cohorts import harmonisation
 from lib.cohorts.harmonisation import match_histogram
+from lib.cohorts.rows import Pooled
 
 RNG = np.random.default_rng(0)
 
@@ -64,7 +65,9 @@ def test_blocks_are_the_whole(size, at_once, monkeypatch):
     reference = RNG.integers(0, 256, size, dtype=np.uint8)
     flat = np.repeat(RNG.integers(0, 3, (9, 1, 1), dtype=np.uint8), 64, axis=1).reshape(9, 8, 8)  # one key a level
     for images in (IMAGES, IMAGES.reshape(6, 2, 8, 8), flat, RNG.integers(0, 256, (30, 5, 7), dtype=np.uint8)):
-        np.testing.assert_array_equal(match_histogram(images, reference), literally(images, reference))
+        wanted = literally(images, reference)
+        np.testing.assert_array_equal(match_histogram(images, reference), wanted)
+        np.testing.assert_array_equal(match_histogram(Pooled(images[:2], images[2:]), reference), wanted)
 
 
 def test_little_is_held_beside_the_result(monkeypatch):
