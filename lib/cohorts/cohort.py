@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from lib.cohorts.io import hdf5
+from lib.cohorts.rows import AGAIN, BLOCK, Rows
 from lib.core.exact_cast import exact_cast
 from lib.core.files import atomic
 from lib.core.json_objects import parse_object
@@ -20,60 +21,8 @@ COLUMNS = ("region", "site", "lesion", "view")
 FILE_KEYS = {"patient": "id", "labels": "dis", "split": "set", "source_name": "key"}
 _FILE_FACTS = {"label_names": "labels"}  # facts that have another name in files
 _DTYPES = ("uint8", "float32", "float64")
-_BLOCK = 512  # rows read at a time, so that memory stays bounded
-_AGAIN = "make the file again"
 _FLOAT = float(np.finfo(np.float32).max)
 _MOST_CLASSES = 10_000  # of a file that does not name them
-
-
-class Rows:
-    """Rows of an HDF5 data set that are read when they are asked for: `rows[index]` is a NumPy array.
-
-    float64 is read as float32, and a trailing colour axis moves to the front. Reading a row that holds NaN or infinity
-    raises ValueError.
-    """
-
-    def __init__(self, path: Path, key: str, index: np.ndarray | None = None):
-        self.path, self.key = path, key
-        with hdf5.received(path, mend=_AGAIN) as file:
-            stored = file.dataset(key, measured=index is not None)
-            shape, dtype = stored.shape, stored.dtype
-            if dtype.kind not in "biuf":
-                file.refuse(f"{key} holds {dtype}, no numbers")
-            self._channels_last = len(shape) == 4 and shape[1] > 4 and shape[3] <= 4
-            row = (shape[3], *shape[1:3]) if self._channels_last else shape[1:]
-            file.require_bounded(key, row)
-        self.index = np.arange(shape[0]) if index is None else index
-        self.shape = (len(self.index), *row)
-        self.dtype = np.dtype("float32") if dtype == np.float64 else dtype
-        self.ndim = len(self.shape)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def select(self, which) -> "Rows":
-        """A selection of these rows, in the order of `which`, still unread."""
-        return Rows(self.path, self.key, self.index[which])
-
-    def __getitem__(self, which) -> np.ndarray:
-        index = self.index[which]
-        order, inverse = np.unique(index, return_inverse=True)
-        with hdf5.received(self.path, mend=_AGAIN) as file:
-            stored = file.dataset(self.key, measured=True)
-            file.require_share(self.key, np.size(index))
-            try:
-                rows = np.concatenate([_read(stored, part) for part in _blocks(order)]) if len(order) else stored[:0]
-            except OSError:
-                file.refuse(f"damaged pixel data in {self.key}")
-        if self._channels_last:
-            rows = np.moveaxis(rows, -1, 1)
-        rows = rows.astype(self.dtype, copy=False)
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            raise ValueError(f"{self.path}: {self.key} holds NaN or infinite pixels; repair or drop those rows")
-        return rows[inverse.reshape(np.shape(index))]
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.asarray(self[:], dtype=dtype)
 
 
 class Cohort:
@@ -228,15 +177,17 @@ class Cohort:
         if high % size or wide % size:
             problem = f"{high}×{wide} pixels cannot be box-averaged to {size}; give a divisor"
             raise ValueError(f"cohort {self.name!r}: {problem}")
-        blocks = [self.images[start : start + _BLOCK] for start in range(0, len(self), _BLOCK)]
-        return self.with_images(np.concatenate([_box_average(block, size) for block in blocks]))
+        images = np.empty((*self.images.shape[:-2], size, size), self.images.dtype)
+        for start in range(0, len(self), BLOCK):
+            images[start : start + BLOCK] = _box_average(self.images[start : start + BLOCK], size)
+        return self.with_images(images)
 
     @property
     def digest(self) -> str:
         """SHA-256 of label names, pixels and columns: equal for equal content, however it is stored."""
         sha = hashlib.sha256(json.dumps([self.label_names, self.images.shape, str(self.images.dtype)]).encode())
-        for start in range(0, len(self), _BLOCK):
-            sha.update(np.ascontiguousarray(self.images[start : start + _BLOCK]).tobytes())
+        for start in range(0, len(self), BLOCK):
+            sha.update(np.ascontiguousarray(self.images[start : start + BLOCK]).tobytes())
         for column in ("patient", "labels", "split", *COLUMNS):
             values = getattr(self, column)
             sha.update(b"-" if values is None else values.tobytes())
@@ -255,8 +206,8 @@ class Cohort:
                     column, values.shape, values.dtype, chunks=chunks, compression="gzip", compression_opts=1,
                     fletcher32=True,
                 )  # fmt: skip
-                for start in range(0, len(self), _BLOCK):
-                    stored[start : start + _BLOCK] = values[start : start + _BLOCK]
+                for start in range(0, len(self), BLOCK):
+                    stored[start : start + BLOCK] = values[start : start + BLOCK]
             for column in ("patient", "labels", "split", *COLUMNS):
                 if getattr(self, column) is not None:
                     file[FILE_KEYS.get(column, column)] = getattr(self, column)
@@ -280,7 +231,7 @@ class Cohort:
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such cohort; make it first")
-        with hdf5.received(path, mend=_AGAIN) as file:
+        with hdf5.received(path, mend=AGAIN) as file:
             file.require("images", "id", "dis", "set")
             if (dtype := str(file.dataset("images", measured=True).dtype)) not in _DTYPES:
                 file.refuse(f"images are {dtype}: convert them to uint8 or float32")
@@ -302,18 +253,6 @@ class Cohort:
             raise ValueError(f"{path}: {error}") from error
 
 
-def _blocks(order: np.ndarray) -> list[np.ndarray]:
-    """Ascending rows in groups, each within one block of the file."""
-    return np.split(order, np.flatnonzero(np.diff(order // _BLOCK)) + 1)
-
-
-def _read(stored: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Ascending rows of one block. HDF5 reads scattered rows slowly, so the whole span is read unless they are few."""
-    if len(rows) * 8 < rows[-1] - rows[0]:
-        return stored[rows]
-    return stored[rows[0] : rows[-1] + 1][rows - rows[0]]
-
-
 def _stored_facts(text: str) -> dict:
     facts = parse_object(text)
     facts |= {name: facts.pop(key) for name, key in _FILE_FACTS.items() if key in facts}
@@ -326,7 +265,7 @@ def _stored_facts(text: str) -> dict:
     wrong += sorted(facts.keys() - kinds - {"label_names", "value_range"})
     wrong += ["name"] * ("name" not in facts)
     if wrong:
-        raise ValueError(f"its fact {wrong[0]} is absent, unknown or damaged; {_AGAIN}")
+        raise ValueError(f"its fact {wrong[0]} is absent, unknown or damaged; {AGAIN}")
     return facts
 
 

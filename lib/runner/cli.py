@@ -83,10 +83,15 @@ def known_papers() -> list[str]:
 
 
 def parse(argv: list[str]) -> Arguments:
-    """Read the command line of run_all.sh. ValueError, one sentence, for anything that is not known."""
+    """Read the command line of run_all.sh.
+
+    ValueError, one sentence, for anything that is not known, and for the scale paper without a cohort: whoever wants
+    the published sizes may want the published images too, and would learn after days that phantoms were drawn.
+    """
     parser = _Parser(prog="./run_all.sh", usage=_USAGE, description=__doc__.split(".")[0], allow_abbrev=False)
     parser.add_argument("what", nargs="*", metavar="SCALE | PAPER", help=", ".join([*SCALES, *known_papers()]))
-    parser.add_argument("--cohort", default="phantom", type=_one_of("cohort", COHORTS), help=" or ".join(COHORTS))
+    cohorts = f"{' or '.join(COHORTS)} (phantom; at scale paper it must be said)"
+    parser.add_argument("--cohort", type=_one_of("cohort", COHORTS), help=cohorts)
     seeds = "root of every random stream, or several runs side by side: 0-4, or 0,2,5 (0)"
     parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
@@ -110,10 +115,15 @@ def parse(argv: list[str]) -> Arguments:
                 f"unknown scale or paper {word!r}: scales are {', '.join(SCALES)}; "
                 f"papers are {', '.join(known_papers()) or 'none'}"
             )
+    scale = scales[0] if scales else "demo"
+    if scale == "paper" and found.cohort is None:
+        raise ValueError(
+            "scale paper trains for days: say on whose images by --cohort public, or --cohort phantom for drawn ones"
+        )
     return Arguments(
-        scale=scales[0] if scales else "demo",
+        scale=scale,
         papers=tuple(dict.fromkeys(papers)) or tuple(known_papers()),
-        cohort=found.cohort,
+        cohort=found.cohort or "phantom",
         seeds=found.seeds,
         jobs=found.jobs,
         dry_run=found.dry_run,

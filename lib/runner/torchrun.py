@@ -1,7 +1,7 @@
 """The code cells of one notebook, run here or in every rank of torchrun.
 
     python -m lib.experiment.run NOTEBOOK [-p NAME VALUE]…
-    torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper
+    torchrun --nproc-per-node 4 -m lib.experiment.run notebooks/NN_name/01_train.ipynb -p scale paper -p cohort public
 
 Trainings that know of ranks share their batches out (lib.training.loop.data_parallel), those of `run_ahead` are
 assigned whole, and any other is repeated by every rank. Only rank 0 leaves files, for cells write through `Run` and

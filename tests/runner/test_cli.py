@@ -22,9 +22,19 @@ class TestArguments:
         assert arguments.parse(["--seeds", text]).seeds == arguments.parse([f"--seed={text}"]).seeds == seeds
 
     def test_in_any_order(self):
-        read = arguments.parse("--jobs 2 notebooks/02_b/ --seed=4 paper --executor slurm -- -k x".split())
+        read = arguments.parse(
+            "--jobs 2 notebooks/02_b/ --seed=4 paper --cohort public --executor slurm -- -k x".split()
+        )
         assert (read.scale, read.papers, read.jobs, read.seeds) == ("paper", ("02_b",), 2, (4,))
         assert (read.executor, read.snakemake, read.all_papers) == ("slurm", ("-k", "x"), False)
+        assert read.cohort == "public"
+
+    @pytest.mark.parametrize("words", [["paper"], ["paper", "02_b", "--seed", "1"], ["--dry-run", "paper"]])
+    def test_the_scale_paper_is_told_on_whose_images(self, words):
+        with pytest.raises(ValueError, match="--cohort public, or --cohort phantom"):
+            arguments.parse(words)
+        for cohort in arguments.COHORTS:
+            assert arguments.parse([*words, "--cohort", cohort]).cohort == cohort
 
     @pytest.mark.parametrize(
         ("words", "says"),

@@ -61,7 +61,7 @@ def test_a_pod_finds_the_code_and_its_environment_on_the_volume():
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_dry_run_with_the_plugin(tmp_path, executor):
-    """`./run_all.sh paper --executor E --dry-run`, which needs neither a cluster nor an account."""
+    """`./run_all.sh paper --cohort phantom --executor E --dry-run`, which needs neither a cluster nor an account."""
     for plugin in (f"executor_plugin_{executor}", *(["storage_plugin_fs"] if executor == "kubernetes" else [])):
         if importlib.util.find_spec(f"snakemake_{plugin}") is None:
             pytest.skip(f"snakemake_{plugin} is not installed: pip install '.[cluster]'")
@@ -77,6 +77,8 @@ def test_dry_run_with_the_plugin(tmp_path, executor):
         "-m",
         "lib.runner.suite",
         "paper",
+        "--cohort",
+        "phantom",
         "--seeds",
         "0-1",
         "--executor",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.cohorts.cohort import Cohort, Rows
+from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch, hdf5
+from lib.cohorts.rows import Rows
 
 COHORTS = ("pgan_release",)
 DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from lib.metrics.neighbours import distances
 from lib.metrics.neighbours.distances import Frame, Product
+from lib.metrics.neighbours.grey_rows import GreyRows, as_rows
 from lib.statistics import checks as samples
 
 _SEGMENT = 64  # products looked at together: most segments hold no candidate and are read once
@@ -27,8 +28,8 @@ class Neighbours(NamedTuple):
 
 @torch.no_grad()
 def nearest(
-    queries: ArrayLike | torch.Tensor,
-    references: ArrayLike | torch.Tensor,
+    queries: ArrayLike | torch.Tensor | GreyRows,
+    references: ArrayLike | torch.Tensor | GreyRows,
     *,
     k: int = 1,
     exclude_self: bool = False,
@@ -36,15 +37,15 @@ def nearest(
 ) -> Neighbours:
     """The `k` nearest rows of `references` (n, ...) to each row of `queries` (q, ...), exactly.
 
-    Rows are images or features of one shape, any real dtype; distance is Euclidean over all values of a row.
-    `exclude_self` says that `queries` are the `references`, and keeps row i from being its own neighbour; other
+    Rows are images or features of one shape, any real dtype, or `GreyRows`; distance is Euclidean over all values of a
+    row. `exclude_self` says that `queries` are the `references`, and keeps row i from being its own neighbour; other
     rows identical to it stay. Beside its input the search holds about `memory` bytes; how the work is cut into
     blocks does not change the answer. Runs on the device of `queries`.
 
     Raises ValueError on NaN, rows of different lengths, or k beyond the number of references.
     """
-    queries = samples.rows(queries, "queries")
-    references = samples.rows(references, "references").to(queries.device)
+    queries = as_rows(queries, "queries")
+    references = as_rows(references, "references").to(queries.device)
     samples.same_width(queries, references, ("queries", "references"))
     if exclude_self and len(queries) != len(references):
         raise ValueError("exclude_self needs the same rows as queries and as references, but their numbers differ")

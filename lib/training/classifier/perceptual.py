@@ -31,14 +31,21 @@ def train_rotations(images, *, held_out, path, seed: int, epochs: int = 6, batch
     return model.requires_grad_(False).eval()
 
 
+def require_weights(name: str) -> None:
+    """Raise FileNotFoundError where published weights of the network `name` are absent, ValueError for another name.
+
+    To be asked before anything is trained: what LPIPS measures is measured last. "rotation" needs none.
+    """
+    if _known(name) != "rotation":
+        load_lpips(name.removeprefix("lpips_"))
+
+
 def load_perceptual(name: str, path) -> Lpips | RotationCNN:
     """The network `name`, frozen: "rotation" as `train_rotations` left it in folder `path`, or LPIPS as published.
 
     ValueError for another name, FileNotFoundError where its weights are absent.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"unknown perceptual network {name!r}: choose one of {', '.join(NETWORKS)}")
-    if name != "rotation":
+    if _known(name) != "rotation":
         return load_lpips(name.removeprefix("lpips_")).to(device())
     tensors: dict[str, Tensor] = finished_training(path, "perceptual network")[0]
     with initialising(0):
@@ -59,3 +66,9 @@ def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, bat
         inputs = examples.inputs(slice(start, start + batch))
         parts.append(network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs))
     return torch.cat(parts)
+
+
+def _known(name: str) -> str:
+    if name not in NETWORKS:
+        raise ValueError(f"unknown perceptual network {name!r}: choose one of {', '.join(NETWORKS)}")
+    return name

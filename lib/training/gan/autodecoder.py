@@ -21,6 +21,9 @@ from lib.training.gan.sampling import TrainedGenerator, drawn, normal_noise
 from lib.training.loop.dataset import DeviceDataset, check_batch, uint8_squares
 from lib.training.loop.trainer import Trainer, restored, run_training
 
+# Pixels drawn at a time: the largest activations of 256 px are 64 maps of 4 bytes, so each takes half a GB.
+_AT_ONCE = 2**21
+
 
 class AutoDecoder(TrainedGenerator):
     """A trained auto-decoder: of its `generator` the `synthesis` only, the mapping is untrained.
@@ -44,7 +47,9 @@ class AutoDecoder(TrainedGenerator):
     def sample(
         self, n: int, *, labels=None, seed: int | None = None, batch: int | None = None, latents: Tensor | None = None
     ) -> np.ndarray:  # fmt: skip
-        """As `TrainedGenerator.sample`, all at once unless `batch` is given; the generator knows no labels.
+        """As `TrainedGenerator.sample`; the generator knows no labels.
+
+        batch: None for as many at a time as have `_AT_ONCE` pixels together, 2,048 of 32 px and 32 of 256 px.
 
         latents: the w (n, latent) to draw, or those of every layer (n, layers, latent), such as `latents`; then `seed`
         has no effect. None: new ones from the normal distribution with the mean and the covariance of the training
@@ -61,7 +66,9 @@ class AutoDecoder(TrainedGenerator):
             latents = mean + noise @ (self.latents - mean) / (len(self.latents) - 1) ** 0.5
         if len(latents) != n or n < 1 or latents.shape[-1] != self.latents.shape[1]:
             raise ValueError(f"The latents are {tuple(latents.shape)}: give {n} of {self.latents.shape[1]} numbers.")
-        return drawn(self.generator.synthesis, latents, batch=n if batch is None else batch, device=self.device)
+        if batch is None:
+            batch = max(1, _AT_ONCE // self.generator.image_size**2)
+        return drawn(self.generator.synthesis, latents, batch=batch, device=self.device)
 
 
 def train_autodecoder(

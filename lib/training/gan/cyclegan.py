@@ -95,18 +95,22 @@ def load_translators(path, *, device: torch.device | None = None) -> tuple[Trans
 
 @torch.inference_mode()
 def translate(translator: Translator, images, *, batch: int = 32, device: torch.device | None = None) -> np.ndarray:
-    """`images` (n, h, w) or (n, c, h, w) uint8 in the other domain: uint8 of the same shape.
+    """`images` (n, h, w) or (n, c, h, w) uint8, an array or unread rows, in the other domain: uint8 of the same shape.
 
     Sides must be multiples of 4, and may differ from those of the training. ValueError for images that do not fit.
     """
     device = device or seeding.device()
     translator = translator.to(device).eval()
-    values = DeviceDataset(images, None, device="cpu", name="given").values
-    if values.dtype != torch.uint8 or values.shape[1] != translator.channels:
-        kind = f"{values.dtype} with {values.shape[1]} channels"
-        raise ValueError(f"The images are {kind}: give uint8 with {translator.channels}, as the translator takes.")
-    parts = [to_uint8(translator(network_input(part.to(device)))).cpu() for part in values.split(batch)]
-    return torch.cat(parts).numpy().reshape(np.shape(images))
+    there = np.empty(np.shape(images), np.uint8)
+    for start in range(0, max(1, len(images)), batch):
+        part = images[start : start + batch]
+        values = DeviceDataset(part, None, device=device, name="given").values
+        if values.dtype != torch.uint8 or values.shape[1] != translator.channels:
+            kind = f"{values.dtype} with {values.shape[1]} channels"
+            raise ValueError(f"The images are {kind}: give uint8 with {translator.channels}, as the translator takes.")
+        translated = to_uint8(translator(network_input(values))).cpu().numpy()
+        there[start : start + batch] = translated.reshape(np.shape(part))
+    return there
 
 
 class ImagePool:

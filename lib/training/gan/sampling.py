@@ -52,8 +52,13 @@ def drawn(draw: Callable[..., Tensor], *inputs: Tensor, batch: int, device: torc
     ValueError for a batch that is no whole number from 1.
     """
     _check_whole("batch", batch, 1)
-    parts = zip(*(values.split(batch) for values in inputs), strict=True)
-    return np.concatenate([pixels(draw(*(values.to(device) for values in part))) for part in parts])
+    first, *rest = zip(*(values.split(batch) for values in inputs), strict=True)
+    some = pixels(draw(*(values.to(device) for values in first)))
+    images = np.empty((len(inputs[0]), *some.shape[1:]), some.dtype)  # held once, however many there are
+    images[: len(some)] = some
+    for number, part in enumerate(rest, 1):
+        images[number * batch : (number + 1) * batch] = pixels(draw(*(values.to(device) for values in part)))
+    return images
 
 
 def class_labels(labels, n: int, classes: int) -> Tensor:

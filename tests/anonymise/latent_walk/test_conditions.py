@@ -9,7 +9,7 @@ from lib.anonymise.latent_walk.plan import step_energy
 from lib.core.seeding import initialising
 from lib.models.classifiers.small_cnn import SmallCNN
 from lib.models.gan.stylegan2 import Generator
-from lib.training.classifier.perceptual import described, load_perceptual, train_rotations
+from lib.training.classifier.perceptual import described, load_perceptual, require_weights, train_rotations
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,12 @@ def test_perceptual_network_learns_turns_and_is_found_again(tmp_path):
         load_perceptual("vgg", tmp_path)
     with pytest.raises(FileNotFoundError, match="no trained perceptual network"):
         load_perceptual("rotation", tmp_path / "nothing")
+
+
+def test_absent_weights_are_known_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    require_weights("rotation")
+    with pytest.raises(FileNotFoundError, match="LPIPS needs alexnet"):
+        require_weights("lpips_alex")
+    with pytest.raises(ValueError, match="unknown perceptual network 'vgg'"):
+        require_weights("vgg")

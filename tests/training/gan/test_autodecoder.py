@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.training.gan import autodecoder
 from lib.training.gan.autodecoder import train_autodecoder
 from lib.training.loop.images import pixels
 
@@ -39,6 +40,18 @@ def test_new_latents_follow_the_law_of_those_learnt(images, tmp_path):
     w = torch.cat(given)
     torch.testing.assert_close(w.mean(dim=0), found.latents.mean(dim=0), rtol=0, atol=0.05)
     torch.testing.assert_close(w.T.cov(), found.latents.T.cov(), rtol=0, atol=0.1)
+
+
+def test_many_are_drawn_a_few_at_a_time(images, tmp_path, monkeypatch):
+    """A thousand latents of 256 px at once took 47 GB; at 32 px, the size of the demo, they still go at once."""
+    found = train_autodecoder(images, path=tmp_path, **OPTIONS | {"steps": 1})
+    whole, synthesis, given = found.sample(12, latents=found.latents), found.generator.synthesis, []
+    found.generator.synthesis = lambda w: (given.append(len(w)), synthesis(w))[1]
+    found.sample(1000, seed=1)
+    monkeypatch.setattr(autodecoder, "_AT_ONCE", 5 * 16**2)
+    blocks = found.sample(12, latents=found.latents)
+    assert given == [1000, 5, 5, 2]
+    assert np.abs(blocks.astype(int) - whole).max() <= 1  # a product of fewer rows may round otherwise
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.cohorts.rows import Pooled
 from lib.models.gan.cyclegan import Translator
 from lib.training.gan.cyclegan import CycleGANTrainer, ImagePool, train_cyclegan, translate
 from lib.training.loop.checkpoint import Checkpoint
@@ -139,6 +140,7 @@ def test_translation_does_not_depend_on_the_batch_and_takes_other_sides():
     whole = translate(translator, images, device=CPU)
     assert whole.shape == images.shape
     assert np.abs(whole.astype(int) - translate(translator, images, batch=2, device=CPU)).max() <= 1
+    np.testing.assert_array_equal(whole, translate(translator, Pooled(images[:3], images[3:]), device=CPU))  # unread
     with pytest.raises(ValueError, match="with 1 channels: give uint8 with 2"):
         translate(translator, images[:, 0], device=CPU)
     with pytest.raises(ValueError, match="images are torch.float32 .*: give uint8"):

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from lib.metrics.neighbours import distances
+from lib.metrics.neighbours.grey_rows import GreyRows, as_rows
 from lib.metrics.neighbours.search import nearest
 from lib.statistics import checks as samples
 
@@ -42,11 +43,15 @@ class Density(NamedTuple):
 
 @torch.no_grad()
 def pairwise_attack(
-    candidates: ArrayLike | torch.Tensor, synthetic: ArrayLike | torch.Tensor, *, memory: int = 2**29
+    candidates: ArrayLike | torch.Tensor | GreyRows,
+    synthetic: ArrayLike | torch.Tensor | GreyRows,
+    *,
+    memory: int = 2**29,
 ) -> Pairwise:
     """Score candidates by their distance to the nearest synthetic image, in units of their median distance.
 
-    `candidates` (q, ...) and `synthetic` (n, ...) are images or features of one shape and value range; beside them
+    `candidates` (q, ...) and `synthetic` (n, ...) are images or features of one shape and value range, or `GreyRows`;
+    beside them
     the attack holds about `memory` bytes. Dividing by the median makes up for candidates that are far from
     everything, as images of high contrast are. The minimum is exact. The median, for an even n the mean of the two
     in the middle, errs by a relative 1e-6 at most where it is above a thousandth of the largest distance from the
@@ -78,8 +83,8 @@ def pairwise_attack(
 
 @torch.no_grad()
 def density_attack(
-    candidates: ArrayLike | torch.Tensor,
-    synthetic: ArrayLike | torch.Tensor,
+    candidates: ArrayLike | torch.Tensor | GreyRows,
+    synthetic: ArrayLike | torch.Tensor | GreyRows,
     *,
     quantile: float | None = None,
     radius: float | None = None,
@@ -213,8 +218,8 @@ def _checked(candidates, synthetic) -> tuple[torch.Tensor, torch.Tensor]:
     shapes = [tuple(of.shape if hasattr(of, "shape") else np.shape(of))[1:] for of in (candidates, synthetic)]
     if shapes[0] != shapes[1] and np.prod(shapes[0]) == np.prod(shapes[1]):
         raise ValueError(f"candidates are {shapes[0]} each and synthetic {shapes[1]}: bring both to one size and order")
-    candidates = samples.rows(candidates, "candidates")
-    synthetic = samples.rows(synthetic, "synthetic").to(candidates.device)
+    candidates = as_rows(candidates, "candidates")
+    synthetic = as_rows(synthetic, "synthetic").to(candidates.device)
     if candidates.is_floating_point() != synthetic.is_floating_point():
         raise ValueError(
             f"candidates are {candidates.dtype}, synthetic {synthetic.dtype}: bring both to one value range and dtype"

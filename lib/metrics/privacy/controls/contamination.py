@@ -1,18 +1,27 @@
 """Sets whose leak is known: injected copies, a memorising generator, and disjoint patients as negative control."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-class InjectedCopies(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class InjectedCopies:
     """A synthetic set with known copies."""
 
-    images: np.ndarray  # as the synthetic set given
+    synthetic: np.ndarray = field(repr=False)  # the set given
+    source: np.ndarray = field(repr=False)
     at: np.ndarray  # (m,) rows that are copies, ascending
     copied: np.ndarray  # (m,) rows of the source that stand there
+
+    @property
+    def images(self) -> np.ndarray:
+        """As the synthetic set given; made anew each time, so that several sets of copies need the memory of one."""
+        images = self.synthetic.copy()
+        images[self.at] = self.source[self.copied]
+        return images
 
 
 def inject_copies(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng: np.random.Generator) -> InjectedCopies:
@@ -37,9 +46,7 @@ def inject_copies(synthetic: ArrayLike, *, source: ArrayLike, share: float, rng:
     at = np.sort(rng.permutation(len(synthetic))[:count])
     rounds = -(-count // len(source))
     copied = np.concatenate([rng.permutation(len(source)) for _ in range(rounds)])[:count]
-    images = synthetic.copy()
-    images[at] = source[copied]
-    return InjectedCopies(images, at, copied)
+    return InjectedCopies(synthetic, source, at, copied)
 
 
 def controls(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lib.metrics.privacy.attacks import linkage
 from lib.metrics.privacy.attacks.linkage import link
 from lib.statistics.roc import auroc
 from tests.metrics.privacy.toy import normal
@@ -40,6 +41,20 @@ def test_linkage_does_not_depend_on_scale_and_refuses_single_images():
     assert np.allclose(first.posterior, second.posterior)
     with pytest.raises(ValueError, match="two images"):
         link(images[:5], known=images[::4], people=who[::4])
+
+
+@pytest.mark.parametrize("components", [5, 150])
+@pytest.mark.parametrize("rows", [7, 60])
+def test_blocks_are_the_whole(rows, components, monkeypatch):
+    images, who = faces(2, 30, 5)
+    options = {"known": images, "people": who, "components": components}
+    whole = link(images[::3] + 0.5, **options)
+    monkeypatch.setattr(linkage, "_ROWS", rows)
+    blocks = link(images[::3] + 0.5, **options)
+    np.testing.assert_allclose(blocks.posterior, whole.posterior, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(blocks.scores, whole.scores, rtol=1e-9)
+    with pytest.raises(ValueError, match="released holds 1 NaN"):
+        link(np.where(np.arange(12) == 3, np.nan, images[-1:]), **options)
 
 
 def test_nothing_released_links_to_nobody():
