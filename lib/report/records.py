@@ -143,7 +143,7 @@ class Records:
         row |= {"effect": isinstance(claimed(claim.claimed), Effect), "survives": "", "ratio": (), "of_published": ""}
         row |= {"notebook": notebook, "published": as_text(claim.published), "verdict": "not run", "revision": ""}
         row |= {"ours": "", "interval": "", "n": "", "why": f"made by {notebook['name']}", "stale": ""}
-        row |= {"value": None, "low": None, "high": None, "within": ""}
+        row |= {"value": None, "low": None, "high": None, "within": "", "study": ""}
 
         def read(record: dict) -> dict:
             _ = VERDICTS[record["verdict"]]
@@ -162,6 +162,8 @@ class Records:
             if isinstance(claim.published, int | float) and record.get("prediction"):
                 low, high = map(float, record["prediction"])
                 evaluated["within"] = "yes" if low <= claim.published <= high else "no"
+            if self.scale == "demo" and evaluated.get("value") is not None:
+                evaluated["study"] = self._study(name, claim, evaluated["value"])
             if record["claimed"] != claim.claimed:
                 was = as_text(record["claimed"])
                 evaluated["why"] += f" Evaluated for the claim {was}, before paper.yaml changed."
@@ -170,6 +172,22 @@ class Records:
         path = self.folders.claims(self.name) / f"{name}.json"
         damaged = {"why": "its record is damaged"} if path.exists() else {}
         return row | (self._read(path, read) or damaged)
+
+    def _study(self, name: str, claim, value: float) -> str:
+        """What the committed study of this cohort found, and whether it foresees `value`; empty if there is none."""
+        committed = RunFolders(f"study-{self.cohort}", reference=True, checkout=self.folders.checkout)
+        path = committed.claims(self.name) / f"{name}.json"
+        if not path.exists():
+            return ""
+        try:
+            record = read_object(path)
+            low, high = map(float, record["prediction"])
+            says = f"the study: {record['verdict']}; this value lies {'inside' if low <= value <= high else 'outside'} "
+            is_of_this = record["claimed"] == claim.claimed
+        except DAMAGE as error:
+            self.problems.append(f"{path.relative_to(root())} is damaged ({what(error)})")
+            return ""
+        return f"{says}its 95 % prediction interval" if is_of_this else ""
 
     def _read(self, path: Path, read) -> dict | None:
         """`read` of the record at `path`, and its revision; None if it is absent or damaged, which is a problem."""

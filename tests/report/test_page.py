@@ -55,6 +55,25 @@ def test_claims_show_paper_ours_interval_and_verdict_in_words(page):
     assert "○ not testable here because" in page.text
 
 
+def test_a_demo_s_value_stands_beside_the_verdict_of_the_committed_study(suite):
+    record = json.loads((suite / "data/runs/demo-phantom/01_first/claims/C1.json").read_text())
+    study = suite / "figures/reference/study-phantom/01_first/claims"
+    study.mkdir(parents=True)
+
+    def said(name, **facts):
+        (study / f"{name}.json").write_text(json.dumps(record | {"claim": name} | facts))
+        write_page("demo-phantom")
+        return Page(suite / "figures/demo-phantom/index.html").text
+
+    says = "the study: {}; this value lies {} its 95 % prediction interval"
+    assert says.format("contradicted", "inside") in said("C1", verdict="contradicted", prediction=[0.1, 0.3])
+    text = said("C2", verdict="replicated", prediction=[0.1, 0.3])  # this run has 0.002
+    assert says.format("contradicted", "inside") in text
+    assert says.format("replicated", "outside") in text
+    assert "the study" not in said("C1", claimed="> 0.1", prediction=[0.1, 0.3]).partition("C2 two")[0]
+    assert "C1.json is damaged" in said("C1", prediction="wide")
+
+
 def test_the_scorecard_stands_on_top_with_all_papers_together(page):
     top = page.text[: page.text.index("All papers")]
     assert "The first paper 01_first ✓ ✗ ≈ ○ – ✓ 1 replicated" in top
