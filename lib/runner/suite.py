@@ -77,10 +77,10 @@ def _interrupt(*_):
 
 def _require_cohort(arguments: Arguments, notebooks: list[Notebook]) -> None:
     without = [paper for paper in arguments.papers if paper not in {notebook.paper for notebook in notebooks}]
-    if without and (not arguments.all_papers or not notebooks):
+    if without and (not arguments.all_papers or all(notebook.closing for notebook in notebooks)):
         raise ValueError(
-            f"{', '.join(without) or 'no paper'} has no {arguments.cohort} cohort, or no scale {arguments.scale}, "
-            "in its paper.yaml"
+            f"nothing runs at scale {arguments.scale} on the cohort {arguments.cohort} of {', '.join(without)}: "
+            "scales: and cohorts: in its paper.yaml say what does"
         )
 
 

@@ -1,10 +1,13 @@
 """The words of a command, in any order, and what is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import lib.experiment.paper
 import lib.experiment.run
 from lib.runner import cli as arguments
+from lib.runner.suite import _require_cohort
 
 
 class TestArguments:
@@ -54,3 +57,23 @@ class TestArguments:
 
     def test_knows_the_scales_and_cohorts_of_the_suite(self):
         assert (arguments.SCALES, arguments.COHORTS) == (lib.experiment.paper.SCALES, lib.experiment.paper.COHORTS)
+
+
+@pytest.mark.parametrize(
+    ("papers", "all_papers", "closing", "says"),
+    [
+        (("01_p",), False, [], "of 01_p: scales: and cohorts: in its paper.yaml say what does"),
+        (("01_p", "08_card"), True, ["08_card"], "of 01_p: scales"),  # a scorecard of nothing
+        (("01_p", "02_q"), False, ["02_q"], "of 01_p: scales"),
+    ],
+)
+def test_what_runs_nowhere_is_refused(papers, all_papers, closing, says):
+    arguments = SimpleNamespace(papers=papers, all_papers=all_papers, scale="study", cohort="phantom")
+    notebooks = [SimpleNamespace(paper=paper, closing=True) for paper in closing]
+    with pytest.raises(ValueError, match=f"nothing runs at scale study on the cohort phantom {says}"):
+        _require_cohort(arguments, notebooks)
+
+
+def test_a_paper_without_the_scale_is_left_out_of_all():
+    arguments = SimpleNamespace(papers=("01_p", "02_q"), all_papers=True, scale="study", cohort="phantom")
+    _require_cohort(arguments, [SimpleNamespace(paper="01_p", closing=False)])
