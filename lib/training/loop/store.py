@@ -58,9 +58,10 @@ def asking(images: Callable[[], dict], *, command: str | None = None) -> Iterato
 
 def keep_summary(folder: Path, images, labels) -> None:
     """Leave the summary of the images and labels beside the training of them in `folder`, which `keep` takes along."""
-    if not (file := Path(folder) / _IMAGES).exists() and ranks.is_writer():
+    file, text = Path(folder) / _IMAGES, json.dumps(summary(images, labels))
+    if ranks.is_writer() and not (file.exists() and file.read_text(encoding="utf-8") == text):
         with atomic(file) as partial:
-            partial.write_text(json.dumps(summary(images, labels)), encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
 
 
 def read_card(name: str) -> dict:
@@ -128,9 +129,11 @@ def keep(
 
     about: of which images, and what of them can be made again. needed: the first parts of the tensors' names that
     drawing needs. gate: measure → value of how good it is. complete: called with the folder before it is put in place,
-    to add what belongs to it. ValueError for a name that is taken or no name of a folder,
-    and for an unfinished training; then, and on a full disk, the store is as before.
+    to add what belongs to it. ValueError for a name that is taken or no name of a folder, for an unfinished training,
+    and for one in the run of real images; then, and on a full disk, the store is as before.
     """
+    if any(part.startswith("own-") or "-public" in part for part in Path(folder).resolve().parts):
+        raise ValueError(f"{folder} is of a run on real images, whose weights stay with them: store those of phantoms")
     if not name.replace("-", "").replace("_", "").isalnum() or (STORE / name).exists():
         raise ValueError(f"weights/{name}: give a new name of letters, digits and hyphens")
     source = Checkpoint(folder, None)

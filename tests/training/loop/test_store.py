@@ -190,6 +190,24 @@ def test_a_name_that_is_taken_or_none_is_refused(stored, trained, name):
         registry.keep(trained, name, about="the same")
 
 
+@pytest.mark.parametrize("run", ["study-public", "demo-public-seed3", "own-demo-12ab34cd"])
+def test_what_was_trained_on_real_images_stays_with_them(stored, trained, tmp_path, run):
+    folder = shutil.copytree(trained, tmp_path / "data/runs" / run / "05_paper/01_train/0/mcgan")
+    with pytest.raises(ValueError, match="is of a run on real images, whose weights stay with them"):
+        registry.keep(folder, "masses2", about="crops")
+    assert [path.name for path in store.STORE.iterdir()] == ["masses"]
+
+
+def test_other_images_in_the_same_folder_have_a_summary_of_their_own(tmp_path):
+    def summary_of(images):
+        train(tmp_path / "own", progress=silent, steps=1, images=images)
+        return (tmp_path / "own" / "images.json").read_text()
+
+    first = summary_of(IMAGES)
+    assert summary_of(255 - IMAGES) != first
+    assert summary_of(IMAGES) == first
+
+
 def test_an_unfinished_training_is_not_stored(stored, trained, tmp_path):
     found = Checkpoint(trained, None)
     weights, _, step = found.load()
