@@ -339,10 +339,10 @@ class Run:
         return "\n".join(lines + [f"  {name} = {value}" for name, value in vars(self.settings).items()])
 
     def _repr_html_(self) -> str:
-        rows = [(name, str(value)) for name, value in vars(self.settings).items()]
-        settings = pd.DataFrame(rows, columns=["setting", self.scale])
+        settings = pd.DataFrame(vars(self.settings).items(), columns=["setting", self.scale]).astype(str)
         heading = f"<b>{self.paper.title}</b><br>{self.paper.cite}<br>{self.name} · {self.tag} · {self.source}"
-        return heading + settings.style.hide(axis="index").format(escape="html").to_html()
+        table = settings.style.hide(axis="index").format(escape="html").to_html()
+        return f"{heading}<details><summary>{len(settings)} settings</summary>{table}</details>"
 
 
 # `python -m lib.experiment.run NOTEBOOK -p scale paper`, also under torchrun; that module imports this one.
