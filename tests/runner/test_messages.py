@@ -185,6 +185,11 @@ def _kill_and_run_again(suite, temporary: Path) -> None:
     assert not left.exists()
 
 
+def without_libzmq(log: str) -> str:
+    """The log but for what libzmq may say when a kernel that has ended is taken down."""
+    return "".join(line for line in log.splitlines(keepends=True) if "src/signaler.cpp" not in line)
+
+
 def test_threads_are_a_setting(suite):
     """Whatever the number of jobs and the machine's: rounding must not depend on it."""
     names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"]
@@ -196,11 +201,11 @@ def test_threads_are_a_setting(suite):
         suite.record_path("01_p/01_train").unlink(missing_ok=True)
         assert suite.run(*words)[0] == 0
         assert suite.record("01_p/01_train")["threads"] == 1
-        said.add((suite.folder / "log/01_p/01_train.log").read_text().splitlines()[0])
+        said.add(without_libzmq((suite.folder / "log/01_p/01_train.log").read_text()))
     command = [sys.executable, "-m", "lib.runner", "01_p", "01_train", "--scale", "smoke", "--seed", "3"]
     env = {name: value for name, value in suite.env.items() if name != "SUITE_FORK_SERVER"}
-    said.add(subprocess.run(command, cwd=suite.code, env=env, capture_output=True, text=True).stdout.splitlines()[0])
-    assert said == {f"{dict.fromkeys(names, '1')} 1"}
+    said.add(subprocess.run(command, cwd=suite.code, env=env, capture_output=True, text=True).stdout)
+    assert said == {f"{dict.fromkeys(names, '1')} 1\n"}
 
 
 def test_a_kernel_that_is_busy_when_its_notebook_ends_is_not_interrupted(suite):
