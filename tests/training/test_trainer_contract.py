@@ -186,7 +186,8 @@ def test_resumed_equals_uninterrupted(name, whole, tmp_path):
     _, done = resume(train)
     assert done == [*range(case.killed + 1, done[-1] + 1)]
     assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
-    kept = ["checkpoint.json", "curve.csv", "final.safetensors", *(["probe.json"] if name in PROBED else [])]
+    kept = ["checkpoint.json", "curve.csv", "final.safetensors"]
+    kept += ["images.json", "probe.json"] if name in PROBED else []
     assert sorted(file.name for file in tmp_path.iterdir()) == kept
     kept, expected = read_curve(tmp_path), read_curve(whole(name)[0])
     assert kept.names == expected.names
@@ -431,6 +432,7 @@ def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
 def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "STORE", tmp_path)
     folder = shutil.copytree(whole("dcgan")[0], tmp_path / "run")
+    (folder / "images.json").unlink(missing_ok=True)  # as of a training by train_dcgan
     with pytest.raises(ValueError, match="does not say of which images it is"):
         registry.keep(folder, "chest", about="squares of noise")
     store.keep_summary(folder, np.zeros((3, 16, 16), np.uint8), None)

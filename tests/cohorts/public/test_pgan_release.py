@@ -52,7 +52,7 @@ def test_the_file_reads_as_a_cohort(tmp_path):
 
 def test_pixels_are_read_in_blocks(tmp_path, monkeypatch):
     path, *_ = release(tmp_path)
-    monkeypatch.setattr("lib.cohorts.cohort._BLOCK", 8)
+    monkeypatch.setattr("lib.cohorts.cohort.BLOCK", 8)
     asked, read = [], Rows.__getitem__
     monkeypatch.setattr(Rows, "__getitem__", lambda rows, which: asked.append(which) or read(rows, which))
     [prepared] = pgan_release.prepare(path, tmp_path / "out", count=N)
