@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,33 +46,28 @@ def recorded(
     anew. ValueError for an undeclared name, a number that is none from 0, and a damaged record.
     """
     key, inputs = _key(run, name, number), _inputs(run, name)
-    if own := _own(run, name, number, key, inputs):
-        return own
-    if not trains_anew() and (found := _read(_committed(run, name, number), key)):
-        arrays, made = found
+    found = _found(run, name, number, key, inputs)
+    if found is None:
+        arrays = {label: np.asarray(values) for label, values in measure().items()}
+        if _ABOUT in arrays:
+            raise ValueError(f"{name}: an array is called {_ABOUT!r}, the name of what says how the others were made")
+        made = {
+            "revision": revision(), "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+            "machine": machine(), "arithmetic": arithmetic_here(vars(run.settings).get("precision", "float32")),
+        }  # fmt: skip
+    elif found.is_own:
+        return found.arrays
+    else:
+        arrays, made = found.arrays, found.made | {"committed": True}
         print(f"repetition {number}: {name} as measured by revision {made['revision']} on {made['date'][:16]}")
-        _save(run, name, number, arrays, key, made | {"inputs": inputs, "committed": True})
-        return arrays
-    arrays = {label: np.asarray(values) for label, values in measure().items()}
-    if _ABOUT in arrays:
-        raise ValueError(f"{name}: an array is called {_ABOUT!r}, the name of what says how the others were made")
-    made = {
-        "revision": revision(), "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-        "machine": machine(), "arithmetic": arithmetic_here(vars(run.settings).get("precision", "float32")),
-    }  # fmt: skip
     _save(run, name, number, arrays, key, made | {"inputs": inputs})
     return arrays
 
 
 def unrecorded(run: Run, name: str, numbers: Iterable[int]) -> list[int]:
     """Those of the repetitions `numbers` that `recorded` would measure."""
-    absent, inputs = [], _inputs(run, name)
-    for number in numbers:
-        key = _key(run, name, number)
-        is_committed = not trains_anew() and _read(_committed(run, name, number), key)
-        if not (is_committed or _own(run, name, number, key, inputs)):
-            absent.append(number)
-    return absent
+    inputs = _inputs(run, name)
+    return [number for number in numbers if _found(run, name, number, _key(run, name, number), inputs) is None]
 
 
 def is_recorded(run: Run, names: Iterable[str], number: int) -> bool:
@@ -133,15 +129,25 @@ def _save(run: Run, name: str, number: int, arrays: dict[str, np.ndarray], key: 
     run.save(_file(name, number), arrays | {_ABOUT: np.array(json.dumps({"key": key, "made": made}))})
 
 
-def _own(run: Run, name: str, number: int, key: str, inputs: dict) -> dict[str, np.ndarray] | None:
-    """What this run has on record, unless it rests on other files, or is committed and is to be measured anew.
+class _Found(NamedTuple):
+    arrays: dict[str, np.ndarray]
+    made: dict
+    is_own: bool
 
-    Nothing where a notebook that it needs has not finished, as by hand: then nobody knows on which files it rests.
+
+def _found(run: Run, name: str, number: int, key: str, inputs: dict) -> _Found | None:
+    """What this run has on record, or else what is committed; None where neither is to be used.
+
+    Of this run nothing that rests on other files, or that is committed and is to be measured anew; and nothing where a
+    notebook that it needs has not finished, as by hand: then nobody knows on which files it rests.
     """
-    if "" in inputs.values() or not (found := _read(run.path(_file(name, number)), key)):
-        return None
-    arrays, made = found
-    return None if trains_anew() and "committed" in made or made.get("inputs") != inputs else arrays
+    if "" not in inputs.values() and (own := _read(run.path(_file(name, number)), key)):
+        arrays, made = own
+        if made.get("inputs") == inputs and not (trains_anew() and "committed" in made):
+            return _Found(arrays, made, is_own=True)
+    if not trains_anew() and (committed := _read(_committed(run, name, number), key)):
+        return _Found(*committed, is_own=False)
+    return None
 
 
 def _read(path: Path, key: str) -> tuple[dict[str, np.ndarray], dict] | None:
