@@ -26,8 +26,8 @@ from tests.paths import ROOT
 NAME = "05_osuala2024_dpsgd"
 NOTEBOOKS = ("01_train", "02_fidelity_gate", "02_fidelity_frd", "04_privacy_epsilon", "05_utility")
 QUICK = {
-    "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_epochs": 1, "gan_width": 8,
-    "synthetic_per_class": 300, "repetitions": 5, "classifier_repetitions": 10, "classifier_seeds": 1,
+    "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_size": 32, "gan_epochs": 1,
+    "gan_width": 8, "synthetic_per_class": 300, "repetitions": 5, "classifier_repetitions": 10, "classifier_seeds": 1,
     "real_epochs": 6, "synthetic_epochs": 4, "private_epochs": 4, "bootstrap_draws": 50, "frd_size": 32,
     "gate_images": 300,
 }  # fmt: skip
@@ -127,7 +127,7 @@ def _run(base: Path, gate: str) -> None:
         for notebook in ("02_fidelity_frd", "04_privacy_epsilon", "05_utility"):
             saved = 'pd.read_csv(run.need("02_fidelity_gate/shortfalls.csv")).why.tolist()'
             _replace(base, notebook, f"shortfalls = {saved}", "shortfalls = None")
-    env = os.environ | {"SUITE_ROOT": str(base), "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"SUITE_ROOT": str(base), "PYTHONPATH": str(ROOT), "SUITE_TRAIN": "1"}
     for notebook in NOTEBOOKS if gate == "on" else NOTEBOOKS[2:]:
         command = [sys.executable, "-m", "lib.runner", NAME, notebook, "--scale", "demo"]
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
