@@ -70,8 +70,8 @@ def write_readme(path: Path, run: str) -> None:
 def parts_of_readme(path: Path, run: str) -> tuple[str, str, str]:
     """The README up to its first marker, what stands between them, and the rest. ValueError where it has none."""
     text, start = path.read_text(encoding="utf-8"), _START.format(run=run)
-    if text.count(start) != 1 or text.count(_END) != 1 or text.index(start) > text.index(_END):
-        raise ValueError(f"{path.name} needs the lines {start} and {_END}, once each and in this order")
-    head, rest = text.split(start)
-    between, tail = rest.split(_END)
-    return head + start, between.strip("\n"), _END + tail
+    head, begun, rest = text.partition(start)
+    between, ended, tail = rest.partition(_END)
+    if not ended or start in tail or _START.partition("{run}")[0] in between:
+        raise ValueError(f"{path.name} needs the lines {start} and {_END}, the first once, the other after it")
+    return head + begun, between.strip("\n"), ended + tail

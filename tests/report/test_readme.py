@@ -33,9 +33,16 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     assert len(set(revisions)) > 1
     assert f"code of its {len(revisions)} figures and tables: " in shown
     assert all(f"{revision} ({revisions.count(revision)})" in shown for revision in revisions)
-    readme.write_text("# A\n")
-    assert main() == 1
-    assert "README.md needs the lines" in capsys.readouterr().err
+    other = "<!-- scorecard: python -m lib.report reference/study-phantom --readme -->\nits own\n<!-- /scorecard -->\n"
+    before = readme.read_text()
+    for text in (other + before, before + other):  # a table of another run stays as it is
+        readme.write_text(text)
+        assert main() == 0
+        assert readme.read_text() == text
+    for text in ("# A\n", before.replace("<!-- /scorecard -->", ""), before + before):
+        readme.write_text(text)
+        assert main() == 1
+        assert "README.md needs the lines" in capsys.readouterr().err
 
 
 def test_nothing_is_said_of_chance_where_no_claim_has_a_verdict(suite):
