@@ -35,7 +35,7 @@ def _page(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lib.report",
         description="Write the page of a run, index.html among its figures.",
-        epilog="Also: python -m lib.report reference TAG; python -m lib.report compare RUN RUN…; each has --help.",
+        epilog="Also: python -m lib.report reference TAG [PAPER…]; … compare RUN RUN…; each has --help.",
     )
     parser.add_argument("run", metavar="RUN", help=_RUN)
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
@@ -58,7 +58,9 @@ def _reference(words: list[str]) -> int:
         description="Copy what is published of a finished phantom run to figures/reference/TAG, to be committed.",
     )
     parser.add_argument("run", metavar="TAG", help="a run of this checkout, such as demo-phantom")
-    print(write_reference(parser.parse_args(words).run))
+    parser.add_argument("papers", metavar="PAPER", nargs="*", help="take these alone anew, with the scorecard")
+    arguments = parser.parse_args(words)
+    print(write_reference(arguments.run, arguments.papers))
     return 0
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -28,12 +28,15 @@ KINDS = {"figure": ("png", "json"), "table": ("csv", "tex", "json")}  # of an it
 _SHOWN = ("notebook", "paper", "scale", "cohort", "seed", "revision", "seconds", "peak_memory_mb", "finished_at")
 
 
-def write_reference(run: str) -> Path:
+def write_reference(run: str, papers: Sequence[str] = ()) -> Path:
     """Write figures/reference/TAG from the run `run` of this checkout, whole or not at all, and return the folder.
 
-    Raises ValueError, with the first reasons, for a run of real images that is no study, a checkout with changes that
-    are not committed, notebooks that are not finished or out of date, records that are damaged, made from other
-    settings or by code that is not committed, and files that are too large. Raises OSError if it cannot be written.
+    papers: folders under notebooks/ whose results alone are taken anew, with the scorecard; those of the others stay as
+    they are committed, each with the revision that made it. Raises ValueError, with the first reasons, for a run of
+    real images that is no study, a checkout with changes that are not committed, notebooks that are not finished or out
+    of date, records that are damaged, made from other settings or by code that is not committed, files that are too
+    large, and, with `papers`, for an unknown one and for another paper of which the run has other records than are
+    committed, which the scorecard would count. Raises OSError if it cannot be written.
     """
     folders = find_run(run)
     if folders.reference or folders.checkout != root():
@@ -43,13 +46,21 @@ def write_reference(run: str) -> Path:
         raise ValueError(f"{run} is of real images ({cohort}): of these a study alone is published")
     if changed := _uncommitted():
         raise _refused(run, [f"{path} differs from the last commit" for path in changed])
-    notebooks = plan(tuple(known_papers()), scale=scale, cohort=cohort, seed=int(seed))
-    if stale := [f"{notebook} ({reason})" for notebook in notebooks for reason in notebook.changes()]:
-        raise _refused(run, stale)
+    if unknown := [name for name in papers if name not in known_papers()]:
+        raise ValueError(f"unknown paper {unknown[0]!r}: known are {', '.join(known_papers())}")
+    reference = RunFolders(folders.tag, reference=True, checkout=root())
     records = [Records(name, folders) for name in known_papers()]
-    if problems := [problem for of in records for problem in _problems(of)]:
+    anew = [of for of in records if not papers or of.name in papers or of.content["closing"]]
+    names = [of.name for of in anew]
+    notebooks = plan(tuple(known_papers()), scale=scale, cohort=cohort, seed=int(seed))
+    stale = [f"{of} ({reason})" for of in notebooks if of.paper in names for reason in of.changes()]
+    if stale:
+        raise _refused(run, stale)
+    problems = [problem for of in anew for problem in _problems(of)]
+    problems += [problem for of in records if of not in anew for problem in _others(of, Records(of.name, reference))]
+    if problems:
         raise _refused(run, problems)
-    return _write_whole(records, RunFolders(folders.tag, reference=True, checkout=root()))
+    return _write_whole(anew, reference)
 
 
 def _refused(run: str, problems: list[str]) -> ValueError:
@@ -91,6 +102,19 @@ def _problems(records: Records) -> Iterator[str]:
             yield f"{path.relative_to(root())} is damaged ({what(error)})"
 
 
+def _others(run: Records, committed: Records) -> Iterator[str]:
+    """Which claims and items of a paper the scorecard of a run counts otherwise than is committed."""
+    for kind in ("claims", "items"):
+        made = {entry["name"]: _as_counted(entry) for entry in run.content[kind]}
+        kept = {entry["name"]: _as_counted(entry) for entry in committed.content[kind]}
+        different = sorted(name for name in made.keys() | kept.keys() if made.get(name) != kept.get(name))
+        yield from (f"{run.name}/{name} of this run is not the committed one: name its paper too" for name in different)
+
+
+def _as_counted(entry: dict) -> tuple:
+    return tuple(entry.get(key) for key in ("revision", "kind", "verdict", "value", "low", "high", "n"))
+
+
 def _foreign(path: Path, facts: dict, records: Records) -> Iterator[str]:
     expected = dict(zip(("scale", "cohort", "seed"), parts_of(records.folders.tag), strict=True))
     found = {key: str(facts.get(key)) for key in expected}
@@ -117,13 +141,18 @@ def _repetitions(records: Records) -> Iterator[Path]:
 
 
 def _write_whole(records: list[Records], reference: RunFolders) -> Path:
-    """Copy all into a new folder, compare its size with the limits, and put it in the place of the old one."""
+    """Copy all into a new folder, with what is committed of other papers, and put it in the place of the old one."""
     made = reference.page.with_name(f".{reference.tag}.{os.getpid()}.partial")
     old = made.with_suffix(".old")
     new = RunFolders(made.name, reference=True, checkout=reference.checkout)
     for left in reference.page.parent.glob(f".{reference.tag}.*"):  # by a command that was killed
         shutil.rmtree(left, ignore_errors=True)
     try:
+        if reference.page.exists():
+            names = {of.name for of in records}
+            kept = [folder for folder in reference.page.iterdir() if folder.is_dir() and folder.name not in names]
+            for folder in (folder for folder in kept if folder.name in known_papers()):
+                shutil.copytree(folder, made / folder.name)
         for of in records:
             for source in _repetitions(of):
                 with atomic(made / of.name / "records" / source.relative_to(of.folders.records / of.name)) as path:

@@ -75,6 +75,26 @@ def test_it_can_be_made_again_before_it_is_committed(finished):
     assert list((finished / "figures/reference").iterdir()) == [finished / FOLDER]
 
 
+def test_of_one_paper_it_is_made_anew_and_the_others_stay_as_they_are_committed(finished):
+    write_reference("demo-phantom")
+    before = files(finished / FOLDER)
+    done = finished / "data/runs/demo-phantom/02_second/02_fidelity/done.json"
+    done.write_text("{}")  # by older code, say
+    with pytest.raises(ValueError, match="02_second/02_fidelity"):
+        write_reference("demo-phantom")
+    changed(finished / CLAIM, n="9 patients")
+    write_reference("demo-phantom", ["01_first"])
+    after = files(finished / FOLDER)
+    assert {name for name in after if after[name] != before[name]} == {"01_first/claims/C1.json"}
+    assert after.keys() == before.keys()
+    changed(finished / CLAIM, n="8 patients")  # which the scorecard counts
+    with pytest.raises(ValueError, match="01_first/C1 of this run is not the committed one"):
+        write_reference("demo-phantom", ["02_second"])
+    with pytest.raises(ValueError, match="unknown paper '03_third': known are 01_first"):
+        write_reference("demo-phantom", ["03_third"])
+    assert files(finished / FOLDER) == after
+
+
 def changed(path, **facts):
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
