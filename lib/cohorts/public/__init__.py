@@ -21,6 +21,7 @@ SET_OF = {
     "mcgan": "cbis_ddsm",
     "nih_cxr14_1000": "nih_cxr14",
     "nih_cxr14": "nih_cxr14",
+    "nih_followup": "nih_followup",
     "chexpert": "chexpert",
     "rsna": "rsna",
     "shenzhen": "shenzhen",
