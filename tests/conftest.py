@@ -1,7 +1,16 @@
-"""Every test computes with one thread, as notebooks do: the same rounding whatever the machine offers."""
+"""Every test computes with one thread, as notebooks do: the same rounding whatever the machine offers.
 
-import pytest
-import torch
+Nor do two workers of pytest-xdist on two cores then wait for each other's threads, which made some tests ten times as
+long.
+"""
+
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # read when NumPy and PyTorch are loaded
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True, scope="session")
