@@ -9,8 +9,10 @@ Repetitions that all give one value decide nothing: no training does that, but o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lib.statistics.repetitions import Estimate
+if TYPE_CHECKING:  # reading a paper.yaml, as every command does, takes no statistics
+    from lib.statistics.repetitions import Estimate
 
 VERDICTS = ("replicated", "contradicted", "inconclusive", "not discriminating", "not testable here", "pending")
 REPETITIONS = 5  # fewer give values and no verdict
@@ -40,7 +42,7 @@ class Effect:
     above: bool
     bound: float
 
-    def outcome(self, of: Estimate, *, against: Mapping[str, Estimate]) -> Outcome:
+    def outcome(self, of: "Estimate", *, against: Mapping[str, "Estimate"]) -> Outcome:
         """The verdict of an estimate; against: null -> the paired difference, the method's value minus the null's."""
         if _is_one_value(of):
             return Outcome("inconclusive", _ONE_VALUE)
@@ -64,18 +66,18 @@ class Effect:
         return Outcome("replicated", "", p, worst)
 
     @staticmethod
-    def _power(of: Estimate, against: Mapping[str, Estimate]) -> str:
+    def _power(of: "Estimate", against: Mapping[str, "Estimate"]) -> str:
         """What would be found, in the claim and beside every null, with a power of 80 % or more (Boole's bound)."""
         each = 1 - 0.2 / (1 + len(against))
         size = max(estimate.detectable(power=each) for estimate in (of, *against.values()))
         beside = " beside the nulls" if against else ""
         return f"an effect of {size:.2g}{beside} would be found with 80 % power"
 
-    def _on_side(self, of: Estimate, bound: float) -> bool:
+    def _on_side(self, of: "Estimate", bound: float) -> bool:
         low, high = of.interval()
         return low > bound if self.above else high < bound
 
-    def _p(self, of: Estimate, bound: float) -> float:
+    def _p(self, of: "Estimate", bound: float) -> float:
         return of.p_above(bound) if self.above else of.p_below(bound)
 
 
@@ -86,7 +88,7 @@ class Absence:
     margin: float
     centre: float
 
-    def outcome(self, of: Estimate, *, disjoint: Estimate, leaks: Mapping[float, Estimate]) -> Outcome:
+    def outcome(self, of: "Estimate", *, disjoint: "Estimate", leaks: Mapping[float, "Estimate"]) -> Outcome:
         """The verdict of an estimate; disjoint, leaks: the same attack on disjoint patients, and on sets that leak.
 
         leaks: share of the members that leak -> estimate. A leak is seen where the whole interval lies above the
@@ -113,16 +115,16 @@ class Absence:
             "inconclusive", f"an excess of {self.margin + of.detectable():.2g} would be found with 80 % power", p
         )
 
-    def _inside(self, of: Estimate) -> bool:
+    def _inside(self, of: "Estimate") -> bool:
         low, high = of.interval()
         return self.centre - self.margin < low and high < self.centre + self.margin
 
-    def _outside(self, of: Estimate) -> bool:
+    def _outside(self, of: "Estimate") -> bool:
         low, high = of.interval()
         return high < self.centre - self.margin or low > self.centre + self.margin
 
 
-def _is_one_value(of: Estimate) -> bool:
+def _is_one_value(of: "Estimate") -> bool:
     """Whether all repetitions gave the same value, but for rounding."""
     return of.error <= 1e-9 * max(1.0, abs(of.value))
 

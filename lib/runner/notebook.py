@@ -17,7 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lib.core.files import atomic, put_in_place
 from lib.core.paths import root
-from lib.experiment.run import revision
+from lib.core.revision import revision
 from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
 from lib.runner.plan import (
     THREADS,

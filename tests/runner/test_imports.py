@@ -207,3 +207,12 @@ def test_the_executing_machinery_decides_nothing_but_for_those_that_import_it(co
     stale = stale_after(copy, edited)
     assert stale.pop("lib.report.records") == {"scorecard/01_scorecard"}
     assert not any(stale.values())
+
+
+def test_what_is_out_of_date_is_told_without_the_libraries_that_compute():
+    """Every command and every Snakefile reads paper.yaml; PyTorch and SciPy would cost each four seconds."""
+    ask = (
+        "import lib.runner.suite, sys; print(*({'torch', 'scipy', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
