@@ -7,10 +7,7 @@ import webbrowser
 from pathlib import Path
 
 from lib.core.paths import root
-from lib.report.compare import compare
 from lib.report.page import write_page
-from lib.report.readme import write_readme
-from lib.report.reference import write_reference
 
 _RUN = "demo-phantom, demo-public-seed3, …; reference/demo-phantom for what is committed"
 
@@ -42,6 +39,8 @@ def _page(words: list[str]) -> int:
     parser.add_argument("--readme", action="store_true", help="put the scorecard of RUN into README.md, no page")
     arguments = parser.parse_args(words)
     if arguments.readme:
+        from lib.report.readme import write_readme  # pandas, which a page does without
+
         write_readme(root() / "README.md", arguments.run)
         print(root() / "README.md")
         return 0
@@ -60,6 +59,8 @@ def _reference(words: list[str]) -> int:
     parser.add_argument("run", metavar="TAG", help="a run of this checkout, such as demo-phantom")
     parser.add_argument("papers", metavar="PAPER", nargs="*", help="take these alone anew, with the scorecard")
     arguments = parser.parse_args(words)
+    from lib.report.reference import write_reference
+
     print(write_reference(arguments.run, arguments.papers))
     return 0
 
@@ -73,6 +74,8 @@ def _compare(words: list[str]) -> int:
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write the table as CSV too")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the table as a page too")
     arguments = parser.parse_args(words)
+    from lib.report.compare import compare
+
     comparison = compare(arguments.runs)
     if arguments.csv:
         comparison.write_csv(arguments.csv)

@@ -15,7 +15,7 @@ from lib.core.paths import root
 from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.experiment.verdict import BY_CHANCE, Effect, claimed
 from lib.report.runs import RunFolders, find_run, parts_of
-from lib.statistics.repetitions import holm
+from lib.statistics.multiple_testing import holm
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.

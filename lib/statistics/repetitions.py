@@ -5,7 +5,6 @@ A repetition trains everything anew. Where it also has new patients, its value i
 repetitions do not show: `crossed` adds it. Both give an `Estimate` of the mean with Student's t distribution.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -147,20 +146,6 @@ def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[floa
     values = _values(values)
     reach = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) * (1 + 1 / len(values)) ** 0.5
     return float(values.mean() - reach), float(values.mean() + reach)
-
-
-def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """p values after Holm's correction (1979) over all of them: the family-wise error is held at any level.
-
-    Raises ValueError for a p value outside [0, 1].
-    """
-    if wrong := [name for name, value in p.items() if not 0 <= value <= 1]:
-        raise ValueError(f"the p value of {wrong[0]} is {p[wrong[0]]}: give one from 0 to 1")
-    adjusted, highest = {}, 0.0
-    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[name]))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p}
 
 
 def _values(values: ArrayLike) -> np.ndarray:

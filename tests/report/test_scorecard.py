@@ -7,7 +7,7 @@ import pytest
 
 from lib.report import scorecard
 from lib.report.records import VERDICTS, by_chance, chance, read_run
-from lib.statistics.repetitions import holm
+from lib.statistics.multiple_testing import holm
 from tests.report.toy import NASTY
 
 EFFECT_SEEN = "an effect of 0.03 beside the nulls would be found with 80 % power"

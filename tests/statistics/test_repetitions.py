@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from lib.core.seeding import numpy_generator
-from lib.statistics.repetitions import Estimate, Repeated, crossed, holm, independent, prediction_interval
+from lib.statistics.multiple_testing import holm
+from lib.statistics.repetitions import Estimate, Repeated, crossed, independent, prediction_interval
 
 TRIALS, PATIENTS, DRAWS = 2000, 150, 120
 
