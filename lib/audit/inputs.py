@@ -163,7 +163,7 @@ def describe_sets(
     patients: str | Path | None = None,
     patient_from: str | None = None,
 ) -> tuple[list[dict], dict[str, list[Described]]]:
-    """A dry read of the sets that `open_sets` would open: a summary row for each set and outcome, and a row for each file.
+    """A dry read of what `open_sets` would open: rows that sum up each set by outcome and reason, and each file by set.
 
     No pixel is decoded. Raises ValueError for a source that is not there.
     """
@@ -176,7 +176,8 @@ def describe_sets(
             row = {"set": name, "outcome": outcome, "why": why, "files": len(some), "the first": some[0].name}
             row |= {"images": sum(of.images for of in some), "pixels": _listed(of.pixels for of in some)}
             row |= {"bits": _listed(of.bits for of in some)}
-            row |= {"patients": len({of.patient for of in some if of.patient}), "patients from": ""}
+            named = len({of.patient for of in some if of.patient})
+            row |= {"patients": sum(of.people for of in some) or named, "patients from": ""}
             if name != "synthetic" and outcome == READ:
                 row["patients from"] = _listed(SAID.get(of.patient_from, of.patient_from) for of in some)
             summary.append(row)

@@ -1,5 +1,6 @@
 """DICOM images in grey as a reader sees them: window, inversion, colours and padding as the header says."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ _NO_IMAGES = {
     "1.2.840.10008.5.1.4.1.1.481.2": "a dose",
 }
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_NAMES = ("PatientID", "StudyInstanceUID")
 _DEFERRED = 1 << 12  # bytes; longer elements stay on the disk while a header is read
 
 
@@ -32,7 +34,7 @@ def facts(path: Path) -> Facts:
     header, _ = _opened(path, defer_size=_DEFERRED)
     high, wide, frames = dicom_files.claimed_size(path, header, mend=MEND)
     dicom_files.require_decoder(path, header)
-    patient, study = (str(header.get(name, "") or "").strip() for name in ("PatientID", "StudyInstanceUID"))
+    patient, study = (str(header.get(name, "") or "").strip() for name in _NAMES)
     return Facts({(high, wide): frames}, _bits(header), patient, study)
 
 
@@ -56,15 +58,9 @@ def _opened(path: Path, **options) -> tuple["Dataset", list[int] | None]:
     header = dicom_files.read_header(path, mend=MEND, **options)
     _require_image(header)
     try:
-        refused = _refused_colours(header)
-        _ = (
-            _is_falling(header),
-            _bits(header),
-            _is_8_bit(header),
-            str(header.get("PatientID")),
-            str(header.get("StudyInstanceUID")),
-        )
-        padding = _padding_limits(header)
+        with warnings.catch_warnings(action="ignore"):  # pydicom's, of values that a later version will refuse
+            refused, padding = _refused_colours(header), _padding_limits(header)
+            _ = _is_falling(header), _is_8_bit(header), *(str(header.get(name)) for name in _NAMES)
     except Exception as error:  # values are converted when they are asked for
         raise ValueError(f"{path}: a damaged DICOM header; {MEND}") from error
     if refused:
@@ -153,29 +149,35 @@ def _padding_limits(header) -> list[int] | None:
 
 
 def _windowed(header, number: int, frame: np.ndarray) -> np.ndarray | None:
+    """`_by_header` where it is in order; a window that is damaged is none, and what is stored is shown instead."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _by_header(header, number, frame)
+    except Exception:  # values are converted when they are asked for
+        return None
+
+
+def _by_header(header, number: int, frame: np.ndarray) -> np.ndarray | None:
     """The frame by its VOI table, else by its first window (DICOM PS3.3, C.11.2), 0 to 255; None if it has neither."""
     from pydicom.pixels import apply_modality_lut, apply_voi
 
-    try:
-        if header.get("ModalityLUTSequence"):
-            values = np.asarray(apply_modality_lut(frame, header))
-        else:
-            scale = ("RescaleSlope", 1), ("RescaleIntercept", 0)
-            slope, intercept = (
-                float(_of_frame(header, number, "PixelValueTransformationSequence", n, d)) for n, d in scale
-            )
-            values = frame if (slope, intercept) == (1, 0) else frame * np.float32(slope) + np.float32(intercept)
-        if table := header.get("VOILUTSequence"):
-            shown = apply_voi(np.rint(values).astype(np.int32), header)
-            return (shown * (255 / (2 ** int(table[0].LUTDescriptor[2]) - 1))).clip(0, 255).astype(np.float32)
-        names = ("WindowCenter", "WindowWidth", "VOILUTFunction")
-        found = [_of_frame(header, number, "FrameVOILUTSequence", name, None) for name in names]
-        if found[0] in (None, "") or found[1] in (None, ""):
-            return None
-        centre, width = (float(np.ravel(np.asarray(value, float))[0]) for value in found[:2])
-        return _by_window(values.astype(np.float32), centre, width, str(found[2] or "LINEAR"))
-    except Exception:  # a window that is damaged is none: what is stored is shown instead
+    if header.get("ModalityLUTSequence"):
+        values = np.asarray(apply_modality_lut(frame, header))
+    else:
+        scale = ("RescaleSlope", 1), ("RescaleIntercept", 0)
+        slope, intercept = (
+            float(_of_frame(header, number, "PixelValueTransformationSequence", n, d)) for n, d in scale
+        )
+        values = frame if (slope, intercept) == (1, 0) else frame * np.float32(slope) + np.float32(intercept)
+    if table := header.get("VOILUTSequence"):
+        shown = apply_voi(np.rint(values).astype(np.int32), header)
+        return (shown * (255 / (2 ** int(table[0].LUTDescriptor[2]) - 1))).clip(0, 255).astype(np.float32)
+    names = ("WindowCenter", "WindowWidth", "VOILUTFunction")
+    found = [_of_frame(header, number, "FrameVOILUTSequence", name, None) for name in names]
+    if found[0] in (None, "") or found[1] in (None, ""):
         return None
+    centre, width = (float(np.ravel(np.asarray(value, float))[0]) for value in found[:2])
+    return _by_window(values.astype(np.float32), centre, width, str(found[2] or "LINEAR"))
 
 
 def _by_window(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray | None:

@@ -21,8 +21,8 @@ _INSTALL = "run `pip install -e '.[data]'` in the project's folder"
 def read_header(path: Path, *, mend: str, **options):
     """The pydicom data set of the file at `path`, its pixels undecoded; `options` are those of `pydicom.dcmread`.
 
-    A file without preamble and mark is read if it has an element that every DICOM file may have, and a transfer syntax that
-    is not named is that in which the file is written.
+    A file without preamble and mark is read if it has an element of study, patient or image, and a transfer syntax
+    that is not named is that in which the file is written.
     Raises ValueError, naming the file and the `mend`, if it may not be read or is damaged, and for a deflated file,
     whose few bytes can become any number; and ImportError, with the command, if pydicom is not installed.
     """
@@ -32,8 +32,7 @@ def read_header(path: Path, *, mend: str, **options):
         raise ImportError(f"DICOM images need pydicom: {_INSTALL}") from error
     require_regular(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's, of values that a later version will refuse
+        with warnings.catch_warnings(action="ignore"):  # pydicom's, of values that a later version will refuse
             if not (is_deflated := _is_deflated(path)):
                 header = pydicom.dcmread(path, force=True, **options)
                 _name_transfer_syntax(header)
@@ -42,7 +41,8 @@ def read_header(path: Path, *, mend: str, **options):
         raise ValueError(f"{path}: not a readable DICOM file; {mend}") from error
     if is_deflated:
         raise ValueError(f"{path}: a deflated DICOM file; save it with another transfer syntax")
-    if not _has_mark(path) and not any(element.tag.group in _GROUPS and element.keyword for element in header):
+    known = pydicom.datadict.dictionary_has_tag
+    if not _has_mark(path) and not any(tag.group in _GROUPS and known(tag) for tag in header.keys()):
         raise ValueError(f"{path}: not a readable DICOM file; {mend}")
     return header
 
@@ -60,7 +60,7 @@ def _is_deflated(path: Path) -> bool:
         return kind == pydicom.uid.DeflatedExplicitVRLittleEndian
     with path.open("rb") as file:  # without the mark there may still be its group 2
         head = file.read(4096)
-    return pydicom.uid.DeflatedExplicitVRLittleEndian.encode() + b"\0" in head
+    return pydicom.uid.DeflatedExplicitVRLittleEndian.encode() in head
 
 
 def _name_transfer_syntax(header) -> None:
@@ -120,8 +120,7 @@ def read_frames(path: Path, header, *, mend: str) -> Iterator[np.ndarray]:
         _require_bounded_rle(header, frames, high * wide)
         each = iter_pixels(header)
         while True:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 frame = next(each, None)
             if frame is None:
                 break

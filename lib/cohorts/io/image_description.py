@@ -27,6 +27,7 @@ class Described(NamedTuple):
     bits: int = 0  # of a number, as stored
     patient: str = ""
     patient_from: str = ""  # what named the patient (`patient_naming`)
+    people: int = 0  # patients of a cohort
 
 
 def describe_images(
@@ -70,5 +71,5 @@ def _of_cohort(source: str | Path | Cohort) -> Described:
     assert cohort is not None
     high, wide = cohort.images.shape[-2:]
     bits = 8 * np.dtype(cohort.images.dtype).itemsize
-    people = f"{len(np.unique(cohort.patient)):,} patients"
-    return Described(cohort.name, READ, "", "cohort", len(cohort), f"{wide}×{high}", bits, people, "cohort")
+    size = ("cohort", len(cohort), f"{wide}×{high}", bits)
+    return Described(cohort.name, READ, "", *size, "", "cohort", len(np.unique(cohort.patient)))

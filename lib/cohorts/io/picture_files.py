@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ImageFile
 
 from lib.cohorts.io.image_facts import MEND, TO_LUMA, Facts, Shown
 from lib.cohorts.io.image_files import UNREADABLE, open_image, require_bounded
@@ -31,7 +31,7 @@ _HALVES = {"B": ("B", "L"), "L": ("L", "B"), "N": ("LB" if sys.byteorder == "lit
 
 def facts(path: Path) -> Facts:
     """Shapes and depth of the pages at `path`, and no patient. Raises ValueError that names the file."""
-    with open_image(path, FORMATS, mend=MEND) as image:
+    with _opened(path) as image:
         shapes, bits = Counter[tuple[int, int]](), 8
         for _, page in _pages(path, image):
             exif = page.info.get("exif") and _orientation(page)  # only of formats that have it before the pixels
@@ -46,7 +46,7 @@ def read(path: Path) -> Iterator[Shown]:
     Colour becomes luma, what is transparent is laid over black, EXIF's orientation is undone, 16 bits stay 16.
     Raises ValueError that names the file if it is damaged or of colours that are not read.
     """
-    with open_image(path, FORMATS, mend=MEND) as image:
+    with _opened(path) as image:
         for number, page in _pages(path, image):
             bits, rules = _bits(path, page), set()
             is_colour = page.mode[0] not in "1LIF" and _way(page)[:2] != "LA"
@@ -73,7 +73,15 @@ def read(path: Path) -> Iterator[Shown]:
             yield Shown(np.ascontiguousarray(pixels, np.float32), bits == 8, frozenset(rules))
 
 
-def _pages(path: Path, image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+def _opened(path: Path) -> ImageFile.ImageFile:
+    image = open_image(path, FORMATS, mend=MEND)
+    assert isinstance(image, ImageFile.ImageFile)
+    # Pillow 13 maps an uncompressed TIFF that has a name into memory, and one that lies on its side comes out garbled.
+    image.filename = ""
+    return image
+
+
+def _pages(path: Path, image: ImageFile.ImageFile) -> Iterator[tuple[int, ImageFile.ImageFile]]:
     """The image itself and its number, at each page of a TIFF; smaller copies of a page and masks are left out."""
     if image.format != "TIFF":
         yield 0, image
@@ -93,7 +101,7 @@ def _pages(path: Path, image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
             yield page, image
 
 
-def _bits(path: Path, page: Image.Image) -> int:
+def _bits(path: Path, page: ImageFile.ImageFile) -> int:
     if page.mode in ("I", "F"):
         return 32
     if page.mode.startswith("I;16"):
@@ -103,20 +111,20 @@ def _bits(path: Path, page: Image.Image) -> int:
     return 16 if ";16" in _way(page) else 8
 
 
-def _way(page: Image.Image) -> str:
+def _way(page: ImageFile.ImageFile) -> str:
     """Pillow's name of the way in which it will read the numbers of a page that is not yet decoded."""
     args = page.tile[0].args if page.tile else ""
     return str(args if isinstance(args, str) or not args else args[0])
 
 
-def _orientation(page: Image.Image) -> int:
+def _orientation(page: ImageFile.ImageFile) -> int:
     try:
         return int(page.getexif().get(_ORIENTATION, 1))
     except Exception:  # EXIF that is damaged; Pillow raises errors of many kinds
         return 1
 
 
-def _pixels(page: Image.Image, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _pixels(page: ImageFile.ImageFile, bits: int) -> tuple[np.ndarray, np.ndarray | None]:
     """The numbers of a page, of grey (H, W) or RGB (H, W, 3), and its opacity from 0 to 1, None if it is opaque."""
     key = page.info.get("transparency")
     if bits > 8:
@@ -133,7 +141,7 @@ def _deep_colour(path: Path, number: int, way: str) -> tuple[np.ndarray, np.ndar
     """As `_pixels`, of colour in 16 bits: Pillow keeps one byte of each number, so it is asked for each in turn."""
 
     def decoded(way: str) -> np.ndarray:
-        with open_image(path, FORMATS, mend=MEND) as page:
+        with _opened(path) as page:
             if number:
                 page.seek(number)
             page.tile = [

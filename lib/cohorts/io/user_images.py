@@ -308,7 +308,7 @@ def _patient_rules(named_by: Counter) -> Iterator[str]:
 
 def _passed_rules(found: Found, passed: Sequence[Note]) -> Iterator[str]:
     if passed:
-        yield f"{len(passed):,} passed over: {_summary(passed)}"
+        yield f"{counted(len(passed), 'file')} passed over: {_summary(passed)}"
     if found.litter:
         yield f"{len(found.litter):,} hidden passed over, the first {found.litter[0].name}"
 
@@ -318,4 +318,8 @@ def _summary(passed: Sequence[Note]) -> str:
     every: dict[str, list[str]] = {}
     for name, why in passed:
         every.setdefault("the same as another" if why.startswith("the same as") else why, []).append(name)
-    return ", ".join(f"{len(names):,} × {why}, as {names[0]}" for why, names in every.items())
+    return ", ".join(f"{why} ({_first(names)})" for why, names in every.items())
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names):,}, the first {names[0]}"
