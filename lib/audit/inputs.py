@@ -12,7 +12,7 @@ from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.io.image_description import READ, Described, describe_images
 from lib.cohorts.io.image_search import Note
 from lib.cohorts.io.patient_naming import SAID
-from lib.cohorts.io.resampling import TooSmallError
+from lib.cohorts.io.resampling import TooSmallError, side
 from lib.cohorts.io.user_images import Drawn, OpenedImages, counted, draw, existing, locate, read_drawn
 from lib.cohorts.phantoms import mass
 from lib.cohorts.public import open_public
@@ -117,8 +117,7 @@ def open_sets(
     naming = {"patients": patients, "patient_from": patient_from}
     located = {n: locate(s, strict=strict, **(naming if n != "synthetic" else {})) for n, s in sources.items()}
     drawn = {name: draw(of, most=most, rng=rng) for name, of in located.items()}
-    sides = {name: of.sides(fit) for name, of in drawn.items()}
-    size = _fitting_size(drawn, sides, sorted(sizes, reverse=True), audit_size, strict)
+    size = _fitting_size(drawn, sorted(sizes, reverse=True), audit_size, fit, strict)
     opened = {name: read_drawn(of, size=size, fit=fit, leave_short=True) for name, of in drawn.items()}
     short = _short_images(opened, size, min((other for other in sizes if other > size), default=size))
     stretch = not all(part.is_8_bit for part in opened.values())
@@ -190,32 +189,35 @@ def _listed(values: Iterable) -> str:
     return ", ".join(every[:3]) + (f" and {len(every) - 3} more" if len(every) > 3 else "")
 
 
-def _fitting_size(drawn: dict[str, Drawn], sides: dict[str, np.ndarray], sizes, audit_size: int, strict: bool) -> int:
+def _fitting_size(drawn: dict[str, Drawn], sizes: Sequence[int], audit_size: int, fit: str, strict: bool) -> int:
     """The largest of `sizes`, descending, that all images reach, but for a few that do not reach `audit_size`."""
     if not sizes:
         raise ValueError("sizes is empty: give the sizes that an audit may work at")
+    sides = {name: of.sides(fit) for name, of in drawn.items()}
     for size in sizes:
         short = {name: of < size for name, of in sides.items()}
         if not any(of.any() for of in short.values()):
             return size
         is_few = all(of.sum() <= max(1, FEW_SHORT * len(of)) and len(of) - of.sum() >= FEWEST for of in short.values())
         tiny = all((sides[name][of] < min(audit_size, sizes[0])).all() for name, of in short.items())
-        if is_few and tiny and not strict:
+        if is_few and tiny:
+            if strict:
+                raise TooSmallError(f"{_first_short(drawn, size, fit)}; read strictly, so take it out")
             return size
-    name, of = next((name, drawn[name]) for name in drawn if short[name].any())
-    least = int(sides[name].min())
-    raise TooSmallError(
-        f"{_first_short(name, of, size)}: {least} pixels a side are too few; give {size}×{size} at least"
-        + ", or take it out" * strict
-    )
+    raise TooSmallError(f"{_first_short(drawn, size, fit)}; give {size}×{size} at least")
 
 
-def _first_short(name: str, drawn: Drawn, size: int) -> str:
-    """The first file, or the cohort, of which an image does not reach `size`."""
-    for row, facts in zip(drawn.rows.tolist(), drawn.facts, strict=True):
-        if any(max(shape) < size for shape in facts.shapes):
-            return str(drawn.located.found.files[row].path)
-    return f"{name}, {drawn.located.path}"
+def _first_short(drawn: dict[str, Drawn], size: int, fit: str) -> str:
+    """The first file, or the cohort, of which an image does not reach `size`, and that image's sides."""
+    for name, of in drawn.items():
+        cohort = of.located.cohort
+        if cohort is not None and (of.sides(fit) < size).any():
+            return f"{name}, {cohort.name}: {cohort.images.shape[-1]}×{cohort.images.shape[-2]} pixels"
+        for row, facts in zip(of.rows.tolist() if cohort is None else (), of.facts, strict=True):
+            for high, wide in facts.shapes:
+                if side((high, wide), fit) < size:
+                    return f"{of.located.found.files[row].path}: {wide}×{high} pixels"
+    raise AssertionError("no image falls short")
 
 
 def _short_images(opened: dict[str, OpenedImages], size: int, larger: int) -> tuple[str, ...]:
@@ -277,7 +279,7 @@ def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dic
     if len(both):
         raise ValueError(
             f"train and heldout share {counted(len(both), 'patient')}, the first is {both[0]}; take each out of one of "
-            "them (in cohort files, equal numbers mean the same patient)"
+            "them (equal numbers in cohort files, and equal folders or names, mean the same patient)"
         )
     everyone = np.concatenate([train, heldout])
     number = dict(zip(everyone.tolist(), range(len(everyone)), strict=True))

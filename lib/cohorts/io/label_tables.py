@@ -28,6 +28,7 @@ def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[
             for row in rows:
                 yield f"{path}, line {rows.line_num}", tuple(row[column] or "" for column in columns)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        refuse_unreadable(path, error)
         raise ValueError(f"{path}: not a readable table ({error}); fetch it again") from error
 
 

@@ -202,7 +202,7 @@ def read_drawn(drawn: Drawn, *, size: int, fit: str = "pad", leave_short: bool =
     rules = [*_passed_rules(drawn.located.found, passed), *drawn.rules]
     rules += [f"{counted(number, 'file')} {done}" for done, number in sorted(how.items())]
     rules += [*_size_rules(shapes, size, fit), *_patient_rules(named_by)]
-    known = naming.known if set(named_by) == {naming.by} else np.array(patients)
+    known = naming.known if naming.known is not None and set(named_by) == {naming.by} else np.array(patients)
     return OpenedImages(
         images[: len(names)], np.array(patients), np.array(names), np.array([side(shape, fit) for shape in shapes]),
         is_8_bit, np.setdiff1d(known, [""]), drawn.found, tuple(rules), tuple(passed), dict(named_by),

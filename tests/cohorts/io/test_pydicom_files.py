@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.cohorts.io import dicom_display
 from lib.cohorts.io.image_facts import NoImageError
 from lib.cohorts.io.image_search import find_files
 from lib.cohorts.io.user_images import FORMATS, open_images
@@ -130,3 +131,21 @@ def test_a_folder_of_all_that_can_be_read_is_read(tmp_path):
     assert {note.why.split(" (")[0] for note in few.passed} == {
         "a DICOM file without pixels", "a mask, no image of a patient", "a dose, no image of a patient",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(not HAS_PLUGINS, reason="pydicom's plug-ins are not installed (extra `data`)")
+@pytest.mark.parametrize(
+    ("compressed", "same_as", "within"),
+    [
+        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm", 0),  # JPEG-LS
+        ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm", 0),  # JPEG Lossless
+        ("SC_rgb_jls_lossy_line.dcm", "SC_rgb_rle.dcm", 3),
+        ("JPGExtended.dcm", "JPEG2000.dcm", None),  # JPEG of twelve bits; both are lossy
+    ],
+)
+def test_what_the_plug_ins_decode_is_the_image(compressed, same_as, within):
+    found, due = (next(dicom_display.read(ROOT / name)) for name in (compressed, same_as))
+    if within is None:
+        assert np.corrcoef(found.pixels.ravel(), due.pixels.ravel())[0, 1] > 0.9
+    else:
+        np.testing.assert_allclose(found.pixels, due.pixels, atol=within)
