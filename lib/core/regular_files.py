@@ -23,7 +23,7 @@ def require_regular(path: str | Path) -> None:
 
 
 def kind_of_mode(mode: int) -> str:
-    """What a file of `st_mode` is that is no regular one: "a folder", "a pipe", …"""
+    """What a file of `st_mode` is that is no regular one, as "a folder" or "a pipe"."""
     return _KINDS.get(stat.S_IFMT(mode), "something else")
 
 

@@ -1,6 +1,5 @@
 """Slices of NIfTI volumes, turned as a radiologist sees them; nibabel is an optional dependency (extra `data`)."""
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +39,8 @@ def read(path: Path) -> Iterator[Shown]:
     """
     volume = _opened(path)
     turns, cut = _orientation(volume)
+    from nibabel import apply_orientation  # it is there, as the volume is opened
+
     try:
         numbers = np.asanyarray(volume.dataobj)
     except Exception as error:  # nibabel and zlib raise errors of many kinds
@@ -51,7 +52,7 @@ def read(path: Path) -> Iterator[Shown]:
     elif numbers.dtype.kind == "c":
         raise ValueError(f"{path}: complex numbers; save their magnitudes")
     numbers = numbers.reshape(*numbers.shape[:3], *[1] * (3 - numbers.ndim), -1)
-    numbers = importlib.import_module("nibabel").apply_orientation(numbers, turns)
+    numbers = apply_orientation(numbers, turns)
     name, rows, columns = _PLANES[cut]
     numbers = numbers.transpose(3, cut, rows, columns)[:, :, ::-1, ::-1]
     rules = {f"cut into {name} slices"} | ({"of colour made grey by luma"} if is_colour else set())
@@ -63,7 +64,7 @@ def read(path: Path) -> Iterator[Shown]:
 def _opened(path: Path):
     """The volume at `path`, its numbers unread."""
     try:
-        nibabel = importlib.import_module("nibabel")
+        import nibabel
     except ImportError as error:
         raise ImportError(
             "NIfTI images need nibabel: run `pip install -e '.[data]'` in the project's folder"
@@ -90,8 +91,9 @@ def _opened(path: Path):
 
 def _orientation(volume) -> tuple[np.ndarray, int]:
     """How its axes become right, anterior, superior (nibabel's orientation), and which of these is cut."""
-    nibabel = importlib.import_module("nibabel")
-    turns = nibabel.io_orientation(volume.affine)
+    from nibabel import io_orientation
+
+    turns = io_orientation(volume.affine)
     if np.isnan(turns).any() or len(turns) < 3:
         turns = np.array([[0, 1], [1, 1], [2, 1]], float)
     spacing = np.zeros(3)

@@ -47,9 +47,9 @@ class PatientTable:
     def patients(
         self, names: Sequence[str], folder: Path, *, may_lack: Callable[[int], bool] = lambda row: False
     ) -> np.ndarray:
-        """The patient of each file of `names`, paths within `folder` with "/": (n,) str; "" for one without a row
-        if `may_lack` says so of its number.
+        """The patient of each file of `names`, (n,) str, which are paths within `folder` with "/".
 
+        A file without a row may have none, "", if `may_lack` says so of its number.
         Raises ValueError, naming table and file, for a file without a row or with a missing or overlong name, for
         rows that disagree, and for a row without folders that would name two files.
         """

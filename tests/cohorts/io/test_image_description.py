@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from lib.cohorts.io import dicom_files
 from lib.cohorts.io.image_description import OUTCOMES, describe_images
@@ -22,7 +22,7 @@ def mixed(path):
 
 def test_every_file_has_a_row_with_its_outcome(tmp_path, monkeypatch):
     path = mixed(tmp_path / "f")
-    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
     rows = {row.name: row for row in describe_images(path)}
     assert {name: row.outcome for name, row in rows.items()} == {
         "00000.png": "read", "00001.png": "read", "deep.png": "read", "notes.txt": "passed over",
