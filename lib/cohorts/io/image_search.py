@@ -114,7 +114,7 @@ def _taken(path: Path, found: Found, seen: dict) -> Path | None:
         found.passed.append(Note(name, f"the same as {first}"))
     elif not stat.S_ISDIR(about.st_mode):
         _sort_in(found, path, name, mode=about.st_mode)
-    elif _is_utf8(path.name):
+    elif is_utf8(path.name):
         return path
     else:
         found.refused.append(_undecodable(name))
@@ -135,7 +135,7 @@ def _sort_in(found: Found, path: Path, name: str, *, mode: int = stat.S_IFREG, o
         found.refused.append(Note(name, why))
         return
     if kind in SUFFIXES:
-        if _is_utf8(str(path) if only else path.relative_to(found.folder).as_posix()):
+        if is_utf8(str(path) if only else path.relative_to(found.folder).as_posix()):
             found.files.append(ImageFile(path, name, kind, is_certain))
         else:
             found.refused.append(_undecodable(name))
@@ -192,7 +192,8 @@ def _is_first(seen: dict[tuple[int, int], str], about: os.stat_result, name: str
     return None if first == name else first
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
+    """Whether a file's name can be written as it is."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -74,7 +74,7 @@ def read(path: Path) -> Iterator[Shown]:
 
 
 def _opened(path: Path) -> ImageFile.ImageFile:
-    image = open_image(path, FORMATS, mend=MEND)
+    image = open_image(path, FORMATS, mend="repair the file, save it as PNG or take it out")
     assert isinstance(image, ImageFile.ImageFile)
     # Pillow 13 maps an uncompressed TIFF that has a name into memory, and one that lies on its side comes out garbled.
     image.filename = ""

@@ -26,7 +26,16 @@ from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import dicom_display, nifti_files, picture_files
 from lib.cohorts.io.cohort_images import cohort_side, names_of, read_cohort
 from lib.cohorts.io.image_facts import Facts, NoImageError
-from lib.cohorts.io.image_search import COHORT_SUFFIXES, Found, ImageFile, Note, find_files, known_suffixes
+from lib.cohorts.io.image_search import (
+    COHORT_SUFFIXES,
+    Found,
+    ImageFile,
+    Note,
+    find_files,
+    is_utf8,
+    known_suffixes,
+    shown,
+)
 from lib.cohorts.io.patient_naming import OWN, SAID, Naming, name_patients, patient_of
 from lib.cohorts.io.resampling import FITS, TooSmallError, fitted, side
 from lib.core.regular_files import require_regular
@@ -183,19 +192,19 @@ def read_drawn(drawn: Drawn, *, size: int, fit: str = "pad", leave_short: bool =
     for row, facts, count in zip(drawn.rows.tolist(), drawn.facts, drawn.counts, strict=True):
         patient, by = patient_of(naming, row, files[row], facts)
         done: set[str] = set()
-        for number, shown in enumerate(islice(FORMATS[files[row].kind].read(files[row].path), count)):
+        for number, image in enumerate(islice(FORMATS[files[row].kind].read(files[row].path), count)):
             name = files[row].name if facts.images == 1 else f"{files[row].name} frame {number}"
-            shape = shown.pixels.shape
+            shape = image.pixels.shape
             if leave_short and side(shape, fit) < size:
                 passed.append(Note(name, f"{shape[1]}×{shape[0]} pixels, fewer than {size}×{size}"))
                 continue
-            images[len(names)] = fitted(shown.pixels, size, str(files[row].path), fit=fit)
+            images[len(names)] = fitted(image.pixels, size, str(files[row].path), fit=fit)
             names.append(name)
             patients.append(patient)
             shapes.append(shape)
             named_by[by] += 1
-            is_8_bit &= shown.is_8_bit
-            done |= shown.rules
+            is_8_bit &= image.is_8_bit
+            done |= image.rules
         how.update(done)
     if not names:
         raise TooSmallError(f"{drawn.located.path}: no image reaches {size}×{size} pixels; give larger images")
@@ -218,6 +227,8 @@ def existing(source: str | Path) -> Path:
     if not str(source).strip():
         raise ValueError("a path is empty: give all three of train, heldout and synthetic")
     path = Path(str(source)).expanduser()
+    if not is_utf8(str(path)):
+        raise ValueError(f"{shown(str(path))}: its name is no UTF-8; rename it")
     try:
         is_there = path.exists()
     except OSError as error:

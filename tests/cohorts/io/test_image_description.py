@@ -31,7 +31,7 @@ def test_every_file_has_a_row_with_its_outcome(tmp_path, monkeypatch):
     assert {row.outcome for row in rows.values()} == set(OUTCOMES)
     deep = rows["deep.png"]
     assert (deep.kind, deep.images, deep.pixels, deep.bits) == ("picture", 1, "20×40", 16)
-    assert rows["broken.jpg"].why.endswith("repair the file or take it out")
+    assert rows["broken.jpg"].why.endswith("repair the file, save it as PNG or take it out")
     assert deep.patient_from == "file"
 
 

@@ -95,6 +95,9 @@ def test_a_name_that_is_no_utf8_is_answered_before_anything_is_read(tmp_path, mo
     ) as caught:
         locate(root)
     str(caught.value).encode()
+    with pytest.raises(ValueError, match=r"d\\xe9: its name is no UTF-8; rename it") as caught:
+        locate(os.fsdecode(os.fsencode(root) + b"/d\xe9"))
+    str(caught.value).encode()
 
 
 def test_files_are_known_by_their_first_bytes_where_the_suffix_says_nothing(tmp_path):

@@ -136,20 +136,16 @@ def test_tiff_of_sixteen_bits(tmp_path, compression):
     shown = only(tmp_path / "a.tif")
     np.testing.assert_array_equal(shown.pixels, grey)
     assert not shown.is_8_bit
-    Image.fromarray(grey).save(tmp_path / "b.tif", compression=compression, tiffinfo={262: 0})
-    white = only(tmp_path / "b.tif")
-    if "in which zero is white, inverted" in white.rules:  # Pillow may write 1 whatever it is told
-        np.testing.assert_array_equal(white.pixels, grey.max() + grey.min() - grey.astype(float))
 
 
-def tiff_rgb16(path, pixels, order="<"):
-    """An uncompressed TIFF of 16-bit RGB in one strip."""
-    high, wide, _ = pixels.shape
+def tiff16(path, pixels, photometric, order="<"):
+    """An uncompressed TIFF of 16 bits in one strip; photometric: 0 grey of which zero is white, 2 RGB."""
+    high, wide, channels = pixels.shape
     data = pixels.astype(f"{order}u2").tobytes()
-    tags = [(256, 3, 1, wide), (257, 3, 1, high), (258, 3, 3, 0), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 0),
-            (277, 3, 1, 3), (278, 3, 1, high), (279, 4, 1, len(data))]  # fmt: skip
+    tags = [(256, 3, 1, wide), (257, 3, 1, high), (258, 3, channels, 16), (259, 3, 1, 1), (262, 3, 1, photometric),
+            (273, 4, 1, 0), (277, 3, 1, channels), (278, 3, 1, high), (279, 4, 1, len(data))]  # fmt: skip
     after = 8 + 2 + 12 * len(tags) + 4
-    where = {258: after, 273: after + 6}
+    where = {273: after + 6} | ({258: after} if channels > 1 else {})
     body = struct.pack(f"{order}H", len(tags))
     for tag, kind, count, value in tags:
         value = where.get(tag, value)
@@ -163,8 +159,20 @@ def tiff_rgb16(path, pixels, order="<"):
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_tiff_of_sixteen_bit_colour(tmp_path, order):
-    shown = only(tiff_rgb16(tmp_path / "a.tif", DEEP[..., :3], order))
+    shown = only(tiff16(tmp_path / "a.tif", DEEP[..., :3], 2, order))
     np.testing.assert_allclose(shown.pixels, DEEP[..., :3] @ LUMA, rtol=1e-5)
+    assert not shown.is_8_bit
+
+
+def test_a_tiff_in_which_zero_is_white_is_inverted(tmp_path):
+    """Of sixteen bits Pillow leaves it as it is, which is a negative."""
+    grey = DEEP[..., :1]
+    shown = only(tiff16(tmp_path / "a.tif", grey, 0))
+    np.testing.assert_array_equal(shown.pixels, int(grey.max()) + int(grey.min()) - grey[..., 0].astype(float))
+    assert shown.rules == {"in which zero is white, inverted"}
+    np.testing.assert_array_equal(only(tiff16(tmp_path / "b.tif", grey, 1)).pixels, grey[..., 0])
+    with pytest.raises(ValueError, match=r"c\.tif: not a readable PNG or .*, save it as PNG or take it out"):
+        only(tiff16(tmp_path / "c.tif", grey, 0, ">"))  # which Pillow does not read
 
 
 def test_colours_that_are_not_read_are_named(tmp_path):
