@@ -114,8 +114,12 @@ def open_sets(
     for source in sources.values():
         if not isinstance(source, Cohort):
             existing(source)
-    naming = {"patients": patients, "patient_from": patient_from}
-    located = {n: locate(s, strict=strict, **(naming if n != "synthetic" else {})) for n, s in sources.items()}
+    located = {
+        name: locate(source, strict=strict)
+        if name == "synthetic"
+        else locate(source, patients=patients, patient_from=patient_from, strict=strict)
+        for name, source in sources.items()
+    }
     drawn = {name: draw(of, most=most, rng=rng) for name, of in located.items()}
     size = _fitting_size(drawn, sorted(sizes, reverse=True), audit_size, fit, strict)
     opened = {name: read_drawn(of, size=size, fit=fit, leave_short=True) for name, of in drawn.items()}
@@ -168,8 +172,11 @@ def describe_sets(
     """
     sources, summary, files = {"train": train, "heldout": heldout, "synthetic": synthetic}, [], {}
     for name, source in sources.items():
-        naming = {} if name == "synthetic" else {"patients": patients, "patient_from": patient_from}
-        files[name] = every = describe_images(source, **naming)
+        if name == "synthetic":
+            every = describe_images(source)
+        else:
+            every = describe_images(source, patients=patients, patient_from=patient_from)
+        files[name] = every
         for outcome, why in dict.fromkeys((of.outcome, of.why) for of in every):
             some = [of for of in every if (of.outcome, of.why) == (outcome, why)]
             row = {"set": name, "outcome": outcome, "why": why, "files": len(some), "the first": some[0].name}

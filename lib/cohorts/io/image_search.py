@@ -62,7 +62,7 @@ def find_files(path: Path) -> Found:
     found = Found(path, [], [], [], [])
     seen: dict[tuple[int, int], str] = {}
     _is_first(seen, path.stat(), ".")
-    folders, links = [path], []
+    folders, links = [path], list[os.DirEntry]()
     while folders or links:
         if folders:
             inside = _entries(folders.pop(), found)

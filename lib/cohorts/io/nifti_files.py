@@ -25,8 +25,9 @@ def facts(path: Path) -> Facts:
     turns, cut = _orientation(volume)
     shape = np.ones(3, int)
     shape[turns[:, 0].astype(int)] = (*volume.shape[:3], 1, 1)[:3]
-    plane = tuple(int(shape[axis]) for axis in _PLANES[cut][1:])
-    require_bounded(path, plane[::-1])
+    _, rows, columns = _PLANES[cut]
+    plane = int(shape[rows]), int(shape[columns])
+    require_bounded(path, (plane[1], plane[0]))
     slices = int(np.prod(volume.shape, dtype=float)) // (plane[0] * plane[1])
     return Facts({plane: slices}, 8 if _is_8_bit(volume) else 8 * volume.get_data_dtype().itemsize)
 

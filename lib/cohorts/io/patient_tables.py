@@ -54,7 +54,7 @@ class PatientTable:
         rows that disagree, and for a row without folders that would name two files.
         """
         above = tuple(unicodedata.normalize("NFC", part) for part in folder.absolute().parts[1:])
-        found, short = [], {}
+        found, short = list[str](), dict[tuple[str, ...], str]()
         for row, name in enumerate(names):
             within = tuple(unicodedata.normalize("NFC", name).split("/"))
             whole = f"{folder.name}/{name}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from lib.cohorts.io.image_facts import MEND, TO_LUMA, Facts, Shown
 from lib.cohorts.io.image_files import UNREADABLE, open_image, require_bounded
@@ -64,7 +65,7 @@ def read(path: Path) -> Iterator[Shown]:
             if alpha is not None and (alpha < 1).any():
                 pixels = pixels * alpha
                 rules.add("with transparency, laid over black")
-            if bits > 8 and image.format == "TIFF" and page.tag_v2.get(_PHOTOMETRIC) == 0:
+            if bits > 8 and isinstance(page, TiffImageFile) and page.tag_v2.get(_PHOTOMETRIC) == 0:
                 pixels = pixels.max() + pixels.min() - pixels
                 rules.add("in which zero is white, inverted")
             if orientation in _UPRIGHT:
@@ -83,7 +84,7 @@ def _opened(path: Path) -> ImageFile.ImageFile:
 
 def _pages(path: Path, image: ImageFile.ImageFile) -> Iterator[tuple[int, ImageFile.ImageFile]]:
     """The image itself and its number, at each page of a TIFF; smaller copies of a page and masks are left out."""
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         yield 0, image
         return
     page = -1
@@ -145,7 +146,8 @@ def _deep_colour(path: Path, number: int, way: str) -> tuple[np.ndarray, np.ndar
             if number:
                 page.seek(number)
             page.tile = [
-                tile._replace(args=way if isinstance(tile.args, str) else (way, *tile.args[1:])) for tile in page.tile
+                tile._replace(args=way if isinstance(tile.args, str) else (way, *(tile.args or ())[1:]))
+                for tile in page.tile
             ]
             return np.asarray(page, np.float32)
 

@@ -36,14 +36,14 @@ def fitted(image: np.ndarray, size: int, name: str, *, fit: str = "pad") -> np.n
         image = image[top : top + short, left : left + short]
     if fit != "pad" or high == wide:
         return _averaged(image, (size, size))
-    shape = tuple(max(1, round(length * size / max(high, wide))) for length in (high, wide))
+    shape = max(1, round(high * size / max(high, wide))), max(1, round(wide * size / max(high, wide)))
     padded = np.full((size, size), image.min(), np.float32)
     top, left = ((size - length) // 2 for length in shape)
     padded[top : top + shape[0], left : left + shape[1]] = _averaged(image, shape)
     return padded
 
 
-def _averaged(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _averaged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if image.shape == shape:
         return image
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(shape[::-1], Image.Resampling.BOX))

@@ -147,7 +147,7 @@ def draw(located: Located, *, most: int, rng: np.random.Generator) -> Drawn:
     if most < 1:
         raise ValueError(f"most is {most}: give one image at least")
     if located.cohort is not None:
-        patients = located.naming.known
+        patients = located.cohort.patient.astype(str)
         rows = np.arange(len(patients)) if len(patients) <= most else _by_turn(patients, rng)[:most]
         told = _drawn_rule(len(rows), len(patients), "patient")
         return Drawn(located, np.sort(rows), [], [], len(patients), told, ())
@@ -156,10 +156,10 @@ def draw(located: Located, *, most: int, rng: np.random.Generator) -> Drawn:
     passed = list(located.found.passed)
     images = looked_at = 0
     # The header of a DICOM file names its patient, but reading all headers of a large set takes longer than the audit.
-    for row in range(n) if n <= most else _by_turn(np.arange(n) if known is None else known, rng):
+    for row in range(n) if n <= most else _by_turn(np.arange(n).astype(str) if known is None else known, rng):
         looked_at += 1
         if facts := _facts(located, files[row], passed):
-            kept[int(row)], images = facts, images + facts.images
+            kept[row], images = facts, images + facts.images
             if images >= most and n > most:
                 break
     if not kept:
@@ -174,9 +174,9 @@ def draw(located: Located, *, most: int, rng: np.random.Generator) -> Drawn:
         row: min(counts[row], most - int(start)) for row, start in zip(order, before, strict=False) if start < most
     }
     by = "file, whose patients were not compared" if known is None and n > most else "patient"
-    rows = np.array(sorted(taken))
+    rows = sorted(taken)
     told = _drawn_rule(sum(taken.values()), found, by)
-    return Drawn(located, rows, [kept[r] for r in rows], [taken[r] for r in rows], found, told, tuple(passed))
+    return Drawn(located, np.array(rows), [kept[r] for r in rows], [taken[r] for r in rows], found, told, tuple(passed))
 
 
 def read_drawn(drawn: Drawn, *, size: int, fit: str = "pad", leave_short: bool = False) -> OpenedImages:
@@ -187,7 +187,8 @@ def read_drawn(drawn: Drawn, *, size: int, fit: str = "pad", leave_short: bool =
         return _of_cohort(drawn, drawn.located.cohort, size, fit)
     files, naming = drawn.located.found.files, drawn.located.naming
     images = np.empty((sum(drawn.counts), size, size), np.float32)
-    names, patients, shapes, named_by, how, passed = [], [], [], Counter(), Counter(), list(drawn.passed)
+    names, patients, shapes = list[str](), list[str](), list[tuple[int, int]]()
+    named_by, how, passed = Counter[str](), Counter[str](), list(drawn.passed)
     is_8_bit = True
     for row, facts, count in zip(drawn.rows.tolist(), drawn.facts, drawn.counts, strict=True):
         patient, by = patient_of(naming, row, files[row], facts)
@@ -292,7 +293,7 @@ def _not_strict(found: Found, note: Note) -> ValueError:
 def _by_turn(patients: np.ndarray, rng: np.random.Generator) -> Sequence[int]:
     """The rows, patient after patient, the patients in random order."""
     code = np.unique(patients, return_inverse=True)[1]
-    return np.argsort(rng.permutation(code.max() + 1)[code], kind="stable")
+    return np.argsort(rng.permutation(code.max() + 1)[code], kind="stable").tolist()
 
 
 def _drawn_rule(taken: int, found: int, by: str) -> tuple[str, ...]:
