@@ -331,6 +331,7 @@ GUARDED = {
     # The latter two what the suite has drawn.
     "PIL.Image.open": {"lib/cohorts/io/image_files.py", "lib/experiment/products.py", "lib/report/reference.py"},
     "pydicom.dcmread": {"lib/cohorts/io/dicom_files.py"},
+    "nibabel.load": {"lib/cohorts/io/nifti_files.py"},
     "torch.load": {
         "lib/training/loop/checkpoint.py",
         "lib/models/pretrained/weights.py",
@@ -355,6 +356,7 @@ def test_an_unguarded_call_is_seen():
         "from h5py import File\nFile(path)",
         "from PIL import Image\nImage.open(path)",
         "import pydicom\npydicom.dcmread(path)",
+        "import nibabel\nnibabel.load(path)",
         "import torch\ntorch.load(path, weights_only=True)",
         "import numpy as np\nnp.load(path, allow_pickle=True)",
     ):

@@ -1,11 +1,16 @@
 """The three sets of an audit come together at one size and range, or it is said why not."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from lib.audit.inputs import open_sets
+from lib.audit import inputs
+from lib.audit.inputs import describe_sets, open_sets
 from tests.cohorts.toy import cohort, folder, noise
+from tests.paths import ROOT
 
 
 def sets(train, heldout, synthetic, **options):
@@ -56,10 +61,143 @@ def test_deeper_images_stretch_all(tmp_path):
     for i, image in enumerate(noise(12, 32, 7)):
         Image.fromarray(image.astype(np.uint16) * 100 + 7).save(path / f"{i}.png")
     found = sets(train, heldout, path)
-    assert "stretched from darkest to brightest, image by image" in found.rules["train"]
+    assert "stretched from percentile 1 to 99 of its pixels, image by image" in found.rules["train"]
     for part in found.parts.values():
-        assert (part.images.min(axis=(1, 2)) == 0).all()
-        assert (part.images.max(axis=(1, 2)) == 255).all()
+        low, high = np.percentile(part.images, (1, 99), axis=(1, 2))
+        assert (low <= 1).all()
+        assert (high >= 254).all()
+
+
+def deep(path, images, marker=()):
+    path.mkdir()
+    for i, image in enumerate(images):
+        pixels = image.astype(np.uint16) * 15
+        pixels[:3, :3] = 65535 if i in marker else pixels[:3, :3]
+        Image.fromarray(pixels).save(path / f"{i}.png")
+    return path
+
+
+def test_one_saturated_marker_hides_nothing(tmp_path):
+    """Between the extremes, tissue up to 3,825 beside a marker of 65,535 has sixteen grey levels, one at 16×16."""
+    train, heldout, _ = three()
+    images = noise(12, 32, 7)
+    sets_of = [
+        sets(train, heldout, deep(tmp_path / name, images, marker), sizes=(32,), audit_size=32)
+        for name, marker in (("plain", ()), ("marked", range(12)))
+    ]
+    plain, marked = (of.synthetic.images[:, 3:, 3:].astype(float) for of in sets_of)
+    assert np.abs(plain - marked).max() <= 12  # its nine pixels move a percentile of 1,024
+    assert all(len(np.unique(image)) > 150 for image in marked)
+
+
+def test_an_image_that_is_nearly_all_black_is_not_made_constant(tmp_path):
+    train, heldout, _ = three()
+    dots = np.zeros((12, 32, 32), np.uint8)
+    dots[:, 4, 5], dots[:, 6, np.arange(12)] = 200, 100
+    found = sets(
+        train, heldout, deep(tmp_path / "dots", dots + np.eye(12, dtype=np.uint8)[:, :, None].repeat(32, 2)[:, :1])
+    )
+    assert len(found.synthetic) == 12
+
+
+def logo(path, side, many=1, name="logo"):
+    for i in range(many):
+        Image.fromarray(noise(1, side, 90 + i)[0]).save(path / f"{name}{i}.png")
+
+
+def test_one_logo_is_left_out_and_named_and_shrinks_nothing(tmp_path):
+    train, heldout, synthetic = (folder(tmp_path / n, noise(12, 64, i)) for i, n in enumerate("abc"))
+    logo(synthetic, 24)
+    sources, options = (train, heldout, synthetic), {"sizes": (64, 32, 16), "audit_size": 32}
+    found = sets(*sources, **options)
+    assert found.train.images.shape == (12, 64, 64)
+    assert len(found.synthetic) == 12
+    assert [tuple(note) for note in found.passed["synthetic"]] == [("logo0.png", "24×24 pixels, fewer than 64×64")]
+    assert "1 file passed over: 24×24 pixels, fewer than 64×64 (logo0.png)" in found.rules["synthetic"]
+    with pytest.raises(ValueError, match=r"logo0\.png: 24×24 pixels; read strictly, so take it out"):
+        sets(*sources, **options, strict=True)
+    logo(synthetic, 24, many=3)
+    assert sets(*sources, **options).train.images.shape == (12, 16, 16)  # three of fifteen are no logos
+
+
+def test_an_image_that_suffices_for_the_audit_is_not_left_out(tmp_path):
+    train, heldout, synthetic = (folder(tmp_path / n, noise(12, 64, i)) for i, n in enumerate("abc"))
+    logo(synthetic, 40)
+    found = sets(train, heldout, synthetic, sizes=(64, 32, 16), audit_size=32)
+    assert found.train.images.shape == (12, 32, 32)
+    assert len(found.synthetic) == 13
+
+
+def test_no_set_is_brought_below_ten_images_by_what_is_left_out(tmp_path):
+    train, heldout, synthetic = (folder(tmp_path / n, noise(10, 64, i)) for i, n in enumerate("abc"))
+    logo(synthetic, 24)
+    assert len(sets(train, heldout, synthetic, sizes=(64, 16), audit_size=32).synthetic) == 11 - 1
+    (synthetic / "00009.png").unlink()
+    assert len(sets(train, heldout, synthetic, sizes=(64, 16), audit_size=32).synthetic) == 10
+
+
+def test_all_sets_are_found_before_any_is_read(tmp_path, monkeypatch):
+    """What is wrong with the last set was told after the others had been read."""
+    train, heldout = (folder(tmp_path / n, noise(12, 32, i)) for i, n in enumerate("ab"))
+    monkeypatch.setattr(inputs, "draw", lambda *_, **__: pytest.fail("read"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: no image in it"):
+        sets(train, heldout, tmp_path / "empty")
+    bad = folder(tmp_path / "c", noise(12, 32, 2))
+    (bad / os.fsdecode(b"\xfc.png")).write_bytes(b"x")
+    with pytest.raises(ValueError, match="its name is no UTF-8; rename it"):
+        sets(train, heldout, bad)
+    with pytest.raises(ValueError, match="the number 7: where a program takes 007 for 7"):
+        sets(train, 7, bad)
+
+
+def test_another_table_of_patients_is_another_audit(tmp_path):
+    """The second report overwrote the first."""
+    train, heldout, synthetic = (folder(tmp_path / n, noise(20, 32, i)) for i, n in enumerate("abc"))
+    digests = set()
+    for people in (20, 10):
+        rows = [f"{n}/{i:05d}.png;{n}{i % people}" for n in "ab" for i in range(20)]
+        (tmp_path / "t.csv").write_text("\n".join(["File;Patient", *rows]))
+        found = sets(train, heldout, synthetic, patients=tmp_path / "t.csv")
+        assert found.patients_from == {"train": {"table": 20}, "heldout": {"table": 20}}
+        assert len(np.unique(found.train.patient)) == people
+        digests.add(found.digest)
+    assert len(digests) == 2
+
+
+def test_patients_by_folder_in_both_real_sets(tmp_path):
+    for n, name in enumerate(("train", "heldout")):
+        for i in range(10):
+            folder(tmp_path / name / f"{name}{i}", noise(3, 32, 10 * n + i))
+    synthetic = folder(tmp_path / "synthetic", noise(12, 32, 50))
+    found = sets(tmp_path / "train", tmp_path / "heldout", synthetic)
+    assert [row["patients"] for row in found.rows()] == [10, 10, None]
+    assert "patients by folder" in found.rules["heldout"]
+    (tmp_path / "heldout" / "heldout3").rename(tmp_path / "heldout" / "train3")
+    with pytest.raises(ValueError, match="train and heldout share 1 patient, the first is train3"):
+        sets(tmp_path / "train", tmp_path / "heldout", synthetic)
+    with pytest.raises(ValueError, match="train and heldout share 3 patients, the first is train3/00000"):
+        sets(tmp_path / "train", tmp_path / "heldout", synthetic, patient_from="name:[a-z]+\\d/0000\\d")
+
+
+def test_a_dry_read_of_the_sets(tmp_path):
+    train, heldout, synthetic = (folder(tmp_path / n, noise(12, 32, i)) for i, n in enumerate("abc"))
+    (train / "notes.txt").write_text("x")
+    (synthetic / "broken.png").write_bytes(b"x")
+    rows, files = describe_sets(train=train, heldout=heldout, synthetic=synthetic)
+    told = {(row["set"], row["outcome"]): row for row in rows}
+    assert {key: row["files"] for key, row in told.items()} == {
+        ("train", "read"): 12, ("train", "passed over"): 1, ("heldout", "read"): 12, ("synthetic", "read"): 12,
+        ("synthetic", "refused"): 1,
+    }  # fmt: skip
+    first = told["train", "read"]
+    assert (first["images"], first["pixels"], first["bits"], first["patients"]) == (12, "32×32", "8", 12)
+    assert (told["train", "passed over"]["why"], told["train", "passed over"]["the first"]) == ("no image", "notes.txt")
+    assert {name: len(of) for name, of in files.items()} == {"train": 13, "heldout": 12, "synthetic": 13}
+    (row,) = [
+        row for row in describe_sets(train=three()[0], heldout=heldout, synthetic=synthetic)[0] if row["set"] == "train"
+    ]
+    assert (row["images"], row["patients"], row["patients from"]) == (12, 12, "cohort")
 
 
 def test_constant_images_are_left_out_and_counted():
@@ -98,3 +236,12 @@ def test_a_synthetic_set_that_is_the_training_set_is_counted():
 def test_what_makes_an_audit_impossible(spoil, sentence):
     with pytest.raises(ValueError, match=sentence):
         sets(*spoil(*three()))
+
+
+def test_the_line_of_the_readme_names_patients_and_keeps_007():
+    """Without patients, 53 of 60 null audits could not tell; papermill's -p makes 7 of 007, and its -r does not."""
+    from papermill.cli import _resolve_type
+
+    (line,) = re.findall(r"`papermill notebooks/audit/01_audit\.ipynb ([^`]*)`", (ROOT / "README.md").read_text())
+    assert re.findall(r"-(\w) (\w+)", line) == [("r", name) for name in ("train", "heldout", "synthetic", "patients")]
+    assert _resolve_type("007") == 7

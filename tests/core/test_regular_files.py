@@ -1,5 +1,7 @@
 """Pipes, devices and sockets are refused where a file is expected, by every opener, and nobody waits for them."""
 
+import builtins
+import io
 import os
 import socket
 
@@ -12,7 +14,7 @@ from lib.cohorts.io.image_files import open_image
 from lib.cohorts.io.label_tables import read_rows
 from lib.cohorts.io.user_images import open_images
 from lib.core.json_objects import read_object
-from lib.core.regular_files import require_regular
+from lib.core.regular_files import refuse_unreadable, require_regular
 from lib.experiment.paper import load_paper
 from lib.models.pretrained.inception import load_inception
 from lib.models.pretrained.weights import read_weights
@@ -78,3 +80,44 @@ def test_a_checkpoint_with_a_pipe_is_damaged(tmp_path, file):
     os.mkfifo(tmp_path / file)
     with pytest.raises(ValueError, match=rf"{file}( is missing|: a pipe, no regular file)"):
         checkpoint.load()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied"), "no permission to read it; allow it or take it out"),
+        (OSError(5, "Input/output error"), r"cannot be read \(Input/output error\); repair the file system"),
+    ],
+)
+def test_errors_of_the_file_system_are_not_those_of_the_content(error, says):
+    with pytest.raises(ValueError, match=f"^x: {says}"):
+        refuse_unreadable("x", error)
+
+
+@pytest.mark.parametrize("error", [OSError("image file is truncated"), ValueError("x"), EOFError()])
+def test_errors_of_the_content_are_left_to_whoever_reads_it(error):
+    refuse_unreadable("x", error)
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (lambda path: list(read_rows(path, ("a",), expected="a table")), "x.csv"),
+        (table, "x.csv"),
+        (lambda path: open_image(path, ("PNG",)), "x.png"),
+    ],
+)
+def test_no_permission_is_said(tmp_path, monkeypatch, read, name):
+    """Tests run as root, whom no permission stops."""
+    path, open_ = tmp_path / name, io.open
+
+    def refuses(file, *args, **options):
+        if str(file).endswith(name):
+            raise PermissionError(13, "Permission denied")
+        return open_(file, *args, **options)
+
+    path.write_text("file,patient\nx,y\n")
+    monkeypatch.setattr(builtins, "open", refuses)
+    monkeypatch.setattr(io, "open", refuses)
+    with pytest.raises(ValueError, match=f"{name}: no permission to read it; allow it or take it out"):
+        read(path)

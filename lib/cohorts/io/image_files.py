@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lib.core.regular_files import require_regular
+from lib.core.regular_files import refuse_unreadable, require_regular
 
 UNREADABLE = (
     OSError,
@@ -90,6 +90,7 @@ def open_image(path: Path, formats: tuple[str, ...], *, mend: str = "fetch the f
         problem = f"more than {MOST_PIXELS:,} pixels; reduce the image or take it out"
         raise ValueError(f"{path}: {problem}") from error
     except UNREADABLE as error:
+        refuse_unreadable(path, error)
         raise ValueError(f"{path}: not a readable {' or '.join(formats)}; {mend}") from error
     try:
         require_bounded(path, image.size)

@@ -1,11 +1,13 @@
-"""Rows of a published label table."""
+"""Rows of tables: published ones, as they are, and a user's own, as programs write them."""
 
+import codecs
 import csv
 import gzip
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lib.core.regular_files import require_regular
+from lib.core.regular_files import refuse_unreadable, require_regular
 
 
 def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -26,4 +28,41 @@ def read_rows(path: Path, columns: Sequence[str], *, expected: str) -> Iterator[
             for row in rows:
                 yield f"{path}, line {rows.line_num}", tuple(row[column] or "" for column in columns)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        refuse_unreadable(path, error)
         raise ValueError(f"{path}: not a readable table ({error}); fetch it again") from error
+
+
+def read_own_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The texts of `columns`, named in any case, of each row of a user's own table; nothing is taken for a number.
+
+    Commas, semicolons and tabs separate, whichever the first line has with these columns. UTF-8, or UTF-16 with its
+    mark. An absent cell is "". Raises ValueError, naming the file, if it may not be read, is no text of these, lacks a
+    column or has no rows.
+    """
+    require_regular(path)
+    try:
+        text = _decoded(path.read_bytes())
+        if text.lower().startswith("sep="):  # a line for a spreadsheet
+            text = text.partition("\n")[2]
+        for separator in ",;\t":
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+            heads = [head.strip().lower() for head in next(lines, [])]
+            if set(columns) <= set(heads):
+                places = [heads.index(column) for column in columns]
+                rows = [tuple(row[place] if place < len(row) else "" for place in places) for row in lines if any(row)]
+                break
+        else:
+            rows = []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        refuse_unreadable(path, error)
+        raise ValueError(
+            f"{path}: not a readable table ({error}); give a CSV in UTF-8 with the columns {', '.join(columns)}"
+        ) from error
+    if not rows:
+        raise ValueError(f"{path}: no rows, or no columns {' and '.join(columns)}; give a CSV with both")
+    return rows
+
+
+def _decoded(data: bytes) -> str:
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")

@@ -1,54 +1,95 @@
-"""A user's own images at one working size: a cohort file, a folder of DICOM, PNG and JPEG files, or one such file.
+"""A user's own images at one working size: a cohort file, a folder of image files, or one such file.
 
 `OpenedImages.rules` states which of these rules were applied:
-size: every image is squeezed to the working size by area averages, so its aspect ratio is lost; a smaller image is
-refused.
-grey: colour becomes luma, MONOCHROME1 is inverted, and padding pixels take the darkest value of the other pixels.
-patient: the patient is named by the cohort file, by the given table or by the DICOM header; otherwise every image is
-its own patient.
+files: DICOM, PNG, JPEG, TIFF, BMP, WEBP and NIfTI are read, in all folders below (`image_search`). What is no image is
+passed over and listed; what may be one and cannot be read is refused.
+size: every image is averaged to the working size; one that is not square keeps its aspect ratio and is padded with its
+darkest pixel, unless `fit` says otherwise (`resampling`); a smaller one is refused.
+grey: colour becomes luma, a window of a DICOM header is applied, MONOCHROME1 is inverted, and padding takes the darkest
+value of the other pixels (`dicom_display`, `picture_files`, `nifti_files`).
+patient: named by the cohort file, the given table, the header, the folder or the file (`patient_naming`).
 split: the rows of a cohort file are treated alike, whether they are of train, validation or test.
-limit: beyond a limit, whole patients (or files, if no table names their patients) are drawn at random until the limit
-is reached; the other images are not read.
+limit: beyond a limit, whole patients (or files, if their patients are not known before they are read) are drawn at
+random until the limit is reached; the other images are not read.
 """
 
-import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from lib.cohorts.cohort import SPLITS, Cohort
-from lib.cohorts.io import dicom_files
-from lib.cohorts.io.image_files import UNREADABLE, open_image
+from lib.cohorts.cohort import Cohort
+from lib.cohorts.io import dicom_display, nifti_files, picture_files
+from lib.cohorts.io.cohort_images import cohort_side, names_of, read_cohort
+from lib.cohorts.io.image_facts import Facts, NoImageError
+from lib.cohorts.io.image_search import (
+    COHORT_SUFFIXES,
+    Found,
+    ImageFile,
+    Note,
+    find_files,
+    is_utf8,
+    known_suffixes,
+    shown,
+)
+from lib.cohorts.io.patient_naming import OWN, SAID, Naming, name_patients, patient_of
+from lib.cohorts.io.resampling import FITS, TooSmallError, fitted, side
 from lib.core.regular_files import require_regular
 
-SUFFIXES = {"DICOM": (".dcm", ".dicom", ".ima"), "PNG": (".png",), "JPEG": (".jpg", ".jpeg")}
-COHORT_SUFFIXES = (".h5", ".hdf5")
-_KIND = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes}
-_TO_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601
-_BLOCK, _BLOCK_BYTES = 512, 1 << 28  # of rows read at a time
-_NO_NAME = ("", "nan", "none", "null", "<na>", "nat")  # as programs write a missing value
-_LONGEST_NAME = 1024  # characters; NumPy gives every name as much room as the longest
-_MEND = "repair the file or take it out"
-
-
-class TooSmallError(ValueError):
-    """An image has fewer pixels than the working size."""
+FORMATS: dict[str, ModuleType] = {"DICOM": dicom_display, "picture": picture_files, "NIfTI": nifti_files}
+_FITTED = {
+    "pad": "padded to a square with the darkest pixel",
+    "squeeze": "squeezed to a square whatever the aspect",
+    "crop": "cut to the square in the middle",
+}
 
 
 class OpenedImages(NamedTuple):
     """What `open_images` read."""
 
-    images: np.ndarray  # (n, size, size) float32, 0 to 255 if `is_8_bit`, otherwise as stored
-    patients: np.ndarray  # (n,) str; the image's own name if no patient is named
+    images: np.ndarray  # (n, size, size) float32, 0 to 255 if `is_8_bit`, otherwise of any range
+    patients: np.ndarray  # (n,) str; the path of the image's own file if no patient is named
     names: np.ndarray  # (n,) str
-    sides: np.ndarray  # (n,) int64, the shorter side of each stored image, in pixels
+    sides: np.ndarray  # (n,) int64, the side of each stored image that had to reach the size, in pixels
     is_8_bit: bool
     everyone: np.ndarray  # (p,) str, all patients known without reading, also those of images that were not read
     found: int  # images in the source, as far as known without reading all; n of them were kept
     rules: tuple[str, ...]  # sentences that say what was done
+    passed: tuple[Note, ...] = ()  # files that are no image, and images that were left out, each with the reason
+    patients_from: dict[str, int] = {}  # images by what named their patients: keys of SAID, "cohort", or OWN if nothing
+
+
+class Located(NamedTuple):
+    """Outcome of `locate`."""
+
+    path: Path
+    cohort: Cohort | None  # or, of files:
+    found: Found
+    naming: Naming
+    strict: bool
+
+
+class Drawn(NamedTuple):
+    """Outcome of `draw`: which images are to be read."""
+
+    located: Located
+    rows: np.ndarray  # (r,) of the files, or of the images of a cohort, ascending
+    facts: list[Facts]  # of each file
+    counts: list[int]  # images of each file that are to be read, the first ones
+    found: int
+    rules: tuple[str, ...]
+    passed: tuple[Note, ...]
+
+    def sides(self, fit: str) -> np.ndarray:
+        """The side of each image that has to reach the working size, as far as headers tell, (n,) int64."""
+        if self.located.cohort is not None:
+            return np.full(len(self.rows), cohort_side(self.located.cohort, fit))
+        of = [(side(shape, fit), count) for facts in self.facts for shape, count in facts.shapes.items()]
+        return np.repeat([value for value, _ in of], [count for _, count in of])
 
 
 def open_images(
@@ -57,33 +98,149 @@ def open_images(
     size: int,
     most: int,
     patients: str | Path | None = None,
+    patient_from: str | None = None,
+    fit: str = "pad",
+    strict: bool = False,
     rng: np.random.Generator,
 ) -> OpenedImages:
     """Read at most `most` images from `source` at `size` × `size`, by the rules of this module.
 
-    source: a Cohort or its file, a folder with its subfolders, or one image file. Each frame of a DICOM file is an
-    image, and a file without a known suffix is DICOM if its bytes say so. patients: a table with the columns file and
-    patient, whose paths begin with the name of the folder or within it.
+    source: a Cohort or its file, a folder with its subfolders, or one image file. Each frame of a DICOM file, page of a
+    TIFF and slice of a volume is an image. patients: a table with the columns file and patient (`PatientTable`).
+    patient_from: see `name_patients`. fit: see `fitted`. strict: refuse what would be passed over.
     Raises ValueError, in one sentence that names the file, if there is nothing to read, for a file that is damaged,
-    smaller than `size` or of colours other than RGB, for NaN, and for a file that is absent from the table or has two
-    patients in it. Raises ImportError, with the command, if DICOM needs pydicom.
+    not permitted, smaller than `size` or of unknown colours, for NaN, and for a file without a patient in the table.
+    Raises ImportError, with the command, if DICOM needs pydicom or NIfTI nibabel.
     """
-    if size < 8 or most < 1:
-        raise ValueError(f"size is {size} and most {most}: give 8 pixels and one image at least")
-    if isinstance(source, Cohort):
-        return _of_cohort(source, size, most, rng)
+    located = locate(source, patients=patients, patient_from=patient_from, strict=strict)
+    return read_drawn(draw(located, most=most, rng=rng), size=size, fit=fit)
+
+
+def locate(
+    source: str | Path | Cohort,
+    *,
+    patients: str | Path | None = None,
+    patient_from: str | None = None,
+    strict: bool = False,
+) -> Located:
+    """Find what `open_images` would read, and whose it is as far as paths and a table tell. Errors as there."""
+    if isinstance(source, Cohort) or (path := existing(source)).suffix.lower() in COHORT_SUFFIXES:
+        cohort = source if isinstance(source, Cohort) else Cohort.open(path, closed_set=True)
+        nothing = Found(Path(), [], [], [], [])
+        return Located(Path(cohort.name), cohort, nothing, Naming(cohort.patient.astype(str), "cohort", True), strict)
+    found = find_files(path)
+    if found.refused:
+        name, why = found.refused[0]
+        more = len(found.refused) - 1
+        raise ValueError(f"{found.folder}/{name}: {why}" + (f" ({more:,} more are refused)" if more else ""))
+    if not found.files:
+        seen = f" ({_summary(found.passed)})" if found.passed else ""
+        raise ValueError(f"{path}: no image in it{seen}; known are {known_suffixes()}")
+    if strict and found.passed:
+        raise _not_strict(found, found.passed[0])
+    naming = name_patients(found.files, found.folder, table=patients, patient_from=patient_from, is_image=_is_image)
+    return Located(path, None, found, naming, strict)
+
+
+def draw(located: Located, *, most: int, rng: np.random.Generator) -> Drawn:
+    """Choose at most `most` images, and read the headers of their files. Errors as `open_images`."""
+    if most < 1:
+        raise ValueError(f"most is {most}: give one image at least")
+    if located.cohort is not None:
+        patients = located.cohort.patient.astype(str)
+        rows = np.arange(len(patients)) if len(patients) <= most else _by_turn(patients, rng)[:most]
+        told = _drawn_rule(len(rows), len(patients), "patient")
+        return Drawn(located, np.sort(rows), [], [], len(patients), told, ())
+    files, known, n = located.found.files, located.naming.known, len(located.found.files)
+    kept: dict[int, Facts] = {}
+    passed = list(located.found.passed)
+    images = looked_at = 0
+    # The header of a DICOM file names its patient, but reading all headers of a large set takes longer than the audit.
+    for row in range(n) if n <= most else _by_turn(np.arange(n).astype(str) if known is None else known, rng):
+        looked_at += 1
+        if facts := _facts(located, files[row], passed):
+            kept[row], images = facts, images + facts.images
+            if images >= most and n > most:
+                break
+    if not kept:
+        raise ValueError(f"{located.path}: no image in it ({_summary(passed)}); known are {known_suffixes()}")
+    found, counts = images + n - looked_at, {row: facts.images for row, facts in kept.items()}
+    order = list(kept)
+    if images > most and n <= most:  # of files with several images
+        named = np.array([patient_of(located.naming, row, files[row], kept[row])[0] for row in order])
+        order = [order[place] for place in _by_turn(named, rng)]
+    before = np.cumsum([0, *(counts[row] for row in order)])
+    taken = {
+        row: min(counts[row], most - int(start)) for row, start in zip(order, before, strict=False) if start < most
+    }
+    by = "file, whose patients were not compared" if known is None and n > most else "patient"
+    rows = sorted(taken)
+    told = _drawn_rule(sum(taken.values()), found, by)
+    return Drawn(located, np.array(rows), [kept[r] for r in rows], [taken[r] for r in rows], found, told, tuple(passed))
+
+
+def read_drawn(drawn: Drawn, *, size: int, fit: str = "pad", leave_short: bool = False) -> OpenedImages:
+    """Read the images that were drawn at `size` × `size`; leave_short: leave out those that are smaller."""
+    if size < 8 or fit not in FITS:
+        raise ValueError(f"size is {size} and fit {fit!r}: give 8 pixels at least, and one of {', '.join(FITS)}")
+    if drawn.located.cohort is not None:
+        return _of_cohort(drawn, drawn.located.cohort, size, fit)
+    files, naming = drawn.located.found.files, drawn.located.naming
+    images = np.empty((sum(drawn.counts), size, size), np.float32)
+    names, patients, shapes = list[str](), list[str](), list[tuple[int, int]]()
+    named_by, how, passed = Counter[str](), Counter[str](), list(drawn.passed)
+    is_8_bit = True
+    for row, facts, count in zip(drawn.rows.tolist(), drawn.facts, drawn.counts, strict=True):
+        patient, by = patient_of(naming, row, files[row], facts)
+        done: set[str] = set()
+        for number, image in enumerate(islice(FORMATS[files[row].kind].read(files[row].path), count)):
+            name = files[row].name if facts.images == 1 else f"{files[row].name} frame {number}"
+            shape = image.pixels.shape
+            if leave_short and side(shape, fit) < size:
+                passed.append(Note(name, f"{shape[1]}×{shape[0]} pixels, fewer than {size}×{size}"))
+                continue
+            images[len(names)] = fitted(image.pixels, size, str(files[row].path), fit=fit)
+            names.append(name)
+            patients.append(patient)
+            shapes.append(shape)
+            named_by[by] += 1
+            is_8_bit &= image.is_8_bit
+            done |= image.rules
+        how.update(done)
+    if not names:
+        raise TooSmallError(f"{drawn.located.path}: no image reaches {size}×{size} pixels; give larger images")
+    rules = [*_passed_rules(drawn.located.found, passed), *drawn.rules]
+    rules += [f"{counted(number, 'file')} {done}" for done, number in sorted(how.items())]
+    rules += [*_size_rules(shapes, size, fit), *_patient_rules(named_by)]
+    known = naming.known if naming.known is not None and set(named_by) == {naming.by} else np.array(patients)
+    return OpenedImages(
+        images[: len(names)], np.array(patients), np.array(names), np.array([side(shape, fit) for shape in shapes]),
+        is_8_bit, np.setdiff1d(known, [""]), drawn.found, tuple(rules), tuple(passed), dict(named_by),
+    )  # fmt: skip
+
+
+def existing(source: str | Path) -> Path:
+    """The path of a file or folder that is there; raises ValueError otherwise, and for a number."""
+    if not isinstance(source, (str, Path)):
+        raise ValueError(
+            f"a path is given as the number {source!r}: where a program takes 007 for 7, write ./007, or -r for -p"
+        )
     if not str(source).strip():
         raise ValueError("a path is empty: give all three of train, heldout and synthetic")
     path = Path(str(source)).expanduser()
-    if not path.exists():
+    if not is_utf8(str(path)):
+        raise ValueError(f"{shown(str(path))}: its name is no UTF-8; rename it")
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise ValueError(f"{path.absolute()}: no permission to look there; allow it") from error
+    if not is_there:
         raise ValueError(
             f"{path.absolute()}: no such file or folder; give a cohort file, a folder of images or one image"
         )
     if not path.is_dir():
         require_regular(path)
-    if path.suffix.lower() in COHORT_SUFFIXES:
-        return _of_cohort(Cohort.open(path, closed_set=True), size, most, rng)
-    return _of_files(path, size, most, patients, rng)
+    return path
 
 
 def counted(n: int, noun: str) -> str:
@@ -91,219 +248,90 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def squeezed(image: np.ndarray, size: int, name: str) -> np.ndarray:
-    """`image` (H, W) as (size, size) float32, each pixel the area average of what it covers.
-
-    Raises ValueError, naming the image, for NaN, and TooSmallError if a side has fewer pixels than `size`.
-    """
-    if min(image.shape) < size:
-        raise TooSmallError(f"{name}: {image.shape[1]}×{image.shape[0]} pixels; give {size}×{size} at least")
-    image = np.ascontiguousarray(image, np.float32)
-    if not np.isfinite(image).all():
-        raise ValueError(f"{name}: holds NaN or infinite pixels; repair the image or take it out")
-    if image.shape == (size, size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
-
-
-def _of_cohort(cohort: Cohort, size: int, most: int, rng: np.random.Generator) -> OpenedImages:
-    rows, rules = _drawn(cohort.patient.astype(str), most, rng)
+def _of_cohort(drawn: Drawn, cohort: Cohort, size: int, fit: str) -> OpenedImages:
+    images, rules = read_cohort(cohort, drawn.rows, size=size, fit=fit)
     high, wide = cohort.images.shape[-2:]
-    channels = cohort.images.shape[1] if cohort.images.ndim == 4 else 1
-    if channels not in (1, 3):
-        raise ValueError(f"{cohort.name}: images of {channels} channels; give grey or RGB")
-    splits = [name for name, code in SPLITS.items() if (cohort.split == code).any()]
-    rules += [f"its sets {', '.join(splits)} taken alike: for one of them, give a file of it"] * (len(splits) > 1)
-    rules += [f"{channels} channels made grey by luma"] * (channels == 3) + _size_rule({(high, wide)}, size)
-    names = cohort.source_name
-    if names is None:
-        names = np.array([f"{cohort.name} {i}" for i in range(len(cohort))])
-    names = names[rows]
-    low, top = cohort.value_range
-    images = np.empty((len(rows), size, size), np.float32)
-    step = max(1, min(_BLOCK, _BLOCK_BYTES // (4 * channels * high * wide)))
-    for start in range(0, len(rows), step):
-        block = np.asarray(cohort.images[rows[start : start + step]], np.float32)
-        if cohort.images.ndim == 4:
-            block = np.einsum("nchw,c->nhw", block, _TO_LUMA if channels == 3 else np.ones(1, np.float32))
-        _require_range(block, (low, top), cohort.name, names[start : start + step])
-        block = (block - low) * (255 / (top - low))
-        for place, image in enumerate(block, start):
-            images[place] = squeezed(image, size, f"{cohort.name}, image {names[place]}")
+    rules = [*drawn.rules, *rules, *_size_rules([(high, wide)] * len(images), size, fit)]
     patients = cohort.patient.astype(str)
-    sides = np.full(len(rows), min(high, wide))
-    darkest, brightest = images.min(), images.max()
-    if cohort.images.dtype.kind == "f" and brightest - darkest < 0.02 * 255:  # too few grey levels would remain
-        pixels = [low + of * (top - low) / 255 for of in (darkest, brightest)]
-        raise ValueError(
-            f"{cohort.name}: all pixels lie from {pixels[0]:g} to {pixels[1]:g}, and the file's value range is "
-            f"{low:g} to {top:g}; set value_range to what the pixels are given in"
-        )
-    return OpenedImages(images, patients[rows], names, sides, True, np.unique(patients), len(cohort), tuple(rules))
-
-
-def _require_range(block: np.ndarray, limits: tuple[float, float], name: str, images: np.ndarray) -> None:
-    low, top = limits
-    least, most = (extreme(block, axis=(1, 2)) for extreme in (np.min, np.max))
-    outside = np.flatnonzero((least < low - 1e-3 * (top - low)) | (most > top + 1e-3 * (top - low)))
-    if len(outside):
-        i = outside[0]
-        raise ValueError(
-            f"{name}, image {images[i]}: pixels from {least[i]:g} to {most[i]:g}, and the file's value range is "
-            f"{low:g} to {top:g}; set value_range, or convert the images to uint8"
-        )
-
-
-def _of_files(path: Path, size: int, most: int, table, rng: np.random.Generator) -> OpenedImages:
-    folder = path if path.is_dir() else path.parent
-    every = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = [p for p in every if not p.name.startswith(".") and _kind(p)]
-    if not files:
-        known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-        raise ValueError(f"{path}: no image in it; known are {known}, and cohort files {', '.join(COHORT_SUFFIXES)}")
-    rules = [f"{counted(len(every) - len(files), 'other file')} passed over"] * (len(every) > len(files))
-    of = None if not table else _patients_of(files, folder, Path(table))
-    # The header of a DICOM file names its patient, but reading all headers of a large set takes longer than the audit.
-    by = "file, whose patients were not compared" if of is None else "patient"
-    rows, drawn = _drawn(np.arange(len(files)).astype(str) if of is None else of, most, rng, by=by)
-    images, patients, names, depths, shapes, how, unnamed = [], [], [], [], [], [], 0
-    for row in rows:
-        name = files[row].relative_to(folder).as_posix()
-        frames, shape, deep, header, done = _read(files[row], size)
-        for number, frame in enumerate(frames):
-            names.append(name if len(frames) == 1 else f"{name} frame {number}")
-            images.append(frame)
-            patients.append(of[row] if of is not None else header or f"{folder.resolve()}/{names[-1]}")
-            shapes.append(shape)
-        depths.append(deep)
-        how += done
-        unnamed += len(frames) if of is None and not header else 0
-        if len(images) >= most:
-            break
-    rules += drawn + [f"{counted(how.count(done), 'file')} {done}" for done in sorted(set(how))]
-    rules += _size_rule(set(shapes), size)
-    if len(images) > most or len(depths) < len(rows):  # some files have many frames
-        rules.append(f"the first {most:,} images of these files kept; the others were not looked at")
-    if unnamed:
-        rules.append(f"{counted(unnamed, 'image')} without a patient, each its own: intervals may be too narrow")
-    kept, sides = np.array(patients[:most]), np.array([min(shape) for shape in shapes[:most]])
     return OpenedImages(
-        np.stack(images[:most]), kept, np.array(names[:most]), sides, not any(depths),
-        np.unique(kept if of is None else of), len(images) + len(files) - len(depths), tuple(rules),
+        images, patients[drawn.rows], names_of(cohort)[drawn.rows], drawn.sides(fit), True, np.unique(patients),
+        drawn.found, tuple(rules), (), {"cohort": len(images)},
     )  # fmt: skip
 
 
-def _drawn(
-    patients: np.ndarray, most: int, rng: np.random.Generator, *, by: str = "patient"
-) -> tuple[np.ndarray, list[str]]:
-    """The rows, ascending, of up to `most` images of patients drawn at random, and the rule if some are left out."""
-    if len(patients) <= most:
-        return np.arange(len(patients)), []
+def _facts(located: Located, file: ImageFile, passed: list[Note]) -> Facts | None:
+    """What the header of `file` says; if it is no image, None, and a line in `passed`."""
+    held = _holds(file)
+    if isinstance(held, Facts):
+        return held
+    if located.strict:
+        raise _not_strict(located.found, held)
+    passed.append(held)
+    return None
+
+
+def _holds(file: ImageFile) -> Facts | Note:
+    """What the header of `file` says, or why it is no image."""
+    try:
+        return FORMATS[file.kind].facts(file.path)
+    except NoImageError as error:
+        return Note(file.name, str(error))
+    except ValueError:
+        if file.is_certain:
+            raise
+        return Note(file.name, "no image")
+
+
+def _is_image(file: ImageFile) -> bool:
+    return isinstance(_holds(file), Facts)
+
+
+def _not_strict(found: Found, note: Note) -> ValueError:
+    return ValueError(f"{found.folder}/{note.name}: {note.why}; read strictly, so take it out")
+
+
+def _by_turn(patients: np.ndarray, rng: np.random.Generator) -> Sequence[int]:
+    """The rows, patient after patient, the patients in random order."""
     code = np.unique(patients, return_inverse=True)[1]
-    turn = rng.permutation(code.max() + 1)[code]
-    rows = np.sort(np.argsort(turn, kind="stable")[:most])
-    return rows, [f"{most:,} of {len(patients):,} images drawn at random, by {by}; the others were not looked at"]
+    return np.argsort(rng.permutation(code.max() + 1)[code], kind="stable").tolist()
 
 
-def _size_rule(shapes: set[tuple[int, int]], size: int) -> list[str]:
-    if len(shapes) == 1:
-        return []
-    return [f"images of {len(shapes)} sizes, each squeezed to {size}×{size} whatever its aspect"]
+def _drawn_rule(taken: int, found: int, by: str) -> tuple[str, ...]:
+    if taken >= found:
+        return ()
+    return (f"{taken:,} of {found:,} images drawn at random, by {by}; the others were not looked at",)
 
 
-def _patients_of(files: Sequence[Path], folder: Path, table: Path) -> np.ndarray:
-    require_regular(table)
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"{table}: not a readable table ({error}); give a CSV with the columns file, patient"
-        ) from error
-    if not rows or not {"file", "patient"} <= set(rows[0]):
-        raise ValueError(f"{table}: no rows, or no columns file and patient; give a CSV with both")
-    of: dict[str, set[str]] = {}
-    found: list[str] = []
-    for row in rows:
-        of.setdefault(row["file"], set()).add(row["patient"] or "")
-    for file in files:
-        within = file.relative_to(folder).as_posix()
-        named = of.get(f"{folder.name}/{within}", set()) | of.get(within, set())
-        if len(named) > 1:
-            raise ValueError(
-                f"{table}: {folder.name}/{within} has patients {', '.join(map(repr, sorted(named)))}; leave one"
-            )
-        if not any(name.strip().lower() not in _NO_NAME for name in named):
-            raise ValueError(f"{table}: no patient for {folder.name}/{within}; add its row")
-        if (longest := max(map(len, named))) > _LONGEST_NAME:
-            raise ValueError(
-                f"{table}: a patient of {longest:,} characters for {folder.name}/{within}; "
-                f"give {_LONGEST_NAME:,} at most"
-            )
-        found += named
-    return np.array(found)
+def _size_rules(shapes: Sequence[tuple[int, int]], size: int, fit: str) -> Iterator[str]:
+    if (sizes := len(set(shapes))) > 1:
+        yield f"images of {sizes} sizes, each averaged to {size}×{size}"
+    if oblong := sum(high != wide for high, wide in shapes):
+        yield f"{counted(oblong, 'image')} not square, {_FITTED[fit]}"
 
 
-def _kind(path: Path) -> str | None:
-    """DICOM, PNG or JPEG by the suffix; a file of another suffix is DICOM by its mark, unless it indexes a medium."""
-    if (kind := _KIND.get(path.suffix.lower())) or path.name.upper() == "DICOMDIR":
-        return kind
-    with path.open("rb") as file:
-        return "DICOM" if file.read(132)[128:] == b"DICM" else None
+def _patient_rules(named_by: Counter) -> Iterator[str]:
+    named = {by: images for by, images in named_by.items() if by != OWN}
+    if named:
+        each = [f"by {SAID[by]}" + f" ({images:,})" * (len(named_by) > 1) for by, images in named.items()]
+        yield f"patients {', '.join(each)}"
+    if images := named_by[OWN]:
+        yield f"{counted(images, 'image')} without a patient, each file its own: intervals may be too narrow"
 
 
-def _read(path: Path, size: int) -> tuple[list[np.ndarray], tuple[int, int], bool, str, list[str]]:
-    """Frames at `size` × `size`, their stored (H, W), whether they exceed 8 bits, the patient if named, and rules."""
-    return (_read_dicom if _kind(path) == "DICOM" else _read_picture)(path, size)
+def _passed_rules(found: Found, passed: Sequence[Note]) -> Iterator[str]:
+    if passed:
+        yield f"{counted(len(passed), 'file')} passed over: {_summary(passed)}"
+    if found.litter:
+        yield f"{len(found.litter):,} hidden passed over, the first {found.litter[0].name}"
 
 
-def _read_picture(path: Path, size: int):
-    with open_image(path, ("PNG", "JPEG"), mend=_MEND) as image:
-        deep = image.mode.startswith(("I", "F"))
-        rules = ["of colour made grey by luma"] * (not deep and image.mode not in ("L", "LA", "1"))
-        try:
-            pixels = np.asarray(image if deep else image.convert("L"), np.float32)
-        except UNREADABLE as error:
-            raise ValueError(f"{path}: truncated or damaged; {_MEND}") from error
-    return [squeezed(pixels, size, str(path))], pixels.shape, deep, "", rules
+def _summary(passed: Sequence[Note]) -> str:
+    """How many were passed over for each reason, and the first of them."""
+    every: dict[str, list[str]] = {}
+    for name, why in passed:
+        every.setdefault("the same as another" if why.startswith("the same as") else why, []).append(name)
+    return ", ".join(f"{why} ({_first(names)})" for why, names in every.items())
 
 
-def _read_dicom(path: Path, size: int):
-    header = dicom_files.read_header(path, mend=_MEND)
-    try:
-        kind, samples = header.get("PhotometricInterpretation"), int(header.get("SamplesPerPixel", 1))
-        slope, bits = float(header.get("RescaleSlope", 1) or 1), int(header.get("BitsStored", 16))
-        limits, patient = _padding_limits(header), str(header.get("PatientID", "") or "")
-    except Exception as error:  # values are converted when they are asked for
-        raise ValueError(f"{path}: a damaged DICOM header; {_MEND}") from error
-    if (kind, samples) != ("RGB", 3) and (kind not in ("MONOCHROME1", "MONOCHROME2") or samples != 1):
-        raise ValueError(f"{path}: {kind} with {samples} samples a pixel; give grey or RGB")
-    inverted = (kind == "MONOCHROME1") != (slope < 0)
-    shown, has_padding = [], False
-    for frame in dicom_files.read_frames(path, header, mend=_MEND):  # one at a time is in memory
-        if samples == 3:
-            frame = frame.astype(np.float32) @ _TO_LUMA
-        padding = np.zeros(frame.shape, bool)
-        if limits and samples == 1:
-            padding = (frame >= limits[0]) & (frame <= limits[1])
-        has_padding |= bool(padding.any())
-        shape = frame.shape
-        shown.append(squeezed(_shown(frame.astype(np.float32), padding, inverted), size, str(path)))
-    rules = ["of colour made grey by luma"] * (samples == 3) + ["of MONOCHROME1 inverted"] * (kind == "MONOCHROME1")
-    rules += ["with padding, which takes the darkest value"] * has_padding
-    return shown, shape, bits != 8, patient, rules
-
-
-def _padding_limits(header) -> list[int] | None:
-    """The least and the greatest value of padding, from the value or the range in the header."""
-    if (value := header.get("PixelPaddingValue")) is None:
-        return None
-    return sorted((int(value), int(header.get("PixelPaddingRangeLimit", value))))
-
-
-def _shown(frame: np.ndarray, padding: np.ndarray, inverted: bool) -> np.ndarray:
-    """The frame as a reader sees it: not inverted, and with dark padding."""
-    if padding.all():
-        return np.zeros_like(frame)
-    low, high = frame[~padding].min(), frame[~padding].max()
-    return np.where(padding, low, low + high - frame if inverted else frame)
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names):,}, the first {names[0]}"

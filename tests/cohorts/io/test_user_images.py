@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from lib.cohorts.io import dicom_files, user_images
-from lib.cohorts.io.user_images import TooSmallError, open_images
+from lib.cohorts.io.resampling import TooSmallError, fitted
+from lib.cohorts.io.user_images import open_images
 from tests.cohorts.toy import blank, cohort, folder, noise
 
 
@@ -45,7 +46,7 @@ def test_a_cohort_a_file_of_it_and_a_folder_give_the_same(tmp_path):
     assert len(np.unique(ways[0].patients)) == 6
     box = images.reshape(12, 32, 2, 32, 2).mean(axis=(2, 4))
     assert np.abs(ways[0].images - box).max() < 1e-3
-    assert any("12 images without a patient, each its own" in rule for rule in ways[2].rules)
+    assert any("12 images without a patient, each file its own" in rule for rule in ways[2].rules)
 
 
 def test_value_range_and_colour_of_a_cohort():
@@ -86,8 +87,10 @@ def test_frames_colours_and_one_file(tmp_path):
     colour = np.stack([noise(1)[0]] * 3, axis=-1)
     rgb = opened(dicom(tmp_path / "rgb.dcm", colour, bits=8, kind="RGB", samples=3))
     np.testing.assert_allclose(rgb.images[0], colour[..., 0], atol=1e-3)
-    with pytest.raises(ValueError, match=r"ybr\.dcm: .*give grey or RGB|ybr\.dcm: damaged"):
-        opened(dicom(tmp_path / "ybr.dcm", colour, bits=8, kind="PALETTE COLOR", samples=1))
+    with pytest.raises(ValueError, match=r"palette\.dcm: its palette is absent or damaged; repair the file"):
+        opened(dicom(tmp_path / "palette.dcm", noise(1)[0], bits=8, kind="PALETTE COLOR"))
+    with pytest.raises(ValueError, match=r"hsv\.dcm: HSV with 3 samples a pixel; give grey, RGB, YBR or PALETTE"):
+        opened(dicom(tmp_path / "hsv.dcm", colour, bits=8, kind="HSV", samples=3))
 
 
 def test_dicom_files_without_a_suffix_are_known_by_their_bytes(tmp_path):
@@ -97,7 +100,8 @@ def test_dicom_files_without_a_suffix_are_known_by_their_bytes(tmp_path):
     (tmp_path / "d" / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")  # the index of a medium, no image
     found = opened(tmp_path / "d")
     assert list(found.patients) == ["1.2.840.7", "IM0001"]
-    assert "2 other files passed over" in found.rules
+    assert "2 files passed over: the index of a medium (DICOMDIR), no image (README)" in found.rules
+    assert [tuple(note) for note in found.passed] == [("DICOMDIR", "the index of a medium"), ("README", "no image")]
     assert list(opened(tmp_path / "d" / "IM0001").patients) == ["IM0001"]
 
 
@@ -105,9 +109,17 @@ def test_frames_that_are_not_looked_at_are_told(tmp_path):
     for i in range(3):
         dicom(tmp_path / "d" / f"{i}.dcm", noise(4, seed=i), bits=8, frames=4)
     found = opened(tmp_path / "d", most=6)
-    assert (len(found.images), len(found.sides), found.found) == (6, 6, 9)
-    assert "the first 6 images of these files kept; the others were not looked at" in found.rules
-    assert not any("kept" in rule for rule in opened(tmp_path / "d", most=12).rules)
+    assert (len(found.images), len(found.sides), found.found) == (6, 6, 12)
+    assert "6 of 12 images drawn at random, by patient; the others were not looked at" in found.rules
+    assert not any("drawn" in rule for rule in opened(tmp_path / "d", most=12).rules)
+
+
+def test_the_volumes_of_many_frames_are_drawn_and_not_the_first_ones_kept(tmp_path):
+    for i in range(8):
+        dicom(tmp_path / "d" / f"{i}.dcm", noise(4, seed=i), bits=8, frames=4, patient=f"p{i}")
+    drawn = [set(opened(tmp_path / "d", most=8, rng=np.random.default_rng(seed)).patients) for seed in range(20)]
+    assert {len(people) for people in drawn} == {2}
+    assert set.union(*drawn) == {f"p{i}" for i in range(8)}
 
 
 def test_the_sets_of_a_cohort_are_taken_alike_and_that_is_told():
@@ -127,9 +139,9 @@ def test_sizes_depths_and_mixed_files(tmp_path):
     found = opened(path)
     assert found.images.shape == (4, 32, 32)
     assert not found.is_8_bit
-    for rule in ("1 other file passed over", "1 file of colour made grey by luma"):
+    for rule in ("1 file passed over: no image (notes.txt)", "1 file of colour made grey by luma"):
         assert rule in found.rules
-    assert "images of 4 sizes, each squeezed to 32×32 whatever its aspect" in found.rules
+    assert "images of 4 sizes, each averaged to 32×32" in found.rules
     with pytest.raises(TooSmallError, match=r"00000\.png: 40×40 pixels; give 48×48 at least"):
         opened(path, size=48)
 
@@ -249,7 +261,7 @@ def test_frames_in_rle_are_decoded_and_shown_one_by_one(tmp_path, monkeypatch):
             yield frame
 
     monkeypatch.setattr(dicom_files, "read_frames", one_by_one)
-    monkeypatch.setattr(user_images, "_shown", lambda frame, *_: calls.append("shown") or frame)
+    monkeypatch.setattr(user_images, "fitted", lambda *a, **k: calls.append("shown") or fitted(*a, **k))
     found = opened(path)
     np.testing.assert_allclose(found.images[2], pixels.reshape(32, 2, 32, 2).mean(axis=(1, 3)))
     assert (calls, set(found.sides)) == (["decoded", "shown"] * 3, {64})
@@ -318,9 +330,35 @@ def test_a_hundred_thousand_images_are_drawn_by_patient_and_not_all_read(tmp_pat
     assert "2,000 of 100,000 images drawn at random, by patient" in found.rules[0]
 
 
-def three(n=12, side=32):
-    people = (np.arange(n), np.arange(n) + 100, np.arange(n))
-    return [cohort(noise(n, side, seed), who) for seed, who in enumerate(people)]
+@pytest.mark.parametrize("number", [7, 7.0, True])
+def test_a_path_that_a_program_took_for_a_number_is_refused(number):
+    """`papermill -p train 007` gives 7."""
+    with pytest.raises(ValueError, match=f"the number {number!r}: where a program takes 007 for 7, write ./007, or -r"):
+        opened(number)
+
+
+def test_a_folder_named_by_digits_is_itself(tmp_path, monkeypatch):
+    folder(tmp_path / "007", noise(2))
+    folder(tmp_path / "7", noise(1))
+    monkeypatch.chdir(tmp_path)
+    assert len(opened("007").images) == 2
+
+
+def test_images_that_are_not_square_keep_their_aspect(tmp_path):
+    path = folder(tmp_path / "f", [np.full((64, 40), 90, np.uint8), noise(1, 64)[0]])
+    image = np.asarray(Image.open(path / "00000.png")).copy()
+    image[:, :4] = 7
+    Image.fromarray(image).save(path / "00000.png")
+    found = opened(path)
+    assert (found.images[0][:, :6] == 7).all()
+    assert (found.images[0][:, 26:] == 7).all()
+    assert (found.images[0][:, 8:26] == 90).all()
+    assert "1 image not square, padded to a square with the darkest pixel" in found.rules
+    assert list(found.sides) == [64, 64]
+    assert "1 image not square, squeezed to a square whatever the aspect" in opened(path, fit="squeeze").rules
+    oblong = cohort(np.stack([image] * 3))
+    np.testing.assert_array_equal(opened(oblong).images[1], found.images[0])
+    assert "3 images not square, padded to a square with the darkest pixel" in opened(oblong).rules
 
 
 @pytest.mark.parametrize(
