@@ -1,0 +1,29 @@
+"""On which device and in which memory layout a network is trained and used: decided here for every trainer.
+
+The layout follows from the precision, which `lib.core.seeding.arithmetic` decides. Channels last is the faster one in
+bf16 and on a GPU. In float32 on a CPU it is so too where the network is written for it; for the others, convolutions
+between instance norms, reflected borders or transposed ones, it costs more in copies than it saves. Measured by
+benchmarks/convolution_share.py --layouts.
+"""
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from lib.core import seeding
+
+Network = TypeVar("Network", bound=nn.Module)
+# Modules whose networks are faster with contiguous weights in float32 on a CPU.
+_CONTIGUOUS = frozenset(f"lib.models.gan.{name}" for name in ("cyclegan", "dcgan", "fedgan", "progan"))
+
+
+def placed(network: Network, device: torch.device, precision: str = "float32") -> Network:
+    """`network` itself on `device`, its weights in the layout that is the faster there in `precision`.
+
+    To be called before optimisers are made. ValueError for any precision but "float32" and "bf16".
+    """
+    slow = device.type == "cpu" and seeding.arithmetic(device, precision) == "float32"
+    contiguous = slow and type(network).__module__ in _CONTIGUOUS
+    layout = torch.contiguous_format if contiguous else torch.channels_last
+    return network.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
