@@ -1,17 +1,23 @@
 """Every generator's training step at 64 px beside its convolutions and matrix products alone.
 
-    python benchmarks/convolution_share.py [--narrower 1 --batch 16 --rounds 7 --threads 1 --only dcgan acgan …]
+    python benchmarks/convolution_share.py [--narrower 1 --batch 16 --rounds 7 --threads 1 --only dcgan … --layouts]
 
-One step is recorded: which convolutions and matrix products it calls, forward, backward to the input and to the weights,
-on which shapes. The same calls are then made on ready tensors, with nothing in between: in bf16 with the channels last
-where the machine has bf16, else in float32, in the faster of both layouts. Step and calls take turns in one process.
-The share is the time of the calls over that of the step; what is missing to 1 is normalisation, activations, copies
-between layouts and precisions, optimisers and augmentation. The bar, on a machine with AMX or AVX512-bf16, is a share of
-at least 0.5. Channels are the published ones divided by `--narrower`, images grey. Of StyleGAN2 its four updates stand apart.
+One step is recorded: which convolutions and matrix products it calls, forward, backward to the input and to the
+weights, and on which shapes. The same calls are then made on ready tensors, with nothing in between: in bf16 with the
+channels last where the machine has bf16, else in float32, in the faster of both layouts. Step and calls take turns in
+one process. The share is the time of the calls over that of the step; what is missing to 1 is normalisation,
+activations, copies between layouts and precisions, optimisers and augmentation. The bar, on a machine with AMX or
+AVX512-bf16, is a share of at least 0.5. Channels are the published ones divided by `--narrower`, images grey. The four
+updates of StyleGAN2 stand apart.
+
+--layouts: instead, the step with contiguous weights over that with the channels last, in float32 on the CPU: what the
+rule of lib/training/loop/placement.py rests on.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
@@ -42,13 +48,17 @@ CLASSES = torch.arange(256) % 2
 def main():
     parser = arguments(__doc__, narrower=1, batch=16, rounds=7, threads=1)
     parser.add_argument("--only", nargs="+", choices=STEPS, default=[*STEPS])
+    parser.add_argument("--layouts", action="store_true", help="contiguous weights over channels last, in float32")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = seeding.device()
     precision = "bf16" if seeding.has_bf16(device) else "float32"
     print(f"{seeding.arithmetic_here(precision)}; batch {args.batch}, published channels / {args.narrower}")
     for name in args.only:
-        step = STEPS[name](args.batch, args.narrower, precision, device)
+        if args.layouts:
+            compare_layouts(name, args)
+            continue
+        step = stepping(name, args, precision, device)
         step()
         with Products() as products:
             step()
@@ -65,6 +75,25 @@ def main():
         )
 
 
+def compare_layouts(name: str, args) -> None:
+    device = torch.device("cpu")
+    steps = {}
+    for layout in (torch.contiguous_format, torch.channels_last):
+        trainer, update = STEPS[name](args.batch, args.narrower, "float32", device)
+        for network in trainer.networks.values():
+            network.to(memory_format=layout)
+        steps[str(layout).removeprefix("torch.")] = partial(update, trainer)
+    timings = take_turns(steps, rounds=args.rounds, device=device)
+    ratio = timings.ratio("contiguous_format", "channels_last")
+    print(f"{name:22s} contiguous / channels last = {ratio:.2f}", flush=True)
+
+
+def stepping(name: str, args, precision: str, device: torch.device) -> Callable:
+    """The training steps of that generator, one a call."""
+    trainer, update = STEPS[name](args.batch, args.narrower, precision, device)
+    return partial(update, trainer)
+
+
 class Products(TorchDispatchMode):
     """Keeps which convolutions and matrix products run inside, and on which shapes; counts their operations."""
 
@@ -74,9 +103,9 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
-        if count := flop_registry.get(function._overloadpacket):
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-            leaves, tree = tree_flatten((args, {k: v for k, v in (kwargs or {}).items() if k != "out"}))
+        if operations := flop_registry.get(function._overloadpacket):
+            self.flops += operations(*args, **(kwargs or {}), out_val=out)
+            leaves, tree = tree_flatten((args, kwargs or {}))
             self.calls[function, tuple(_Shape.of(leaf) for leaf in leaves), tree] += 1
         return out
 
@@ -122,10 +151,10 @@ class _Shape(tuple):
         return torch.randn(shape, dtype=dtype, device=device)
 
 
-def stepping(trainer) -> Callable:
-    """The trainer's steps, one a call."""
-    numbers = iter(range(10**9))
-    return lambda: trainer.step(next(numbers))
+def steps_from(first: int) -> Callable:
+    """Step number `first` of a trainer, and at the next call the next."""
+    numbers = count(first)
+    return lambda trainer: trainer.step(next(numbers))
 
 
 def dcgan(batch, narrower, precision, device):
@@ -134,7 +163,7 @@ def dcgan(batch, narrower, precision, device):
         "learning_rate": 2e-4, "betas": (0.5, 0.999), "real_target": (0.7, 1.2), "augment": True,
         "as_published": False, "ema": 0.999, "precision": precision, "seed": 0,
     }  # fmt: skip
-    return stepping(DCGANTrainer(IMAGES, CLASSES, settings, device))
+    return DCGANTrainer(IMAGES, CLASSES, settings, device), steps_from(0)
 
 
 def acgan(batch, narrower, precision, device):
@@ -144,20 +173,18 @@ def acgan(batch, narrower, precision, device):
         "d_steps": 1, "generator_batch_norm": True, "discriminator_batch_norm": True, "as_published": False,
         "augment": True, "precision": precision, "seed": 0,
     }  # fmt: skip
-    return stepping(ACGANTrainer(IMAGES.expand(-1, 9, -1, -1), CLASSES, settings, device))
+    return ACGANTrainer(IMAGES.expand(-1, 9, -1, -1), CLASSES, settings, device), steps_from(0)
 
 
 def progan(batch, narrower, precision, device):
     settings = {
         "image_size": SIZE, "labels": 2, "latent": 512 // narrower, "maps": (512 // narrower, 8192 // narrower),
-        "normalise": "joint", "total_images": 10**9, "level_images": 1, "fade_images": 0, "batch": [batch] * 5,
+        "normalise": "joint", "total_images": 10**6, "level_images": 1, "fade_images": 0, "batch": [batch] * 5,
         "learning_rate": [1e-3] * 5, "label_weight": 1.0, "fake_label_weight": 0.0, "penalty": 10.0, "drift": 1e-3,
         "betas": (0.0, 0.99), "ema": 0.999, "precision": precision, "seed": 0,
     }  # fmt: skip
-    trainer = ProGANTrainer(IMAGES, torch.randint(0, 2, (256, 2)).float(), settings | {"total_images": 10**6}, device)
-    last = trainer.stages[-1].step - 1
-    numbers = iter(range(last - 10**4, last))
-    return lambda: trainer.step(next(numbers))
+    trainer = ProGANTrainer(IMAGES, torch.randint(0, 2, (256, 2)).float(), settings, device)
+    return trainer, steps_from(trainer.stages[-1].step - 10**4)
 
 
 def stylegan2(update: str) -> Callable:
@@ -170,10 +197,10 @@ def stylegan2(update: str) -> Callable:
             "precision": precision, "seed": 0,
         }  # fmt: skip
         trainer = StyleGAN2Trainer(IMAGES, CLASSES, settings, device)
-        real = trainer.batch(0)
-        return {
-            "G": trainer.generator_step, "D": lambda: trainer.discriminator_step(*real),
-            "R1": lambda: trainer.r1_step(*real), "path length": trainer.path_length_step,
+        return trainer, {
+            "G": StyleGAN2Trainer.generator_step, "D": lambda trainer: trainer.discriminator_step(*trainer.batch(0)),
+            "R1": lambda trainer: trainer.r1_step(*trainer.batch(0)),
+            "path length": StyleGAN2Trainer.path_length_step,
         }[update]  # fmt: skip
 
     return made
@@ -181,12 +208,12 @@ def stylegan2(update: str) -> Callable:
 
 def cyclegan(batch, narrower, precision, device):
     settings = {
-        "image_size": SIZE, "channels": 1, "steps": 10**9, "batch": max(1, batch // 4), "width": 64 // narrower,
+        "image_size": SIZE, "channels": 1, "steps": 10**9, "batch": batch, "width": 64 // narrower,
         "blocks": 9, "critic_width": 64 // narrower, "critic_depth": 3, "cycle": 10.0, "identity": 0.5,
         "learning_rate": 2e-4, "beta1": 0.5, "constant": 0.5, "pool": 50, "load_size": None, "mirror": True,
         "precision": precision, "seed": 0,
     }  # fmt: skip
-    return stepping(CycleGANTrainer(IMAGES.to(device), 255 - IMAGES.to(device), settings, device))
+    return CycleGANTrainer(IMAGES.to(device), 255 - IMAGES.to(device), settings, device), steps_from(0)
 
 
 def autodecoder(batch, narrower, precision, device):
@@ -194,7 +221,7 @@ def autodecoder(batch, narrower, precision, device):
         "image_size": SIZE, "channels": 1, "latent": 128, "maps": (512 // narrower, 16384 // narrower),
         "steps": 10**9, "batch": batch, "learning_rate": 1e-2, "latent_rate": 2e-2, "precision": precision, "seed": 0,
     }  # fmt: skip
-    return stepping(AutoDecoderTrainer(DeviceDataset(IMAGES, None, device=device), settings, device))
+    return AutoDecoderTrainer(DeviceDataset(IMAGES, None, device=device), settings, device), steps_from(0)
 
 
 def vaegan(batch, narrower, precision, device):
@@ -209,7 +236,7 @@ def vaegan(batch, narrower, precision, device):
         "generator_steps": 2, "learning_rate": 2e-5, "decay": 0.0, "betas": (0.9, 0.999), "as_published": [],
         "steps": 10**9, "batch": batch, "precision": precision, "seed": 0,
     }  # fmt: skip
-    return stepping(PPVAEGANTrainer(examples, regions, auxiliary, None, settings, device))
+    return PPVAEGANTrainer(examples, regions, auxiliary, None, settings, device), steps_from(0)
 
 
 STEPS = {"dcgan": dcgan, "acgan": acgan, "progan": progan}
