@@ -6,7 +6,7 @@ One step is recorded: which convolutions and matrix products it calls, forward, 
 weights, and on which shapes. The same calls are then made on ready tensors, with nothing in between: in bf16 with the
 channels last where the machine has bf16, else in float32, in the faster of both layouts. Step and calls take turns in
 one process. The share is the time of the calls over that of the step; what is missing to 1 is normalisation,
-activations, copies between layouts and precisions, optimisers and augmentation. The bar, on a machine with AMX or
+activations, copies between layouts and precisions, optimisers and augmentation. The threshold, on a machine with AMX or
 AVX512-bf16, is a share of at least 0.5. Channels are the published ones divided by `--narrower`, images grey. The four
 updates of StyleGAN2 stand apart.
 
@@ -40,7 +40,7 @@ from lib.training.loop.dataset import DeviceDataset
 from side_by_side import arguments, take_turns, verdict
 
 SIZE = 64
-BAR = 0.5
+THRESHOLD = 0.5
 IMAGES = torch.randint(0, 256, (256, 1, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 CLASSES = torch.arange(256) % 2
 
@@ -62,15 +62,16 @@ def main():
         step()
         with Products() as products:
             step()
-        methods = {"step": step} | products.alone(precision, device)
+        methods = {"step": step} | products.replays(precision, device)
         timings = take_turns(methods, rounds=args.rounds, device=device)
         alone = timings.fastest("alone")
         share = timings.ratio(alone, "step")
-        met = verdict(share >= BAR) if precision == "bf16" else "not measured here: no native bf16"
+        met = verdict(share >= THRESHOLD) if precision == "bf16" else "not measured here: no native bf16"
         print(
             f"{name:22s} {args.batch / timings.median('step'):8.1f} images/{timings.unit}, "
             f"step {1000 * timings.median('step'):8.1f} m{timings.unit}, {alone} {1000 * timings.median(alone):8.1f} "
-            f"({products.flops / timings.median(alone) / 1e9:5.1f} GFLOP/s): share {share:.2f} (bar {BAR}): {met}",
+            f"({products.flops / timings.median(alone) / 1e9:5.1f} GFLOP/s): "
+            f"share {share:.2f} (threshold {THRESHOLD}): {met}",
             flush=True,
         )
 
@@ -109,7 +110,7 @@ class Products(TorchDispatchMode):
             self.calls[function, tuple(_Shape.of(leaf) for leaf in leaves), tree] += 1
         return out
 
-    def alone(self, precision: str, device: torch.device) -> dict[str, Callable]:
+    def replays(self, precision: str, device: torch.device) -> dict[str, Callable]:
         """The calls again, by the layout of their tensors."""
         layouts = {"channels last": torch.channels_last}
         if precision == "float32":

@@ -197,10 +197,8 @@ class Radiographs:
 def begin(settings: dict, device) -> nn.ModuleDict:
     """Generator and discriminator as the server initialises them from the seed, on `device`, in training mode."""
     with seeding.initialising(settings["seed"], "federated"):
-        generator = _generator(settings)
-        discriminator = Discriminator(norm=settings["norm"], **_shape(settings))
-    networks = {"generator": placed(generator, device), "discriminator": placed(discriminator, device)}
-    return nn.ModuleDict(networks).train()
+        both = _generator(settings), Discriminator(norm=settings["norm"], **_shape(settings))
+    return placed(nn.ModuleDict(zip(("generator", "discriminator"), both, strict=True)), device).train()
 
 
 def drawn_clients(settings: dict, round: int) -> list[int]:

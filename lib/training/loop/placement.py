@@ -1,9 +1,9 @@
 """On which device and in which memory layout a network is trained and used: decided here for every trainer.
 
 The layout follows from the precision, which `lib.core.seeding.arithmetic` decides. Channels last is the faster one in
-bf16 and on a GPU. In float32 on a CPU it is kept to the networks that are written for it; the others would lose by it: a step of
-DCGAN with contiguous weights takes 0.86 of the time, one of CycleGAN 0.95 (AVX2, benchmarks/convolution_share.py
---layouts).
+bf16 and on a GPU. In float32 on a CPU it is kept to the networks that are written for it; the others would lose by it: a
+step of DCGAN with contiguous weights takes 0.86 of the time, one of CycleGAN 0.95 (AVX2,
+benchmarks/convolution_share.py --layouts).
 """
 
 from typing import TypeVar
@@ -24,6 +24,7 @@ def placed(network: Network, device: torch.device, precision: str = "float32") -
     To be called before optimisers are made. ValueError for any precision but "float32" and "bf16".
     """
     is_exact = seeding.arithmetic(device, precision) == "float32"
-    contiguous = is_exact and device.type == "cpu" and type(network).__module__ in _CONTIGUOUS
+    is_theirs = any(type(module).__module__ in _CONTIGUOUS for module in network.modules())
+    contiguous = is_exact and device.type == "cpu" and is_theirs
     layout = torch.contiguous_format if contiguous else torch.channels_last
     return network.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
