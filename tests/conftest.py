@@ -1,7 +1,7 @@
 """Every test computes with one thread, as notebooks do: the same rounding whatever the machine offers.
 
 Nor do two workers of pytest-xdist on two cores then wait for each other's threads, which made some tests ten times as
-long.
+long. `device`: what a test that takes it runs on, the CPU and, where there is one, a GPU.
 """
 
 import os
@@ -16,3 +16,8 @@ import torch  # noqa: E402
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=["cpu", *["cuda"] * torch.cuda.is_available()])
+def device(request) -> torch.device:
+    return torch.device(request.param)

@@ -1,6 +1,6 @@
 """What holds for every trainer: exact resuming, a training for each setting, refused files, samples of any batch.
 
-A method is one line of `TRAINED` here, a generator too.
+A method is one line of `TRAINED` here, a generator too. Where there is a GPU all of it runs there as well.
 """
 
 import json
@@ -29,7 +29,7 @@ from lib.training.gan.dcgan import DCGAN, train_dcgan
 from lib.training.loop import store
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.curve import read_curve
-from tests.training.runs import assert_equal, interrupt, never, resume, silent, tensors
+from tests.training.runs import TOLERANCE, assert_equal, interrupt, never, resume, silent, tensors
 
 CPU = torch.device("cpu")
 PEOPLE = 3
@@ -42,6 +42,7 @@ CLASSES, REGIONS, WHO = np.arange(11) % 2, np.arange(11) % 3, np.arange(11) % PE
 FINDINGS = np.stack([CLASSES, REGIONS == 0], axis=1)
 VAE_SHAPE = {"kernel": 4, "width": 8, "latent": 4}
 STYLE = {"latent": 8, "maps": (8, 64)}
+BF16 = 0.1  # of the largest loss: after three updates of tiny networks; a bf16 number has 8 bits
 
 
 @lru_cache
@@ -51,8 +52,8 @@ def classifiers() -> dict[str, nn.Module]:
         return {"finding": ConvClassifier(16, 2, width=4), "identity": ConvClassifier(16, PEOPLE, width=4)}
 
 
-def train_generator(name, images, labels, path, **options):
-    return generators.train(name, images, labels, path=path, device=CPU, **options)
+def train_generator(name, images, labels, path, *, device=CPU, **options):
+    return generators.train(name, images, labels, path=path, device=device, **options)
 
 
 def generator(name: str, images, labels=None, **settings) -> partial:
@@ -60,28 +61,28 @@ def generator(name: str, images, labels=None, **settings) -> partial:
     return partial(train_generator, name, images, labels, **settings)
 
 
-def cyclegan(path, **options):
-    return train_cyclegan(255 - IMAGES[:6], IMAGES, path=path, device=CPU, **options)
+def cyclegan(path, *, device=CPU, **options):
+    return train_cyclegan(255 - IMAGES[:6], IMAGES, path=path, device=device, **options)
 
 
-def pp_vaegan(path, **options):
+def pp_vaegan(path, *, device=CPU, **options):
     given = classifiers() if options["privacy"] != "none" else {"finding": classifiers()["finding"]}
-    return train_pp_vaegan(IMAGES, MASKS, WHO, path=path, device=CPU, **(given | VAE_SHAPE | options))
+    return train_pp_vaegan(IMAGES, MASKS, WHO, path=path, device=device, **(given | VAE_SHAPE | options))
 
 
-def pprl_vgan(path, **options):
-    return train_pprl_vgan(IMAGES, WHO, CLASSES, path=path, device=CPU, **(VAE_SHAPE | options))
+def pprl_vgan(path, *, device=CPU, **options):
+    return train_pprl_vgan(IMAGES, WHO, CLASSES, path=path, device=device, **(VAE_SHAPE | options))
 
 
-def counterfactual(path, **options):
+def counterfactual(path, *, device=CPU, **options):
     with seeding.initialising(0):
         model = VAE(16, **VAE_SHAPE)
     finding = classifiers()["finding"]
-    return train_counterfactual(model, IMAGES, MASKS, finding=finding, path=path, device=CPU, **options)
+    return train_counterfactual(model, IMAGES, MASKS, finding=finding, path=path, device=device, **options)
 
 
-def siamese(path, **options):
-    return train_siamese(IMAGES, WHO, path=path, device=CPU, width=4, dimensions=8, **options)
+def siamese(path, *, device=CPU, **options):
+    return train_siamese(IMAGES, WHO, path=path, device=device, width=4, dimensions=8, **options)
 
 
 class Case(NamedTuple):
@@ -143,31 +144,29 @@ GENERATORS = [name for name in generators.names() if name in TRAINED]
 SHOWN, LABELS = ({name: TRAINED[name].train.args[i] for name in GENERATORS} for i in (1, 2))  # images; labels or None
 # How images are drawn from what was trained, `batch` at a time.
 DRAWN = {
-    "cyclegan": lambda trained, batch: translate(trained[0], IMAGES, batch=batch, device=CPU),
-    "pp_vaegan": lambda trained, batch: anonymise(trained, IMAGES, MASKS, seed=5, batch=batch, device=CPU),
-    "pprl_vgan": lambda trained, batch: swap(trained, IMAGES, (WHO + 1) % PEOPLE, seed=5, batch=batch, device=CPU),
-    "siamese": lambda trained, batch: 100 * embed(trained, IMAGES, batch=batch, device=CPU),
+    "cyclegan": lambda trained, **how: translate(trained[0], IMAGES, **how),
+    "pp_vaegan": lambda trained, **how: anonymise(trained, IMAGES, MASKS, seed=5, **how),
+    "pprl_vgan": lambda trained, **how: swap(trained, IMAGES, (WHO + 1) % PEOPLE, seed=5, **how),
+    "siamese": lambda trained, **how: 100 * embed(trained, IMAGES, **how),
 } | {
-    name: lambda trained, batch, name=name: trained.sample(11, labels=LABELS[name], seed=5, batch=batch)
+    name: lambda trained, batch, device, name=name: trained.sample(11, labels=LABELS[name], seed=5, batch=batch)
     for name in GENERATORS
 }
-LOADED = {name: lambda path: generators.load(path, device=CPU) for name in GENERATORS} | {
-    "cyclegan": lambda path: load_translators(path, device=CPU),
-    "pp_vaegan": lambda path: load_pp_vaegan(path, device=CPU),
-    "counterfactual": lambda path: load_counterfactual(path, device=CPU),
-    "siamese": lambda path: load_embedding(path, device=CPU),
-}
+LOADED = dict.fromkeys(GENERATORS, generators.load) | {
+    "cyclegan": load_translators, "pp_vaegan": load_pp_vaegan, "counterfactual": load_counterfactual,
+    "siamese": load_embedding,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, device):
     """The folder of each method's uninterrupted training, and what it gave, trained once."""
 
     @lru_cache
     def trained(name):
         path = tmp_path_factory.mktemp("whole") / "training"
         case = TRAINED[name]
-        return path, case.train(path, seed=3, progress=silent, **case.settings)
+        return path, case.train(path, seed=3, progress=silent, device=device, **case.settings)
 
     return trained
 
@@ -177,29 +176,47 @@ def test_every_registered_generator_is_held_to_the_contract():
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_resumed_equals_uninterrupted(name, whole, tmp_path):
+def test_resumed_equals_uninterrupted(name, whole, tmp_path, device):
     """Killed after a step and resumed in another process's shoes: every tensor, bit for bit."""
     case = TRAINED[name]
-    train = partial(case.train, tmp_path, seed=3, **case.settings)
+    train = partial(case.train, tmp_path, seed=3, device=device, **case.settings)
     interrupt(partial(train, save_seconds=0), case.killed)
     assert Checkpoint(tmp_path, None).load()[2] == case.killed
     _, done = resume(train)
     assert done == [*range(case.killed + 1, done[-1] + 1)]
-    assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
+    assert_equal(tensors(whole(name)[0]), tensors(tmp_path), on=device.type)
     kept = ["checkpoint.json", "curve.csv", "final.safetensors"]
     kept += ["images.json", "probe.json"] if name in PROBED else []
     assert sorted(file.name for file in tmp_path.iterdir()) == kept
     kept, expected = read_curve(tmp_path), read_curve(whole(name)[0])
     assert kept.names == expected.names
     assert kept.steps.tolist() == expected.steps.tolist() == [*range(1, done[-1] + 1)]
-    assert np.array_equal(kept.values, expected.values)
+    np.testing.assert_allclose(kept.values, expected.values, rtol=0, atol=TOLERANCE[device.type])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in ("fedgan", "dpgan")])
+def test_bf16_is_the_same_training_to_its_precision(name, whole, tmp_path, monkeypatch, device):
+    """On any hardware: emulated where it is not native. Weights are kept in float32, and come out otherwise."""
+    monkeypatch.setattr(seeding, "has_bf16", lambda device: True)
+    TRAINED[name].train(tmp_path, seed=3, progress=silent, device=device, precision="bf16", **TRAINED[name].settings)
+    rough, exact = (dict(zip(c.names, c.values.T, strict=True)) for c in map(read_curve, (tmp_path, whole(name)[0])))
+    for loss, values in exact.items():
+        # "source" is the square of how far a distance falls short of the margin, 1: by its own size it has no digits.
+        one, other, scale = values, rough[loss], np.abs(values).max()
+        if loss == "source":
+            one, other, scale = np.sqrt(values), np.sqrt(rough[loss]), 1.0
+        np.testing.assert_allclose(other, one, rtol=0, atol=BF16 * scale, err_msg=loss)
+    rough, exact = tensors(tmp_path), tensors(whole(name)[0])
+    assert any(not torch.equal(value, rough[key]) for key, value in exact.items())
+    assert all(value.dtype == exact[key].dtype for key, value in rough.items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, tmp_path, caplog):
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, tmp_path, caplog, device):
     case = TRAINED[name]
-    train = partial(case.train, tmp_path, seed=3, **case.settings)
+    train = partial(case.train, tmp_path, seed=3, device=device, **case.settings)
     interrupt(partial(train, save_seconds=0), case.killed)
     newest = tmp_path / f"step-{case.killed}.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -207,8 +224,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(name, whole, t
     assert done[0] == case.killed  # done again
     before = case.killed - 1
     assert f"{newest} is missing, truncated or altered: going on from the one before, of step {before}" in caplog.text
-    assert_equal(tensors(whole(name)[0]), tensors(tmp_path))
-    assert np.array_equal(read_curve(tmp_path).values, read_curve(whole(name)[0]).values)
+    assert_equal(tensors(whole(name)[0]), tensors(tmp_path), on=device.type)
+    values, expected = (read_curve(path).values for path in (tmp_path, whole(name)[0]))
+    np.testing.assert_allclose(values, expected, rtol=0, atol=TOLERANCE[device.type])
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -250,9 +268,9 @@ def test_other_images_or_labels_train_again(whole, caplog):
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_what_is_loaded_is_what_was_trained(name, whole):
+def test_what_is_loaded_is_what_was_trained(name, whole, device):
     path, trained = whole(name)
-    loaded = LOADED[name](path)
+    loaded = LOADED[name](path, device=device)
     pairs = zip(trained, loaded, strict=True) if isinstance(trained, tuple) else [(trained, loaded)]
     for first, second in pairs:
         first, second = (getattr(part, "generator", part) for part in (first, second))
@@ -295,21 +313,21 @@ def test_divergence_is_refused_and_not_saved(tmp_path):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_sample_does_not_depend_on_the_batch(name, whole):
+def test_a_sample_does_not_depend_on_the_batch(name, whole, device):
     trained = whole(name)[1]
-    at_once, in_parts = (DRAWN[name](trained, batch) for batch in (64, 3))
+    at_once, in_parts = (DRAWN[name](trained, batch=batch, device=device) for batch in (64, 3))
     assert at_once.shape[0] == 11
     assert name == "siamese" or at_once.dtype == np.uint8
     assert np.abs(at_once.astype(float) - in_parts).max() <= 1  # sums of another batch may round otherwise
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_samples_are_seeded_images_of_the_training_shape(name, whole):
+def test_samples_are_seeded_images_of_the_training_shape(name, whole, device):
     path, trained = whole(name)
     labels = LABELS[name]
     made = trained.sample(11, labels=labels, seed=1)
     assert (made.shape, made.dtype) == (SHOWN[name].shape, np.uint8)
-    assert np.array_equal(made, generators.load(path, device=CPU).sample(11, labels=labels, seed=1))
+    assert np.array_equal(made, generators.load(path, device=device).sample(11, labels=labels, seed=1))
     assert not np.array_equal(made, trained.sample(11, labels=labels, seed=2))
     if name not in ("dcgan", "dpgan"):  # whose noise is not drawn in whole blocks
         few = trained.sample(5, labels=None if labels is None else labels[:5], seed=1)
@@ -429,16 +447,16 @@ def test_a_new_generator_is_known_by_its_name(whole, tmp_path, monkeypatch):
     assert type(generators.load(tmp_path, device=CPU)) is other
 
 
-def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch):
+def test_a_stored_generator_is_loaded_by_its_name(whole, tmp_path, monkeypatch, device):
     monkeypatch.setattr(store, "STORE", tmp_path)
     folder = shutil.copytree(whole("dcgan")[0], tmp_path / "run")
     (folder / "images.json").unlink(missing_ok=True)  # as of a training by train_dcgan
     with pytest.raises(ValueError, match="does not say of which images it is"):
         registry.keep(folder, "chest", about="squares of noise")
     store.keep_summary(folder, np.zeros((3, 16, 16), np.uint8), None)
-    registry.keep_probe(folder, generators.load(folder, device=CPU), labels=[0, 1])
+    registry.keep_probe(folder, generators.load(folder, device=device), labels=[0, 1])
     registry.keep(folder, "chest", about="squares of noise")
-    loaded = generators.load("chest", device=CPU)
+    loaded = generators.load("chest", device=device)
     trained = whole("dcgan")[1].generator.state_dict()
     halved = {key: value.half().float() if value.ndim > 1 else value for key, value in trained.items()}
     assert_equal(loaded.generator.state_dict(), halved)

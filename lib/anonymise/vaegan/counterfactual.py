@@ -17,6 +17,7 @@ from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Decoder
 from lib.training.loop.dataset import DeviceDataset, check_batch
+from lib.training.loop.placement import placed
 from lib.training.loop.resume import weights_digest
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
@@ -96,7 +97,7 @@ class CounterfactualTrainer(Trainer):
     ):
         super().__init__(settings, device)
         self.regions = regions
-        self.model = copy.deepcopy(model).to(device).requires_grad_(False).eval()
+        self.model = placed(copy.deepcopy(model), device).requires_grad_(False).eval()
         with torch.no_grad():
             parts = [slice(i, i + 256) for i in range(0, len(examples), 256)]
             codes = [self.model.encoder(examples.inputs(part), regions.inputs(part)) for part in parts]

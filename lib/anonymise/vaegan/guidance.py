@@ -15,6 +15,7 @@ from lib.anonymise.vaegan.losses import margin_loss, soft_cross_entropy, uniform
 from lib.models.classifiers.identity import distances, paired_distances
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import predict_logits
+from lib.training.loop.placement import placed
 
 # The auxiliary losses by the kind of privacy.
 LOSSES = {"posterior": ("finding", "privacy"), "distance": ("finding", "privacy", "source"), "none": ("finding",)}
@@ -28,7 +29,7 @@ class FrozenClassifier:
     """
 
     def __init__(self, network: nn.Module, examples: DeviceDataset, *, training_mode: bool = False):
-        self.network = copy.deepcopy(network).to(examples.values.device).requires_grad_(False)
+        self.network = placed(copy.deepcopy(network), examples.values.device).requires_grad_(False)
         self.examples = examples
         self._known = None if training_mode else predict_logits(self.network, examples, batch=256).clone()
         self.network.train(training_mode)

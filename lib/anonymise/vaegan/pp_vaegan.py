@@ -28,6 +28,7 @@ from lib.training.loop.curve import Curve, read_curve
 from lib.training.loop.dataset import DeviceDataset, check_batch
 from lib.training.loop.images import to_uint8
 from lib.training.loop.inference import without_gradients
+from lib.training.loop.placement import placed
 from lib.training.loop.resume import weights_digest
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training, under
 
@@ -152,7 +153,7 @@ def anonymise(
     size = model.shape["image_size"]
     if examples.values.shape[-1] != size:
         raise ValueError(f"The images are {examples.values.shape[-1]} px wide: give the model's {size} px.")
-    model, decoder = model.to(device).eval(), (decoder or model.decoder).to(device).eval()
+    model, decoder = placed(model, device).eval(), placed(decoder or model.decoder, device).eval()
     generator = seeding.torch_generator(seed, "redraw")
     noise = torch.randn(len(examples), model.shape["latent"], generator=generator).to(device)
     parts = []

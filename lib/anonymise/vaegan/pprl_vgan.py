@@ -23,6 +23,7 @@ from lib.models.gan.vaegan import VAE, Critic
 from lib.training.loop.dataset import DeviceDataset, check_batch, grey_images
 from lib.training.loop.images import to_uint8
 from lib.training.loop.inference import without_gradients
+from lib.training.loop.placement import placed
 from lib.training.loop.trainer import Trainer, restored, run_training
 
 
@@ -87,7 +88,7 @@ def swap(
     people = model.decoder.layers[0].in_features - model.shape["latent"]
     if (unknown := int(examples.labels.max())) >= people:
         raise ValueError(f"There is no identity {unknown} to turn into: give targets from 0 to {people - 1}.")
-    model = model.to(device).eval()
+    model = placed(model, device).eval()
     generator = seeding.torch_generator(seed, "swap")
     noise = torch.randn(len(examples), model.shape["latent"], generator=generator).to(device)
     codes = F.one_hot(examples.labels, people).float()

@@ -5,7 +5,6 @@ batch normalisation are Keras's; convolutions are padded alike on both sides, wh
 end. Both take grey images in [-1, 1].
 """
 
-import torch
 from torch import Tensor, nn
 
 from lib.models.layers.convolution import Convolution
@@ -34,7 +33,7 @@ class ConvClassifier(nn.Module):
         dense = [nn.Flatten(), nn.Linear(width * (image_size // 16) ** 2, _DENSE), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, *dense, nn.Dropout(0.25))
         self.head = nn.Linear(_DENSE, classes)
-        self.apply(initialise).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images))
@@ -58,7 +57,7 @@ class Embedding(nn.Module):
             inputs = outputs
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, dimensions)
-        self.apply(initialise).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.layers(images).mean(dim=(2, 3)))

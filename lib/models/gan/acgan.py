@@ -34,7 +34,7 @@ class Generator(nn.Module):
             layers += [nn.BatchNorm2d(before)] if batch_norm else []
             layers += [nn.ReLU(inplace=True), nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)]
         self.layers = nn.Sequential(*layers, nn.Tanh())
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise)
 
     def forward(self, regions: Tensor, noise: Tensor) -> Tensor:
         return self.layers(torch.cat([regions, noise], dim=1)[:, :, None, None])
@@ -60,7 +60,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, _ToPoint(channels[-1], width, 4, bias=False))
         self.real = nn.Linear(width, 1)
         self.region = nn.Linear(width, regions)
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.layers(images).flatten(1)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.models.layers.convolution import as_autocast
+
 SIZES = tuple(2**level for level in range(2, 11))
 NORMALISED = ("joint", "latent")
 GROUP = 4
@@ -206,10 +208,7 @@ def _leaky(x: Tensor) -> Tensor:
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    if torch.is_autocast_enabled(x.device.type):  # which does not reach into what follows
-        precision = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = x.to(precision), weight.to(precision), bias.to(precision)
-    return _Convolved.apply(x, weight, bias, stride)
+    return _Convolved.apply(*as_autocast(x, weight, bias), stride)
 
 
 class _Convolved(torch.autograd.Function):

@@ -5,6 +5,10 @@ al. 2023, for 8 to 256 px. Weights are N(0, 1) and scaled when used. A modulated
 demodulated by d_o = (Σ w'² + 1e-8)^(-1/2), is computed as d ⊙ conv(s ⊙ x, w): one convolution for the whole batch.
 Up- and down-sampling is a convolution of stride 2 with the filter [1, 3, 3, 1] after or before it. The gain √2 of an
 activation is applied where its result is used next, together with the scales there.
+
+Under autocast the maps are of its precision, and their convolutions, filters and dense layers with them. float32 remain
+what costs little and loses much: the mapping, styles and demodulation, the image as it is added up, the spread of a
+batch, and the logits.
 """
 
 import math
@@ -13,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.models.layers.convolution import Doubling, Filter, conv2d, conv_transpose2d
+from lib.models.layers.convolution import Doubling, Filter, as_autocast, conv2d, conv_transpose2d
 
 SIZES = (8, 16, 32, 64, 128, 256)
 GROUP = 4
@@ -44,14 +48,14 @@ class Generator(nn.Module):
             self.convolutions.append(_Styled(after, after, latent, 4 << level))
         self.to_image = nn.ModuleList([_ToImage(width, channels, latent) for width in widths])
         self.doublings = nn.ModuleList([Doubling(4 << level) for level in range(len(widths) - 1)])
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, z: Tensor, labels: Tensor, noise: torch.Generator | None = None) -> Tensor:
         return self.synthesis(self.mapping(z, labels), noise)
 
     def mapping(self, z: Tensor, labels: Tensor) -> Tensor:
         """w (n, latent) of normal numbers z (n, latent) and labels (n,)."""
-        return self.label_map(z, labels)
+        with _no_autocast(z):
+            return self.label_map(z, labels)
 
     def synthesis(self, w: Tensor, noise: torch.Generator | None = None) -> Tensor:
         """Images of w (n, latent), or of one w for each layer (n, layers, latent).
@@ -60,13 +64,15 @@ class Generator(nn.Module):
         """
         w = w[:, None].expand(-1, self.layers, -1) if w.ndim == 2 else w
         x = self.constant.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.convolutions[0](x, w[:, 0], noise)
-        image = self.to_image[0](x, w[:, 1])
-        for level in range(1, len(self.to_image)):
-            for at in (2 * level - 1, 2 * level):
-                x = self.convolutions[at](x, w[:, at], noise)
-            image = self.doublings[level - 1](image) + self.to_image[level](x, w[:, 2 * level + 1])
-        return image
+        (x,) = as_autocast(x)
+        with _no_autocast(x):
+            x = self.convolutions[0](x, w[:, 0], noise)
+            image = self.to_image[0](x, w[:, 1])
+            for level in range(1, len(self.to_image)):
+                for at in (2 * level - 1, 2 * level):
+                    x = self.convolutions[at](x, w[:, at], noise)
+                image = self.doublings[level - 1](image) + self.to_image[level](x, w[:, 2 * level + 1])
+            return image
 
 
 class Discriminator(nn.Module):
@@ -88,17 +94,18 @@ class Discriminator(nn.Module):
         self.dense = _Dense(16 * last, last, gain=_GAIN)
         self.head = _Dense(last, last if classes > 1 else 1, gain=_GAIN)
         self.label_map = _LabelMap(0, classes, last, mapping_layers) if classes > 1 else None
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        x = _leaky(self.from_image(images))
-        for block in self.blocks:
-            x = block(x)
-        x = _leaky(self.last(torch.cat([x, _deviation(x)], dim=1)))
-        x = self.head(_leaky(self.dense(x.flatten(1))))
-        if self.label_map is None:
-            return x.flatten()
-        return (x * self.label_map(None, labels)).sum(dim=1) / math.sqrt(x.shape[1])
+        (images,) = as_autocast(images)
+        with _no_autocast(images):
+            x = _leaky(self.from_image(images))
+            for block in self.blocks:
+                x = block(x)
+            x = _leaky(self.last(torch.cat([x, _deviation(x).to(x.dtype)], dim=1)))
+            x = self.head(_at_least_float32(_leaky(self.dense(x.flatten(1)))))
+            if self.label_map is None:
+                return x.flatten()
+            return (x * self.label_map(None, labels)).sum(dim=1) / math.sqrt(x.shape[1])
 
 
 class _LabelMap(nn.Module):
@@ -124,7 +131,10 @@ class _LabelMap(nn.Module):
 
 
 class _Dense(nn.Module):
-    """A dense layer with weights scaled by gain / √inputs, which learns at `rate` times the learning rate."""
+    """A dense layer with weights scaled by gain / √inputs, which learns at `rate` times the learning rate.
+
+    This layer and the following compute in the precision of their input.
+    """
 
     def __init__(self, inputs: int, outputs: int, gain: float = 1.0, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -133,7 +143,8 @@ class _Dense(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight.T, beta=self.rate, alpha=self.scale)
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return torch.addmm(bias, x, weight.T, beta=self.rate, alpha=self.scale)
 
 
 class _Convolution(nn.Module):
@@ -146,8 +157,9 @@ class _Convolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = conv2d(x, self.weight, stride=self.stride, padding=int(self.stride == 1), scale=self.scale)
-        return x.add_(self.bias)
+        weight = self.weight.to(x.dtype)
+        x = conv2d(x, weight, stride=self.stride, padding=int(self.stride == 1), scale=self.scale)
+        return x.add_(self.bias.to(x.dtype))
 
 
 class _Pointwise(nn.Module):
@@ -160,7 +172,8 @@ class _Pointwise(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.permute(0, 2, 3, 1), self.weight * self.scale, self.bias).permute(0, 3, 1, 2)
+        weight, bias = (self.weight * self.scale).to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 
 class _Styled(nn.Module):
@@ -190,16 +203,17 @@ class _Styled(nn.Module):
         power = torch.addmm(
             self.epsilon, style.square(), power if self.up else power.T, beta=self.share, alpha=self.share
         )
-        x = x * style[:, :, None, None]
+        x = x * style[:, :, None, None].to(x.dtype)
+        weight = self.weight.to(x.dtype)
         if self.filter is not None:
-            x = self.filter.same(conv_transpose2d(x, self.weight, stride=2), padding=1)
+            x = self.filter.same(conv_transpose2d(x, weight, stride=2), padding=1)
         else:
-            x = conv2d(x, self.weight, padding=1)
+            x = conv2d(x, weight, padding=1)
         drawn = self.noise
         if noise is not None:
             drawn = torch.randn(len(x), *drawn.shape[1:], generator=noise, device=x.device)
-        x = x * power.rsqrt()[:, :, None, None]
-        return _leaky(x.add_(drawn * self.strength).add_(self.bias))
+        x = x * power.rsqrt()[:, :, None, None].to(x.dtype)
+        return _leaky(x.add_((drawn * self.strength).to(x.dtype)).add_(self.bias.to(x.dtype)))
 
 
 class _ToImage(nn.Module):
@@ -213,9 +227,9 @@ class _ToImage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        weight = self.weight * self.style(w)[:, None]
-        pixels = torch.baddbmm(self.bias, x.permute(0, 2, 3, 1).flatten(1, 2), weight.mT, alpha=self.scale)
-        return pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        weight, bias = (self.weight * self.style(w)[:, None]).to(x.dtype), self.bias.to(x.dtype)
+        pixels = torch.baddbmm(bias, x.permute(0, 2, 3, 1).flatten(1, 2), weight.mT, alpha=self.scale)
+        return _at_least_float32(pixels.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
 
 
 class _Block(nn.Module):
@@ -247,6 +261,14 @@ def _leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, _SLOPE, inplace=True)
 
 
+def _no_autocast(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _unit(x: Tensor) -> Tensor:
     """Each row scaled to a mean square of 1."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + _EPSILON)
@@ -257,7 +279,7 @@ def _deviation(x: Tensor) -> Tensor:
     group = min(GROUP, len(x))
     if len(x) % group:
         raise ValueError(f"The discriminator was given {len(x)} images: give a multiple of {GROUP}.")
-    groups = x.unflatten(0, (-1, group))
+    groups = _at_least_float32(x).unflatten(0, (-1, group))
     variance = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
     deviation = torch.sqrt(variance + _EPSILON).mean(dim=(1, 2, 3))
     return deviation.repeat_interleave(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])

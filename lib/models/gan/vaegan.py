@@ -3,7 +3,7 @@
 Montenegro et al. 2021, spec §4.3 to spec §4.5 (an encoder with a branch for the image and one for the mask of its
 evidence, decoders, a Wasserstein critic) and, from the same parts, PPRL-VGAN (Chen et al. 2018, spec §4.6). Published
 at 64 px, kernel 8, width 256 and 128 latent numbers; the same family has a level less at 32 px, two less at 16 px and
-one more at 128 px. Images are grey, in [-1, 1]. Weights have their channels last, which here is the faster layout.
+one more at 128 px. Images are grey, in [-1, 1].
 """
 
 import torch
@@ -38,7 +38,6 @@ class Encoder(nn.Module):
         self.head = nn.Linear(16 * width * (2 if masked else 1), 2 * latent)
         self.apply(_initialise)
         initialise(self.head)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         maps = self.image(images).flatten(1)
@@ -64,7 +63,7 @@ class Decoder(nn.Module):
         for before, after in zip(channels, channels[1:], strict=False):
             layers += [_Doubling(before, after, kernel, 2, kernel // 2 - 1), nn.ReLU(), _norm(after)]
         self.layers = nn.Sequential(*layers, _Doubling(channels[-1], 1, kernel, 2, kernel // 2 - 1), nn.Tanh())
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise)
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.layers(latents)
@@ -87,7 +86,7 @@ class Critic(nn.Module):
             inputs = channels
         dense = [nn.Flatten(), nn.Linear(16 * width, width), nn.LeakyReLU(_SLOPE), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers, *dense, nn.Linear(width, outputs))
-        self.apply(initialise).to(memory_format=torch.channels_last)
+        self.apply(initialise)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
@@ -135,7 +134,7 @@ class _Halving(nn.Conv2d):
     """A convolution whose gradient with respect to the image can be differentiated at the price of a plain one."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = conv2d(*_cast(x, self.weight), stride=2, padding=int(self.padding[0]))
+        x = conv2d(x, self.weight, stride=2, padding=int(self.padding[0]))
         return x if self.bias is None else x + self.bias[:, None, None]
 
 
@@ -143,14 +142,8 @@ class _Doubling(nn.ConvTranspose2d):
     """A transposed convolution in the form that is fast on a CPU too."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        x = conv_transpose2d(*_cast(x, self.weight), stride=2, padding=int(self.padding[0]))
+        x = conv_transpose2d(x, self.weight, stride=2, padding=int(self.padding[0]))
         return x if self.bias is None else x + self.bias[:, None, None]
-
-
-def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """In the precision of autocast, which does not reach into `conv2d` and `conv_transpose2d`."""
-    kind = tensors[0].device.type
-    return tuple(t.to(torch.get_autocast_dtype(kind)) for t in tensors) if torch.is_autocast_enabled(kind) else tensors
 
 
 def _branch(image_size: int, kernel: int, width: int, dropout: float) -> nn.Sequential:

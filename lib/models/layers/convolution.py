@@ -16,14 +16,21 @@ _BLOCK = 4
 def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
     """F.conv2d with scale · weight, no bias: x (n, in, h, w), weight (out, in, k, k); stride divides h + 2 padding - k.
 
-    Of a gradient that is itself to be differentiated (create_graph) only the part with respect to x is given.
+    In the precision of autocast, as torch's own. Of a gradient that is itself to be differentiated (create_graph) only
+    the part with respect to x is given.
     """
-    return _Convolved.apply(x, weight, stride, padding, scale)
+    return _Convolved.apply(*as_autocast(x, weight), stride, padding, scale)
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, scale: float = 1.0) -> Tensor:
     """F.conv_transpose2d likewise, the adjoint of `conv2d`: x (n, out, h, w), weight (out, in, k, k)."""
-    return _Spread.apply(x, weight, stride, padding, scale)
+    return _Spread.apply(*as_autocast(x, weight), stride, padding, scale)
+
+
+def as_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the precision of autocast where it is on, which does not reach into functions of our own."""
+    kind = tensors[0].device.type
+    return tuple(t.to(torch.get_autocast_dtype(kind)) for t in tensors) if torch.is_autocast_enabled(kind) else tensors
 
 
 class Convolution(nn.Conv2d):
@@ -64,10 +71,10 @@ class Filter(nn.Module):
         self.register_buffer("kernel", torch.outer(taps, taps).repeat(channels, 1, 1, 1), persistent=False)
 
     def same(self, x: Tensor, padding: int) -> Tensor:
-        return _Filtered.apply(x, self.kernel, padding)
+        return _Filtered.apply(x, self.kernel.to(x.dtype), padding)
 
     def halved(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernel, stride=2, padding=1, groups=len(self.kernel))
+        return F.conv2d(x, self.kernel.to(x.dtype), stride=2, padding=1, groups=len(self.kernel))
 
 
 class Doubling(nn.Module):

@@ -19,8 +19,8 @@ from lib.core import seeding
 from lib.training.classifier.model_selection import History
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import changing, predict_logits, training_mode
+from lib.training.loop.placement import placed
 from lib.training.loop.resume import Resumable, weights_digest
-from lib.training.loop.trainer import to_channels_last
 
 OPTIMISERS = ("sgd", "adam")
 _VALIDATED = 64  # validation images at a time
@@ -70,7 +70,7 @@ def train_findings(
         "mirror": mirror, "precision": precision, "seed": seed, "data": radiographs.digest,
         "validation": held_out and held_out.digest, "weights": weights_digest(model),
     }  # fmt: skip
-    to_channels_last(model, device)
+    placed(model, device, precision)
     _check_findings(model, radiographs, held_out)
     per_epoch = math.ceil(len(radiographs) / batch)
     steps = (epochs or 0) * per_epoch if steps is None else steps
@@ -125,7 +125,7 @@ def predict_findings(model: nn.Module, images, *, batch: int = 256, device: torc
     """The probability of each finding, (n, k) float32, of images as `train_findings` takes them; eval mode after."""
     device = device or seeding.device()
     examples = DeviceDataset(images, None, device=device, name="given")
-    return predict_logits(model.to(device), examples, batch=batch).sigmoid().cpu().numpy()
+    return predict_logits(placed(model, device), examples, batch=batch).sigmoid().cpu().numpy()
 
 
 def drops(losses: list[float]) -> int:

@@ -16,6 +16,7 @@ from lib.core import seeding
 from lib.models.classifiers.identity import Embedding, paired_distances
 from lib.training.loop.dataset import DeviceDataset, grey_images
 from lib.training.loop.inference import predict_logits
+from lib.training.loop.placement import placed
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
 
@@ -79,7 +80,7 @@ def embed(model: Embedding, images, *, batch: int = 256, device: torch.device | 
     """Points (n, dimensions) float32 of images (n, s, s) as `train_siamese` takes them."""
     device = device or seeding.device()
     examples = DeviceDataset(images, None, device=device, name="given")
-    return predict_logits(model.to(device), examples, batch=batch).cpu().numpy()
+    return predict_logits(placed(model, device), examples, batch=batch).cpu().numpy()
 
 
 def identity_pairs(identities, *, rng: np.random.Generator) -> Pairs:

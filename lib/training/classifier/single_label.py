@@ -19,8 +19,9 @@ from lib.training.loop import data_parallel as parallel
 from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
 from lib.training.loop.inference import predict_logits, training_mode
+from lib.training.loop.placement import placed
 from lib.training.loop.resume import Resumable, weights_digest
-from lib.training.loop.trainer import finished_training, to_channels_last
+from lib.training.loop.trainer import finished_training
 
 OPTIMISERS = ("adamw", "sgd")
 
@@ -60,7 +61,7 @@ def train_classifier(
     device = device or seeding.device()
     examples = DeviceDataset(images, labels, device=device, augment=augment)
     held_out = DeviceDataset(*validation, device=device, name="validation")
-    to_channels_last(model, device)
+    placed(model, device, precision)
     parallel.same_weights(model)
     parallel.joined_statistics(model)
     settings = {
@@ -134,7 +135,7 @@ def predict(
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, None, device=device, name="given")
-    logits = predict_logits(model.to(device), examples, batch=batch, batch_statistics=batch_statistics)
+    logits = predict_logits(placed(model, device), examples, batch=batch, batch_statistics=batch_statistics)
     return logits.softmax(1).cpu().numpy()
 
 
@@ -151,7 +152,7 @@ def load_classifier(model: nn.Module, path, *, device: torch.device | None = Non
         raise ValueError(
             f"The weights in {path} are not those of this {type(model).__name__}: give its sizes."
         ) from error
-    return model.to(device or seeding.device()).eval()
+    return placed(model, device or seeding.device()).eval()
 
 
 @torch.no_grad()

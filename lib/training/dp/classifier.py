@@ -28,8 +28,8 @@ from lib.training.dp import accounting
 from lib.training.dp.per_sample_gradients import FlatParameters, check_engine, per_sample_gradients
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import training_mode
+from lib.training.loop.placement import placed
 from lib.training.loop.resume import Resumable, weights_digest
-from lib.training.loop.trainer import to_channels_last
 
 WINDOW = (0.75, 1.05)  # of the target ε: only epochs inside are eligible
 
@@ -106,7 +106,7 @@ def train_private(
         "augment": augment, "select": select, "public_weight": share, "seed": seed, "data": examples.digest,
         "validation": held_out.digest, "public": free and free.digest, "weights": weights_digest(model),
     }  # fmt: skip
-    to_channels_last(model, device)
+    placed(model, device)
     check_classes(model, examples)
     network = trained_part(model)
     with Resumable(checkpoint, settings, name="private classifier", epochs=epochs, progress=progress) as saved:

@@ -26,7 +26,8 @@ from lib.training.dp.per_sample_gradients import FlatParameters
 from lib.training.gan.sampling import TrainedGenerator, class_labels, drawn, normal_noise
 from lib.training.loop.dataset import DeviceDataset, uint8_squares
 from lib.training.loop.images import to_uint8
-from lib.training.loop.trainer import Trainer, restored, run_training, to_channels_last
+from lib.training.loop.placement import placed
+from lib.training.loop.trainer import Trainer, restored, run_training
 
 
 class Trace(NamedTuple):
@@ -58,7 +59,7 @@ class DPGAN(TrainedGenerator):
         discriminator = restored(lambda: _discriminator(settings), "discriminator", tensors, device)
         facts = (settings[key] for key in ("noise_multiplier", "sample_rate", "clip"))
         trace = Trace(tensors["trace.weights"].to(device), tensors["trace.noisy"].to(device), *facts)
-        return cls(generator, settings, to_channels_last(discriminator, device), trace)
+        return cls(generator, settings, placed(discriminator, device), trace)
 
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; the only label is 0, and None stands for it."""
@@ -141,7 +142,7 @@ class DPGANTrainer(Trainer):
         self.examples = examples
         with self.initialising():
             self.generator = self.place(_generator(settings))
-            self.discriminator = to_channels_last(_discriminator(settings), device)
+            self.discriminator = placed(_discriminator(settings), device)
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         flat = FlatParameters(self.discriminator)
         rate, expected = settings["sample_rate"], settings["expected_batch"]

@@ -82,6 +82,7 @@ def train_autodecoder(
     maps: tuple = (512, 16384),
     learning_rate: float = 1e-2,
     latent_rate: float = 2e-2,
+    precision: str = "float32",  # see lib.core.seeding.autocast
     device: torch.device | None = None,
     save_seconds: float = 60.0,
     progress: Callable | None = None,
@@ -102,7 +103,7 @@ def train_autodecoder(
         "model": AutoDecoder.name, "version": AutoDecoderTrainer.version,
         "image_size": examples.values.shape[2], "channels": examples.values.shape[1],
         "latent": latent, "maps": maps, "steps": steps, "batch": batch, "learning_rate": learning_rate,
-        "latent_rate": latent_rate, "seed": seed, "data": examples.digest,
+        "latent_rate": latent_rate, "precision": precision, "seed": seed, "data": examples.digest,
     }  # fmt: skip
     tensors = run_training(
         lambda: AutoDecoderTrainer(examples, settings, device), name="auto-decoder", path=path, settings=settings,
@@ -135,7 +136,9 @@ class AutoDecoderTrainer(Trainer):
             group["lr"] = group["highest"] * (0.5 + 0.5 * math.cos(math.pi * step / s["steps"]))
         random = seeding.torch_generator(s["seed"], self.stream, step)
         rows = torch.randperm(len(self.examples), generator=random)[: s["batch"]].to(self.device)
-        made, wanted = self.generator.synthesis(self.latents[rows]), self.examples.inputs(rows)
+        with self.autocast():
+            made = self.generator.synthesis(self.latents[rows])
+        wanted = self.examples.inputs(rows)
         loss = (laplacian_distance(made, wanted) + (made - wanted).square().mean(dim=(1, 2, 3))).mean()
         return {"loss": self.minimise("both", loss)}
 

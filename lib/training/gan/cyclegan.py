@@ -21,6 +21,7 @@ from lib.core import seeding
 from lib.models.gan.cyclegan import PatchCritic, Translator
 from lib.training.loop.dataset import DeviceDataset, uint8_squares
 from lib.training.loop.images import network_input, to_uint8
+from lib.training.loop.placement import placed
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training
 
 
@@ -100,7 +101,7 @@ def translate(translator: Translator, images, *, batch: int = 32, device: torch.
     Sides must be multiples of 4, and may differ from those of the training. ValueError for images that do not fit.
     """
     device = device or seeding.device()
-    translator = translator.to(device).eval()
+    translator = placed(translator, device).eval()
     there = np.empty(np.shape(images), np.uint8)
     for start in range(0, max(1, len(images)), batch):
         part = images[start : start + batch]

@@ -102,7 +102,6 @@ class DCGANTrainer(Trainer):
 
     stream = "gan"
     shares_batches = True
-    channels_last = True
 
     def __init__(self, images: Tensor, labels: Tensor, settings: dict, device: torch.device, *, compile=False):
         super().__init__(settings, device)

@@ -30,6 +30,7 @@ from lib.training.gan.losses import gradient_norms, label_loss
 from lib.training.gan.sampling import TrainedGenerator, drawn, finding_labels, normal_noise
 from lib.training.loop.dataset import uint8_squares
 from lib.training.loop.images import network_input
+from lib.training.loop.placement import placed
 from lib.training.loop.trainer import Trainer, restored, run_training
 
 _PENALTY = 10.0
@@ -196,9 +197,8 @@ class Radiographs:
 def begin(settings: dict, device) -> nn.ModuleDict:
     """Generator and discriminator as the server initialises them from the seed, on `device`, in training mode."""
     with seeding.initialising(settings["seed"], "federated"):
-        generator = _generator(settings)
-        discriminator = Discriminator(norm=settings["norm"], **_shape(settings))
-    return nn.ModuleDict({"generator": generator, "discriminator": discriminator}).to(device).train()
+        both = _generator(settings), Discriminator(norm=settings["norm"], **_shape(settings))
+    return placed(nn.ModuleDict(dict(zip(("generator", "discriminator"), both, strict=True))), device).train()
 
 
 def drawn_clients(settings: dict, round: int) -> list[int]:

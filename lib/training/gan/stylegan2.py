@@ -77,6 +77,7 @@ def train_stylegan2(
     ada_target: float | None = 0.6,  # of E[sign D(real)], towards which that probability moves; None keeps it
     ada_kimg: float = 500.0,  # thousand images in which it moves by 1
     ema_kimg: float | None = None,  # half-life of the average, None: batch · 10 / 32; at most 1/20 of what was shown
+    precision: str = "float32",  # see lib.core.seeding.autocast
     device: torch.device | None = None,
     save_seconds: float = 60.0,
     progress: Callable | None = None,
@@ -101,7 +102,8 @@ def train_stylegan2(
         "learning_rate": learning_rate, "gamma": 2e-4 * size**2 / batch if gamma is None else gamma,
         "r1_every": r1_every, "path_weight": path_weight, "path_every": path_every, "mixing": mixing,
         "augment_p": augment_p, "ada_target": ada_target, "ada_kimg": ada_kimg,
-        "ema_kimg": batch * 10 / 32 if ema_kimg is None else ema_kimg, "seed": seed, "data": examples.digest,
+        "ema_kimg": batch * 10 / 32 if ema_kimg is None else ema_kimg, "precision": precision, "seed": seed,
+        "data": examples.digest,
     }  # fmt: skip
     tensors = run_training(
         lambda: StyleGAN2Trainer(examples.values, examples.labels, settings, device), name="StyleGAN2", path=path,
@@ -176,7 +178,7 @@ class StyleGAN2Trainer(Trainer):
     def r1_step(self, real: Tensor, labels: Tensor) -> Tensor:
         """One update of D by L_R1, times the steps between two of them."""
         s = self.settings
-        squares = squared_gradients(lambda x: self.discriminator(x, labels), self._augmented(real))
+        squares = squared_gradients(lambda x: self._evaluated(x, labels), self._augmented(real))
         return self.minimise("discriminator", squares.mean() * (s["gamma"] / 2 * s["r1_every"]))
 
     def path_length_step(self) -> Tensor:
@@ -184,7 +186,7 @@ class StyleGAN2Trainer(Trainer):
         s = self.settings
         z, labels = self._random_inputs(s["batch"] // 2)
         w = self.generator.mapping(z, labels)
-        lengths = path_lengths(lambda w: self.generator.synthesis(w, self.random), w, self.random)
+        lengths = path_lengths(self._drawn, w, self.random)
         mean = self.values["running.path"].lerp_(lengths.detach().mean(), 0.01)
         penalty = (lengths - mean).square().mean()
         return self.minimise("generator", penalty * (s["path_weight"] * s["path_every"]))
@@ -235,13 +237,22 @@ class StyleGAN2Trainer(Trainer):
         if chance < self.settings["mixing"]:
             below = torch.arange(layers, device=self.device) < 1 + (cut * (layers - 1)).floor()
             w = torch.where(below[:, None], w[:, None], self.generator.mapping(other, labels)[:, None])
-        return self.generator.synthesis(w, self.random), labels
+        return self._drawn(w), labels
+
+    def _drawn(self, w: Tensor) -> Tensor:
+        """Images of w, float32, computed in the precision asked for; as `_evaluated` does."""
+        with self.autocast():
+            return self.generator.synthesis(w, self.random)
 
     def _augmented(self, images: Tensor) -> Tensor:
         return augmented(images, float(self.values["running.p"]), self.random)
 
+    def _evaluated(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self.autocast():
+            return self.discriminator(images, labels)
+
     def _logits(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.discriminator(self._augmented(images), labels)
+        return self._evaluated(self._augmented(images), labels)
 
 
 def _shape(settings: dict) -> dict:

@@ -23,7 +23,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +33,7 @@ from lib.core.paths import trains_anew
 from lib.training.loop import data_parallel, store
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.course import Course, say_loaded
-
-Network = TypeVar("Network", bound=nn.Module)
+from lib.training.loop.placement import Network, placed
 
 
 class Trainer(ABC):
@@ -42,8 +41,8 @@ class Trainer(ABC):
 
     `stream`: the first name of every random stream of the method. `shares_batches`: whether several ranks each compute
     their rows of a batch of settings["batch"] (`own`, a share of `share`); otherwise every rank computes all rows.
-    `channels_last`: whether `place` uses that layout where it is the faster one. `has_dropout`: whether `step` seeds
-    torch's own generators too, which dropout draws from; it takes long enough to matter in small networks.
+    `has_dropout`: whether `step` seeds torch's own generators too, which dropout draws from; it takes long enough to
+    matter in small networks.
     `version`: a number to raise when the same settings come to give other weights; it stands in the settings of a
     checkpoint, so that what was trained before is trained anew. tests/training/test_fingerprints.py sees such changes.
 
@@ -54,7 +53,6 @@ class Trainer(ABC):
     stream: ClassVar[str]
     version: ClassVar[int] = 1
     shares_batches: ClassVar[bool] = False
-    channels_last: ClassVar[bool] = False
     has_dropout: ClassVar[bool] = False
 
     def __init__(self, settings: dict, device: torch.device):
@@ -86,12 +84,8 @@ class Trainer(ABC):
         return seeding.initialising(self.settings["seed"], self.stream)
 
     def place(self, network: Network) -> Network:
-        """`network` on the device, in training mode; batch statistics are those of all ranks' rows."""
-        # Channels last is the faster layout in bf16 and on a GPU, and the slower one in float32 on a CPU.
-        bf16 = self.settings.get("precision") == "bf16" and seeding.has_bf16(self.device)
-        if self.channels_last and (bf16 or self.device.type == "cuda"):
-            to_channels_last(network, self.device)
-        network.to(self.device).train()
+        """`network` `placed` on the device, in training mode; batch statistics are those of all ranks' rows."""
+        placed(network, self.device, self.settings.get("precision", "float32")).train()
         if self.shares_batches:
             data_parallel.joined_statistics(network)
         return network
@@ -239,15 +233,10 @@ def restored(build: Callable[[], Network], name: str, tensors: dict[str, Tensor]
     with seeding.initialising(0):  # the weights drawn here are overwritten; the global generator is left alone
         network = build()
     network.load_state_dict(under(name, tensors))
-    return network.to(device).eval()
+    return placed(network, device).eval()
 
 
 def under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `name` and a point, by the rest of their names."""
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def to_channels_last(network: Network, device: torch.device) -> Network:
-    """`network` on `device`, its convolutions' weights laid out with the channels last."""
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it

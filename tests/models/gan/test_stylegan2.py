@@ -173,6 +173,29 @@ def test_the_label_scores_by_projection():
     torch.testing.assert_close(scores, torch.einsum("nd,nd->n", seen[0], m) / 8**0.5)
 
 
+@torch.no_grad()
+def test_what_costs_little_and_loses_much_stays_float32_under_autocast():
+    """Mapping, styles, images as they are added up, the spread and the logits; the maps between them are bf16."""
+    with seeding.initialising(0):
+        generator = Generator(16, latent=16, maps=(16, 128))
+        discriminator = Discriminator(16, maps=(16, 128))
+    z, labels, kinds = _images(8, 16), torch.arange(8) % 2, {}
+    for network in (generator, discriminator):
+        for name, module in network.named_modules():
+            module.register_forward_hook(lambda _, args, out, name=name: kinds.update({name: out.dtype}))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        w = generator.mapping(z, labels)
+        images = generator.synthesis(w)
+        logits = discriminator(images, labels)
+    assert torch.equal(w, generator.mapping(z, labels))
+    styles = {name for name in kinds if name.startswith("label_map") or name.endswith("style")}
+    exact = styles | {name for name in kinds if name.startswith(("doublings.", "to_image."))} | {"head", "", "to_image"}
+    assert {name for name, kind in kinds.items() if kind == torch.float32} == exact & kinds.keys()
+    assert {kinds[name] for name in kinds.keys() - exact} == {torch.bfloat16}
+    assert len(styles) > 8
+    assert images.dtype == logits.dtype == torch.float32
+
+
 def test_unknown_size():
     with pytest.raises(ValueError, match="image size 48 is not one of 8, 16"):
         Generator(48)

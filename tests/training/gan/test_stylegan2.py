@@ -1,9 +1,12 @@
 """StyleGAN2 training: the average, the control of augmentation, classes obeyed."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from lib.core import seeding
 from lib.training.gan.losses import squared_gradients
 from lib.training.gan.stylegan2 import StyleGAN2Trainer, class_means, train_stylegan2
 from lib.training.loop.checkpoint import Checkpoint
@@ -82,6 +85,29 @@ def test_lazy_updates_and_rates(tmp_path):
     group = trainer.optimisers["generator"].param_groups[0]
     assert group["lr"] == pytest.approx(2.5e-3 * 4 / 5)
     assert group["betas"] == pytest.approx((0.0, 0.99**0.8))
+
+
+@pytest.mark.parametrize("update", ["generator_step", "path_length_step", "discriminator_step", "r1_step"])
+def test_bf16_gradients_are_those_of_float32_to_its_precision(update, tmp_path, monkeypatch):
+    """Of each update, on hardware that has bf16 or emulates it; weights and their gradients stay float32."""
+    monkeypatch.setattr(seeding, "has_bf16", lambda device: True)
+    exact = _trainer(tmp_path, latent=16, maps=(32, 256), batch=8)
+    rough = copy.deepcopy(exact)
+    rough.settings = exact.settings | {"precision": "bf16"}
+    found = []
+    for trainer in (exact, rough):
+        trainer.random.manual_seed(0)
+        of_critic = update in ("discriminator_step", "r1_step")
+        loss = getattr(trainer, update)(*trainer.batch(0)) if of_critic else getattr(trainer, update)()
+        name = "discriminator" if of_critic else "generator"
+        of = [p for p in trainer.networks[name].parameters() if p.grad is not None]
+        assert {p.grad.dtype for p in of} == {p.dtype for p in of} == {loss.dtype} == {torch.float32}
+        found.append((loss, torch.cat([p.grad.flatten() for p in of])))
+    (loss, gradient), (rough_loss, rough_gradient) = found
+    assert not torch.equal(loss, rough_loss)
+    torch.testing.assert_close(rough_loss, loss, rtol=0.02, atol=0)
+    torch.testing.assert_close(rough_gradient.norm(), gradient.norm(), rtol=0.03, atol=0)
+    assert torch.cosine_similarity(gradient, rough_gradient, dim=0) > 0.99
 
 
 def test_average_has_the_half_life_asked_for(tmp_path):
