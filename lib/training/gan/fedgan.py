@@ -198,8 +198,7 @@ def begin(settings: dict, device) -> nn.ModuleDict:
     """Generator and discriminator as the server initialises them from the seed, on `device`, in training mode."""
     with seeding.initialising(settings["seed"], "federated"):
         both = _generator(settings), Discriminator(norm=settings["norm"], **_shape(settings))
-    networks = nn.ModuleDict(dict(zip(("generator", "discriminator"), both, strict=True)))
-    return placed(networks, torch.device(device)).train()
+    return placed(nn.ModuleDict(dict(zip(("generator", "discriminator"), both, strict=True))), device).train()
 
 
 def drawn_clients(settings: dict, round: int) -> list[int]:

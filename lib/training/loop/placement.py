@@ -19,11 +19,12 @@ Network = TypeVar("Network", bound=nn.Module)
 _CONTIGUOUS = frozenset(f"lib.models.gan.{name}" for name in ("cyclegan", "dcgan", "fedgan", "progan"))
 
 
-def placed(network: Network, device: torch.device, precision: str = "float32") -> Network:
+def placed(network: Network, device: torch.device | str, precision: str = "float32") -> Network:
     """`network` itself on `device`, its weights in the layout that is the faster there in `precision`.
 
     To be called before optimisers are made. ValueError for any precision but "float32" and "bf16".
     """
+    device = torch.device(device)
     is_exact = seeding.arithmetic(device, precision) == "float32"
     is_theirs = any(type(module).__module__ in _CONTIGUOUS for module in network.modules())
     contiguous = is_exact and device.type == "cpu" and is_theirs
