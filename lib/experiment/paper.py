@@ -201,6 +201,11 @@ def load_paper(folder: Path) -> Paper:
     for setting, values in paper.settings.items():
         if len(values) != len(paper.scales):
             refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(paper.scales)}")
+    if "paper" in paper.scales:
+        try:
+            paper.rehearsal.settings(paper.published_settings, 1)
+        except ValueError as problem:
+            refuse(("rehearsal",), str(problem))
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:

@@ -11,9 +11,9 @@ class Rehearsal(BaseModel):
 
     cut: setting ("patients", or "walk.steps" within a mapping) -> the least that it can be. What it counts is cut to
     one and to two parts of `parts`, each entry of a list for itself, so that what grows with it is seen to grow. once:
-    settings that count whole repetitions, of which one is rehearsed. instead: setting -> the value that few images need,
-    such as a quantile that their pairs can have. Image sizes, networks, batches and the numbers of
-    steps and epochs stay as published.
+    settings that count whole repetitions, of which one is rehearsed. instead: setting -> the value that few images
+    need, such as a quantile that their pairs can have. Image sizes, networks, batches and the numbers of steps and
+    epochs stay as published.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,5 +54,5 @@ class Rehearsal(BaseModel):
 
 def _known(settings: dict[str, Any], name: str):
     if name not in settings:
-        raise ValueError(f"rehearsal cuts the unknown setting {name!r}: choose one of {', '.join(settings)}")
+        raise ValueError(f"no setting {name!r} to be cut: choose one of {', '.join(settings)}")
     return settings[name]
