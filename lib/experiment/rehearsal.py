@@ -41,8 +41,8 @@ class Rehearsal(BaseModel):
         return few
 
     def repetitions(self, published: dict[str, Any]) -> int:
-        """The most often that anything is repeated at the published numbers."""
-        return max([1, *(published[name] for name in self.once)])
+        """How often the whole is repeated at the published numbers."""
+        return math.prod(published[name] for name in self.once)
 
     def _few(self, value, least: int, number: int):
         if isinstance(value, list):

@@ -17,6 +17,7 @@ def test_one_part_and_two_of_what_is_cut_and_the_rest_as_published():
     assert (one["walk"], two["walk"]) == ({"points": 50, "steps": 5}, {"points": 50, "steps": 10})
     assert (one["seeds"], one["quantile"], one["size"]) == (1, 0.01, 256)
     assert rehearsal.repetitions(PUBLISHED) == 5
+    assert Rehearsal(once=["seeds", "size"]).repetitions(PUBLISHED) == 5 * 256
 
 
 def test_nothing_exceeds_what_is_published():

@@ -13,13 +13,15 @@ _FEW = 4
 def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
     """The numbers of the steps of the training `name` from `start` on.
 
-    In a rehearsal a few, evenly spread over all, as some cost more than others; all are taken to cost as much as these,
-    without the first, which also makes what the later ones find.
+    In a rehearsal on two parts a few, evenly spread over all, as some cost more than others; all are taken to cost as
+    much as these, without the first, which also makes what the later ones find. On one part the last alone, which no
+    length follows from.
     """
     if not rehearsal():
         yield from range(start, steps)
         return
-    numbers = sorted({round(part * (steps - 1) / (_FEW - 1)) for part in range(_FEW)})
+    few = _FEW if rehearsal() > 1 else 1
+    numbers = sorted({steps - 1 - round(part * (steps - 1) / (_FEW - 1)) for part in range(few)})
     times = [time.monotonic()]
     for number in numbers:
         yield number

@@ -28,7 +28,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def noted(tmp_path, monkeypatch):
-    monkeypatch.setenv("SUITE_REHEARSAL", "1")
+    monkeypatch.setenv("SUITE_REHEARSAL", "2")
     monkeypatch.setenv("SUITE_REHEARSED", str(tmp_path / "trainings"))
     return lambda: [json.loads(line) for line in (tmp_path / "trainings").read_text().splitlines()]
 
@@ -49,6 +49,11 @@ def test_few_steps_of_known_length_give_the_length_of_all(clock, noted, steps, r
     assert numbers == run
     [note] = noted()
     assert note == {"name": "GAN", "spent": clock.now, "whole": steps * 0.25, "by_image": False}
+
+
+def test_on_one_part_the_last_step_runs(noted, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "1")
+    assert list(rehearsal.steps_of("GAN", 0, 3001)) == [3000]
 
 
 def test_one_epoch_gives_the_length_of_all(clock, noted):
