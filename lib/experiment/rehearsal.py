@@ -1,6 +1,7 @@
 """What of a paper's published numbers is cut for a rehearsal, and to what (`lib.runner.rehearsal`)."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Rehearsal(BaseModel):
     """The entry `rehearsal` of a paper.yaml.
 
-    cut: setting ("patients", or "walk.steps" within a mapping) -> the least that it can be. What it counts is cut to
+    cut: setting ("patients", or "walk.points" within a mapping) -> the least that it can be. What it counts is cut to
     one and to two parts of `parts`, each entry of a list for itself, so that what grows with it is seen to grow. once:
     settings that count whole repetitions, of which one is rehearsed. instead: setting -> the value that few images
     need, such as a quantile that their pairs can have. Image sizes, networks, batches and the numbers of steps and
@@ -26,18 +27,12 @@ class Rehearsal(BaseModel):
     def settings(self, published: dict[str, Any], number: int) -> dict[str, Any]:
         """The settings `published`, cut to `number` parts. ValueError for a setting that is not among them."""
         few = dict(published)
-        for name, value in self.instead.items():
-            _known(few, name)
-            few[name] = value
+        for path, value in self.instead.items():
+            _change(few, path, lambda _, value=value: value)
         for name in self.once:
-            few[name] = min(1, _known(few, name))
+            _change(few, name, lambda whole: min(1, whole))
         for path, least in self.cut.items():
-            name, _, within = path.partition(".")
-            whole = _known(few, name)
-            if within:
-                few[name] = whole | {within: self._few(_known(whole, within), least, number)}
-            else:
-                few[name] = self._few(whole, least, number)
+            _change(few, path, lambda whole, least=least: self._few(whole, least, number))
         return few
 
     def repetitions(self, published: dict[str, Any]) -> int:
@@ -52,7 +47,13 @@ class Rehearsal(BaseModel):
         return min(value, max(least * number, math.ceil(value * number / self.parts)))
 
 
-def _known(settings: dict[str, Any], name: str):
+def _change(settings: dict[str, Any], path: str, change: Callable[[Any], Any]) -> None:
+    """Put what `change` makes of a setting, or of an entry within it, in its place."""
+    name, _, within = path.partition(".")
     if name not in settings:
         raise ValueError(f"no setting {name!r} to be cut: choose one of {', '.join(settings)}")
-    return settings[name]
+    if not within:
+        settings[name] = change(settings[name])
+    else:
+        settings[name] = dict(settings[name])
+        _change(settings[name], within, change)
