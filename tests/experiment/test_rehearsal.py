@@ -12,7 +12,10 @@ PUBLISHED = {"patients": [400, 8, 0], "walk": {"points": 50, "steps": 500}, "see
 
 def test_one_part_and_two_of_what_is_cut_and_the_rest_as_published():
     rehearsal = Rehearsal(
-        parts=100, cut={"patients": 2, "walk.steps": 3}, once=["seeds"], instead={"quantile": 0.01, "walk.points": 7}
+        parts=100,
+        cut={"patients": 2, "walk.steps": 3},
+        once=["seeds"],
+        instead={"quantile": 0.01, "walk.points": 7},
     )
     one, two = (rehearsal.settings(PUBLISHED, number) for number in (1, 2))
     assert (one["patients"], two["patients"]) == ([4, 2, 0], [8, 4, 0])  # the least doubles as well; none stays none
