@@ -2,9 +2,9 @@
 
 A unit is one disc with half a vertebral body above and below it, in nine sagittal slices from the right of the patient
 to the left. The middle slices show the canal, and the outer slices show pedicles and neural foramina. Anterior is on
-the left of an image, posterior on the right. The frame follows the size of the body, with an error of its own, the
-field of view, so lengths are in widths of a frame without that error, which is half as high as it is wide. Brightness is
-in parts of the full range.
+the left of an image, posterior on the right. The frame follows the size of the body, but for an error, the field of
+view. Lengths are in widths of a frame without it, which is half as high as it is wide, and brightness is in parts of
+the full range.
 
 Regions have no sharp border: a unit is a mixture of its region and the next, by its place along the spine and by the
 patient's own shift of the borders. What varies, and after which figures:
@@ -16,8 +16,8 @@ patient's own shift of the borders. What varies, and after which figures:
 * osteophytes: in 84 % of men and 74 % of women above 50 (O'Neill et al. 1999, J Rheumatol 26:842), up to 7 % of the
   frame, 5 mm of a body that is 34 mm deep;
 * height and wedge of the body: a coefficient of variation of 7 %, and in one unit of a hundred a loss in front of 20 %
-  or more, a fracture of the first grade (Genant et al. 1993, J Bone Miner Res 8:1137); 5.4 % of people above 40 have one
-  (PMC7422504), and units here are nine a patient;
+  or more, a fracture of the first grade (Genant et al. 1993, J Bone Miner Res 8:1137); 5.4 % of people above 40 have
+  a fracture (PMC7422504);
 * the field of view, for which no figure was found: 7 % between patients and 3 % between units.
 """
 
@@ -73,9 +73,9 @@ _SUMS = {
     "centre": (0.46, 0.50, 0.51, 0.020, 0.012),
     "height": (0.0, 0.0, 0.0, 0.012, 0.010),
     "tilt": (0.10, 0.00, 0.04, 0.06, 0.04),
-    "wedge": (0.06, -0.02, 0.09, 0.03, 0.035),  # the disc's height gained per length towards the front
+    "wedge": (0.06, -0.02, 0.09, 0.015, 0.035),  # the disc's height gained per length towards the front
     "lean": (-0.10, 0.04, -0.02, 0.06, 0.03),
-    "bow": (0.10, -0.08, 0.10, 0.10, 0.10),
+    "bow": (0.10, -0.08, 0.10, 0.04, 0.10),
     "offset": (0.0, 0.0, 0.0, 0.35, 0.15),  # of the midline, in slices
     "shift": (0.0, 0.0, 0.0, 0.25, 0.05),  # chemical shift: one endplate thickens, the other thins
     "coil": (0.12, 0.15, 0.18, 0.10, 0.03),  # brightness gained towards the coil, behind the patient
@@ -86,7 +86,7 @@ SHARPNESS = 0.6  # levels over which one region passes into the next
 SHIFT = (0.7, 0.4)  # SD of the borders between patients, and between the units of a patient, in levels
 
 # For each scanner: gain, offset, noise, blur.
-_SCAN = {"trial_a": (1.0, 0.0, 0.018, 0.012), "trial_b": (1.25, 0.12, 0.032, 0.017)}
+_SCAN = {"trial_a": (1.0, 0.0, 0.018, 0.012), "trial_b": (1.15, 0.06, 0.030, 0.016)}
 
 
 def draw(
@@ -107,7 +107,7 @@ def draw(
     width. units: the numbers of cervical, thoracic and lumbar units of each patient, at levels of his own.
     test_scanner: the scanner of the patients of the test split, if it is another one. The same state of `rng` gives the
     same patients at every size and on every scanner: a smaller image is a larger one box-averaged, and trial_b is
-    trial_a with gain ×1.25, offset +0.12, more noise and more blur.
+    trial_a with gain ×1.15, offset +0.06, more noise and more blur.
 
     Raises ValueError for no patient, fewer patients than splits, a size outside 16 to 256, an unknown scanner, and
     units that a spine does not have.
@@ -173,8 +173,8 @@ def _anatomy(patients: int, units: Sequence[int], rng: np.random.Generator):
     truth["wedge"] += 0.10 * truth["loin"] * down
     # Lordosis is a tendency of the patient: of the discs' wedges, and of the bend of the bodies.
     lordosis = normal(patients)[owner] * (0.6 * truth["neck"] + 0.4 * truth["chest"] + truth["loin"])
-    truth["wedge"] += 0.030 * lordosis
-    truth["bow"] += 0.10 * lordosis
+    truth["wedge"] += 0.012 * lordosis
+    truth["bow"] += 0.02 * lordosis
     # A body that gave way in front, above or below: its endplate tilts.
     broken = (uniform(size=n) < 0.01) * uniform(0.05, 0.10, n)
     truth["wedge"] += 2 * broken
