@@ -10,17 +10,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lib.cohorts.rows import Rows
-
 PIECE = 400  # images held as floats at a time
 
 
 class PrincipalComponents:
     """The first `count` principal components of images, of one channel or several, at the size (H, W).
 
-    Images (n, c, h, w) of any real dtype, or unread `Rows`, are magnified or reduced to `size`, bicubically, where they
-    have another. With images of a rank up to `count` this is the exact transformation; of a higher rank it errs by what
-    the pieces' own remainders hold. Raises ValueError for fewer images than components.
+    Images (n, c, h, w) of any real dtype, or rows of a file that are read when they are asked for, are magnified or
+    reduced to `size`, bicubically, where they have another. With images of a rank up to `count` this is the exact
+    transformation; of a higher rank it errs by what the remainders of the pieces hold. Raises ValueError for fewer
+    images than components.
     """
 
     def __init__(self, count: int, *, size: tuple[int, int], piece: int = PIECE):
@@ -29,7 +28,7 @@ class PrincipalComponents:
         self.size, self.piece, self.count = tuple(size), max(piece, count), count
         self._found = IncrementalPCA(count)
 
-    def fit(self, images: np.ndarray | Rows) -> Self:
+    def fit(self, images: np.ndarray) -> Self:
         """Fit to images (n, c, h, w), in pieces of which none is smaller than the number of components."""
         if len(images) < self.count:
             raise ValueError(f"{len(images)} images have no {self.count} principal components: give more images")
@@ -38,7 +37,7 @@ class PrincipalComponents:
             self._found.partial_fit(self._flat(images[low:high]))
         return self
 
-    def transform(self, images: np.ndarray | Rows) -> np.ndarray:
+    def transform(self, images: np.ndarray) -> np.ndarray:
         """The components (n, count) of images (n, c, h, w), float64."""
         pieces = range(0, len(images), self.piece)
         return np.concatenate([self._found.transform(self._flat(images[low : low + self.piece])) for low in pieces])
