@@ -4,7 +4,7 @@
 
 Its own notebooks run on the phantom with five quick repetitions, once for each stand-in, with the fidelity gate as it
 is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores,
-and is not part of `.ci/run`, where tests/experiment/test_claims_of_osuala.py does the same with simulated values.
+and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with simulated values.
 Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`MUST_NOT` says which and why).
 """
 
