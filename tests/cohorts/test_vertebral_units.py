@@ -43,7 +43,7 @@ def test_a_tilted_disc_comes_out_level():
     turn = np.radians(20)
     volume = made(lambda z, y, x: abs((y - 60) * np.cos(turn) - (x - 40) * np.sin(turn)) < 3)
     level, tilted = (cut(scan(volume, frame(degrees=of)))[0, 4].astype(float) for of in (20.0, 0.0))
-    middle = [(np.arange(64) @ of) / of.sum(axis=0) for of in (level, tilted)]  # of the bar, in rows
+    middle = [(np.arange(64) @ of) / of.sum(axis=0) for of in (level, tilted)]  # of the disc, in rows
     slopes = [np.polyfit(np.arange(64), of, 1)[0] for of in middle]
     assert abs(slopes[0]) < 0.01 < 0.3 < abs(slopes[1])
     assert np.mean(level[:, ::8] > 128) == pytest.approx(6 / 20, abs=0.03)  # 6 mm of a frame that is 20 mm high
