@@ -112,14 +112,20 @@ def densities(ax: Axes, groups: Mapping[str, ArrayLike], *, bandwidth: float = 0
 
 
 def ranks(ax: Axes, groups: Mapping[str, ArrayLike], *, colours=COLOURS) -> Axes:
-    """All values of several groups from the largest to the smallest, each a dot in the colour of its group."""
+    """All values of several groups from the largest to the smallest, each a dot in the colour of its group.
+
+    Dots are drawn in random order, so that no group hides another where they lie close.
+    """
     values = np.concatenate([np.ravel(group) for group in groups.values()])
     owner = np.repeat(np.arange(len(groups)), [np.size(group) for group in groups.values()])
-    shuffled = np.random.default_rng(0).permutation(len(values))  # or groups would lie one behind another in a tie
+    rng = np.random.default_rng(0)
+    shuffled = rng.permutation(len(values))  # or groups would lie one behind another in a tie
     order = shuffled[np.argsort(-values[shuffled], kind="stable")]
-    for number, (label, colour) in enumerate(zip(groups, colours, strict=False)):
-        places = np.flatnonzero(owner[order] == number)
-        ax.scatter(places + 1, values[order][places], 2, color=colour, linewidth=0, label=label)
+    drawn = rng.permutation(len(values))
+    of_dot = np.asarray(colours[: len(groups)])[owner[order][drawn]]
+    ax.scatter(drawn + 1, values[order][drawn], 2, color=of_dot, linewidth=0)
+    for label, colour in zip(groups, colours, strict=False):
+        ax.scatter([], [], 2, color=colour, linewidth=0, label=label)
     ax.grid(axis="y")
     return ax
 

@@ -42,14 +42,6 @@ def least(values: ArrayLike, *, level: float = 0.95, limits: tuple[float, float]
     return Interval(worst, min(of.low, worst), of.high, level, of.units, of.draws)
 
 
-def apart(estimate: Interval, centre: float) -> Interval:
-    """How far an estimate lies from `centre`, |x − centre|; its interval begins at 0 where the estimate's holds it."""
-    low, high = estimate.low - centre, estimate.high - centre
-    nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
-    size = abs(estimate.value - centre), nearest, max(abs(low), abs(high))
-    return Interval(*size, estimate.level, estimate.units, abs(estimate.draws - centre))
-
-
 def across(estimates: Sequence[Interval]) -> Interval:
     """`seed_interval` of the values of several estimates; of a single one, that estimate with its own interval."""
     return seed_interval([of.value for of in estimates]) if len(estimates) > 1 else estimates[0]

@@ -1,11 +1,12 @@
-"""Put what learnt nothing, or copies, in the generator's place of Osuala 2024, and list the verdicts of every claim.
+"""Put what learnt nothing, or copies, in a generator's place, and list the verdicts of every claim.
 
-    python -m tests.experiment.stand_ins [--folder FOLDER] [--only NAME …]
+    python -m tests.experiment.stand_ins 05_osuala2024_dpsgd [--folder FOLDER] [--only NAME …]
 
-Its own notebooks run on the phantom with five quick repetitions, once for each stand-in, with the fidelity gate as it
-is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores,
-and is not part of `.ci/run`, where tests/experiment/test_claims_of_osuala.py does the same with simulated values.
-Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`MUST_NOT` says which and why).
+The notebooks of Sun 2021 or Osuala 2024 run on the phantom with five quick repetitions, once for each stand-in, with
+the fidelity gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on
+two cores a paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with
+simulated values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says
+which and why).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import yaml
@@ -23,66 +25,154 @@ import yaml
 from lib.experiment.paper import Paper, load_paper
 from tests.paths import ROOT
 
-NAME = "05_osuala2024_dpsgd"
-NOTEBOOKS = ("01_train", "02_fidelity_gate", "02_fidelity_frd", "04_privacy_epsilon", "05_utility")
-QUICK = {
-    "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_size": 32, "gan_epochs": 1,
-    "gan_width": 8, "synthetic_per_class": 300, "repetitions": 5, "classifier_repetitions": 10, "classifier_seeds": 1,
-    "real_epochs": 6, "synthetic_epochs": 4, "private_epochs": 4, "bootstrap_draws": 50, "frd_size": 32,
-    "gate_images": 300,
-}  # fmt: skip
-
-_MCGAN = "generator.sample(len(labels), labels=labels, seed=seeds[number])"
-_FRESH = 'numpy_generator(seeds[number], "stand-in")'
-_MEANS = f"class_mean_noise(train.images[:], train.labels, wanted=labels, rng={_FRESH})"
-_FURTHER = "Cohort.open(run.path(f'01_train/{number}/further.h5')).resized(s.gan_size)"
-# For each class as many crops as are wanted, none twice before all once: a generator without fault.
-_PERFECT = f"np.concatenate([np.resize({_FURTHER}[{_FURTHER}.labels == k].images[:], (s.synthetic_per_class,"
-_PERFECT += " s.gan_size, s.gan_size)) for k in (0, 1)])"
-_EVERY = "np.concatenate([np.resize(train[train.labels == k].images[:], (s.synthetic_per_class, s.gan_size,"
-_EVERY += " s.gan_size)) for k in (0, 1)])"
-STAND_INS = {
-    "uniform noise": f"uniform_noise((len(labels), s.gan_size, s.gan_size), rng={_FRESH})",
-    "class means": _MEANS,
-    "constant image": f"128 + {_FRESH}.integers(0, 2, (len(labels), s.gan_size, s.gan_size), dtype=np.uint8)",
-    "a tenth copied": "inject_copies({of}, source=train.images[:], share=len(train) / 10 / len(labels),"
-    f" rng={_FRESH}).images".replace("{of}", _PERFECT),
-    "training crops": _EVERY,
-    "training crops, shuffled labels": f"{_EVERY}[{_FRESH}.permutation(len(labels))]",
-}
-_SHUFFLED = "real labels shuffled"  # of every split: nothing is left that a classifier could learn
 _GENERATOR = "generator"
-_DRAWN = "patients_of(number), strict=True):\n"
-_SHUFFLE = """        rng = numpy_generator(seeds[number], "no finding", name)
+_SHUFFLED = "real labels shuffled"  # of every split: nothing is left that a classifier could learn
+_FRESH = 'numpy_generator(seeds[number], "stand-in")'
+
+
+class Study(NamedTuple):
+    """What is run of a paper, and where something stands in its generator's place."""
+
+    notebooks: tuple[str, ...]  # in order
+    gate: str  # the notebook that leaves shortfalls.csv
+    gated: tuple[str, ...]  # those that read it
+    quick: dict  # settings of demo
+    drawn: str  # the expression in 01_train that draws the units
+    stand_ins: dict[str, str]  # name -> what is put in its place
+    must_not: dict[
+        str, tuple
+    ]  # stand-in -> claims that it must not replicate (all, those of the generator, names); why
+    also: tuple[tuple[str, str, str], ...] = ()  # (notebook, old, new): what else is replaced for every stand-in
+    shuffle: tuple[tuple[str, str, str], ...] = ()  # what is replaced for shuffled labels
+    ungated: tuple[tuple[str, str, str], ...] = ()  # what else is replaced to leave the gate open
+
+
+def _osuala() -> Study:
+    means = f"class_mean_noise(train.images[:], train.labels, wanted=labels, rng={_FRESH})"
+    further = "Cohort.open(run.path(f'01_train/{number}/further.h5')).resized(s.gan_size)"
+    size = "(s.synthetic_per_class, s.gan_size, s.gan_size)"
+    # For each class as many crops as are wanted, none twice before all once: a generator without fault.
+    perfect = f"np.concatenate([np.resize({further}[{further}.labels == k].images[:], {size}) for k in (0, 1)])"
+    every = f"np.concatenate([np.resize(train[train.labels == k].images[:], {size}) for k in (0, 1)])"
+    copies = "from lib.metrics.privacy.controls.contamination import inject_copies\n"
+    every_patient = "patients_of(number), strict=True):\n"
+    shuffle = """        rng = numpy_generator(seeds[number], "no finding", name)
         part.labels = shuffled(part.labels, groups=part.patient, rng=rng)
 """
-MUST_NOT = {  # stand-in -> claims that it must not replicate: those of the generator, M1, or all
-    "uniform noise": (_GENERATOR, "images of no patient"),
-    "class means": (_GENERATOR, "no image of a mass"),
-    "constant image": (_GENERATOR, "no image at all"),
-    "a tenth copied": ("M1", "a tenth of the training crops is given away"),
-    "training crops": ("M1", "every training crop is given away"),
-    "training crops, shuffled labels": ("M1", "every training crop is given away"),
-    _SHUFFLED: ("all", "there is no finding"),
-}
+    tenth = f"inject_copies({perfect}, source=train.images[:], share=len(train) / 10 / len(labels), rng={_FRESH})"
+    return Study(
+        notebooks=("01_train", "02_fidelity_gate", "02_fidelity_frd", "04_privacy_epsilon", "05_utility"),
+        gate="02_fidelity_gate",
+        gated=("02_fidelity_frd", "04_privacy_epsilon", "05_utility"),
+        quick={
+            "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_size": 32, "gan_epochs": 1,
+            "gan_width": 8, "synthetic_per_class": 300, "repetitions": 5, "classifier_repetitions": 10,
+            "classifier_seeds": 1, "real_epochs": 6, "synthetic_epochs": 4, "private_epochs": 4, "bootstrap_draws": 50,
+            "frd_size": 32, "gate_images": 300,
+        },
+        drawn="generator.sample(len(labels), labels=labels, seed=seeds[number])",
+        stand_ins={
+            "uniform noise": f"uniform_noise((len(labels), s.gan_size, s.gan_size), rng={_FRESH})",
+            "class means": means,
+            "constant image": f"128 + {_FRESH}.integers(0, 2, (len(labels), s.gan_size, s.gan_size), dtype=np.uint8)",
+            "a tenth copied": f"{tenth}.images",
+            "training crops": every,
+            "training crops, shuffled labels": f"{every}[{_FRESH}.permutation(len(labels))]",
+        },
+        must_not={
+            "uniform noise": ((_GENERATOR,), "images of no patient"),
+            "class means": ((_GENERATOR,), "no image of a mass"),
+            "constant image": ((_GENERATOR,), "no image at all"),
+            "a tenth copied": (("M1",), "a tenth of the training crops is given away"),
+            "training crops": (("M1",), "every training crop is given away"),
+            "training crops, shuffled labels": (("M1",), "every training crop is given away"),
+            _SHUFFLED: (("all",), "there is no finding"),
+        },
+        also=(
+            ("01_train", "from lib.models.classifiers", copies + "from lib.models.classifiers"),
+            # a constant image may be
+            ("01_train", ".std(axis=0).mean() > 2 for", ".std(axis=0).mean() >= 0 for"),
+        ),
+        shuffle=(
+            ("01_train", "from lib.metrics.null_images import", "from lib.metrics.null_images import shuffled,"),
+            ("01_train", every_patient, every_patient + shuffle),
+        ),
+    )  # fmt: skip
+
+
+def _sun() -> Study:
+    # Of every region that is asked for the units in turn, none twice before all once.
+    in_turn = """def in_turn(part, asked):
+    rows = np.empty(len(asked), int)
+    for region in range(3):
+        here = asked == region
+        rows[here] = np.resize(np.flatnonzero(part.region == region), here.sum())
+    return part.images[:][rows]
+
+
+def as_cohort("""
+    perfect = "in_turn(Cohort.open(run.path(f'01_train/{number}/further.h5')), asked)"
+    tenth = f"inject_copies({perfect}, source=train.images[:], share=len(train) / 10 / len(asked), rng={_FRESH})"
+    silent = tuple(f"A4_{attack}" for attack in ("pairwise", "pairwise_umap", "density", "density_umap"))
+    silent += ("A4_density_matched",)
+    of_units = (*silent, "A8_pairwise", "A8_density", "B1", "B5", "B2_synthetic", "B2_synthetic_same_trial", "B2_gap")
+    return Study(
+        notebooks=(
+            "01_train", "02_fidelity", "03_diversity_umap", "03_diversity_classifier", "04_privacy_toys",
+            "04_privacy_pairwise", "04_privacy_density",
+        ),
+        gate="02_fidelity",
+        gated=("03_diversity_classifier", "04_privacy_pairwise", "04_privacy_density"),
+        quick={
+            "patients": [120, 60, 60], "further_patients": 130, "candidate_patients": 57, "image_size": 32,
+            "attack_size": 16, "classifier_size": 32, "umap_size": [32, 32], "width": 4, "steps": 4,
+            "published_steps": 4, "synthetic": 1000, "attack_units": 1000, "gate_images": 300, "repetitions": 5,
+            "released_repetitions": 5, "schedule_repetitions": 0, "classifier_repetitions": 5, "umap_rows": 300,
+            "overlap_units": 300, "toy_points": 200, "bootstrap_draws": 50, "permutations": 50,
+        },
+        drawn="trained(name, number)[1].sample(len(asked), labels=asked, seed=seeds[number])",
+        stand_ins={
+            "uniform noise": f"uniform_noise((len(asked), 9, s.image_size, s.image_size), rng={_FRESH})",
+            "class means": f"class_mean_noise(train.images[:], train.region, wanted=asked, rng={_FRESH})",
+            "a tenth copied": f"{tenth}.images",
+            "training units": "in_turn(train, asked)",
+        },
+        # A2_blind is of a memorising generator, and may be replicated whatever stands in the trained one's place.
+        must_not={
+            "uniform noise": (of_units, "units of no patient"),
+            "class means": (of_units, "no unit of a patient"),
+            "a tenth copied": (silent, "a tenth of the training units is given away"),
+            "training units": (silent, "every training unit is given away"),
+        },
+        also=(("01_train", "def as_cohort(", in_turn),),
+        ungated=(("02_fidelity", 'shortfalls=short["pgan"]', "shortfalls=None"),),
+    )  # fmt: skip
+
+
+STUDIES = {"02_sun2021_vertebrae": _sun, "05_osuala2024_dpsgd": _osuala}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Verdicts of Osuala 2024 where something else draws the images.")
+    parser = argparse.ArgumentParser(description="Verdicts of a paper where something else draws its images.")
+    parser.add_argument("paper", choices=[*STUDIES])
     parser.add_argument("--folder", type=Path, help="where the notebooks run; default: a temporary one")
-    parser.add_argument("--only", nargs="+", choices=[*MUST_NOT], default=[*MUST_NOT])
+    parser.add_argument("--only", nargs="+", help="some of the stand-ins")
     arguments = parser.parse_args()
+    name_of_paper, study = arguments.paper, STUDIES[arguments.paper]()
+    only = arguments.only or [*study.must_not]
+    if unknown := sorted(set(only) - set(study.must_not)):
+        parser.error(f"unknown stand-in {unknown[0]!r}: choose of {', '.join(study.must_not)}")
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="stand-ins-"))
     rows, faults = [], []
-    for name in arguments.only:
+    for name in only:
         base = folder / ("shuffled" if name == _SHUFFLED else "plain")
-        paper = _prepare(base, name)
+        paper = _prepare(base, name_of_paper, study, name)
         for gate in ("on", "off"):
-            _run(base, gate)
-            for claim, record in _claims(base):
+            _run(base, name_of_paper, study, gate)
+            for claim, record in _claims(base, name_of_paper):
                 rows.append({"stand-in": name, "gate": gate, "claim": claim, **record})
-                if record["verdict"] == "replicated" and _is_forbidden(paper, name, claim):
-                    faults.append(f"{claim} is replicated by {name}, gate {gate}: {MUST_NOT[name][1]}")
+                if record["verdict"] == "replicated" and _is_forbidden(paper, study, name, claim):
+                    faults.append(f"{claim} is replicated by {name}, gate {gate}: {study.must_not[name][1]}")
         found = pd.DataFrame(rows)
         found.to_csv(folder / "verdicts.csv", index=False)
         table = found[found["stand-in"] == name].pivot(index="claim", columns="gate", values="verdict")
@@ -91,63 +181,58 @@ def main() -> int:
     return bool(faults)
 
 
-def _is_forbidden(paper: Paper, name: str, claim: str) -> bool:
-    what = MUST_NOT[name][0]
-    return what == "all" or what == claim or (what == _GENERATOR and paper.claims[claim].generator)
+def _is_forbidden(paper: Paper, study: Study, name: str, claim: str) -> bool:
+    what = study.must_not[name][0]
+    return "all" in what or claim in what or (_GENERATOR in what and paper.claims[claim].generator)
 
 
-def _prepare(base: Path, name: str) -> Paper:
+def _prepare(base: Path, paper: str, study: Study, name: str) -> Paper:
     """The paper's folder in `base`, with quick settings and the stand-in in the generator's place."""
     notebooks = base / "notebooks"
-    (notebooks / NAME).mkdir(parents=True, exist_ok=True)
+    (notebooks / paper).mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "notebooks" / "limits.yaml", notebooks)
-    content = yaml.safe_load((ROOT / "notebooks" / NAME / "paper.yaml").read_text())
-    for setting, value in QUICK.items():
+    content = yaml.safe_load((ROOT / "notebooks" / paper / "paper.yaml").read_text())
+    for setting, value in study.quick.items():
         content["settings"][setting][1] = value
     for notebook in content["notebooks"]:
-        shutil.copy(ROOT / "notebooks" / NAME / f"{notebook}.ipynb", notebooks / NAME)
-    (notebooks / NAME / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    if name == _SHUFFLED:
-        _replace(
-            base, "01_train", "from lib.metrics.null_images import", "from lib.metrics.null_images import shuffled,"
-        )
-        _replace(base, "01_train", _DRAWN, _DRAWN + _SHUFFLE)
-    else:
-        copies = "from lib.metrics.privacy.controls.contamination import inject_copies\n"
-        _replace(base, "01_train", "from lib.models.classifiers", copies + "from lib.models.classifiers")
-        _replace(base, "01_train", f'"syn": {_MCGAN}', f'"syn": {STAND_INS[name]}')
-        _replace(
-            base, "01_train", ".std(axis=0).mean() > 2 for", ".std(axis=0).mean() >= 0 for"
-        )  # a constant image may be
-    return load_paper(notebooks / NAME)
+        shutil.copy(ROOT / "notebooks" / paper / f"{notebook}.ipynb", notebooks / paper)
+    (notebooks / paper / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    replaced = study.shuffle if name == _SHUFFLED else study.also
+    if name != _SHUFFLED:
+        replaced += (("01_train", study.drawn, study.stand_ins[name]),)
+    for notebook, old, new in replaced:
+        _replace(notebooks / paper / f"{notebook}.ipynb", old, new)
+    return load_paper(notebooks / paper)
 
 
-def _run(base: Path, gate: str) -> None:
+def _run(base: Path, paper: str, study: Study, gate: str) -> None:
     if gate == "off":
-        for notebook in ("02_fidelity_frd", "04_privacy_epsilon", "05_utility"):
-            saved = 'pd.read_csv(run.need("02_fidelity_gate/shortfalls.csv")).why.tolist()'
-            _replace(base, notebook, f"shortfalls = {saved}", "shortfalls = None")
+        saved = f'pd.read_csv(run.need("{study.gate}/shortfalls.csv")).why.tolist()'
+        opened = [(notebook, f"shortfalls = {saved}", "shortfalls = None") for notebook in study.gated]
+        for notebook, old, new in (*opened, *study.ungated):
+            _replace(base / "notebooks" / paper / f"{notebook}.ipynb", old, new)
     env = os.environ | {"SUITE_ROOT": str(base), "PYTHONPATH": str(ROOT), "SUITE_TRAIN": "1"}
-    for notebook in NOTEBOOKS if gate == "on" else NOTEBOOKS[2:]:
-        command = [sys.executable, "-m", "lib.runner", NAME, notebook, "--scale", "demo"]
+    # Measurements rest on the gate's notebook, so with the gate off it runs last, and they are found again.
+    again = [*study.gated, *(notebook for notebook, _, _ in study.ungated)]
+    for notebook in study.notebooks if gate == "on" else again:
+        command = [sys.executable, "-m", "lib.runner", paper, notebook, "--scale", "demo"]
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{notebook} failed:\n{done.stdout}{done.stderr}")
 
 
-def _replace(base: Path, notebook: str, old: str, new: str) -> None:
-    """Replace the text `old`, which stands once in the notebook's cells."""
-    path = base / "notebooks" / NAME / f"{notebook}.ipynb"
+def _replace(path: Path, old: str, new: str) -> None:
+    """Replace the text `old`, which stands in one of the notebook's cells."""
     content = json.loads(path.read_text())
     here = [cell for cell in content["cells"] if old in "".join(cell["source"])]
     if len(here) != 1:
-        raise SystemExit(f"{notebook}: {old!r} stands in {len(here)} cells, and should in one: this script is stale")
+        raise SystemExit(f"{path.stem}: {old!r} stands in {len(here)} cells, and should in one: this script is stale")
     here[0]["source"] = "".join(here[0]["source"]).replace(old, new)
     path.write_text(json.dumps(content))
 
 
-def _claims(base: Path):
-    for path in sorted((base / "data" / "runs" / "demo-phantom" / NAME / "claims").glob("*.json")):
+def _claims(base: Path, paper: str):
+    for path in sorted((base / "data" / "runs" / "demo-phantom" / paper / "claims").glob("*.json")):
         record = json.loads(path.read_text())
         low, high = record["interval"] or (None, None)
         others = {other: sum(values) / len(values) for other, values in record.get("others", {}).items()}

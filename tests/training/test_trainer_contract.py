@@ -104,6 +104,7 @@ TRAINED = {
         generator("acgan", VOLUMES, REGIONS, width=4, as_published=True, d_steps=2, generator_batch_norm=True,
                   discriminator_batch_norm=True), {"steps": 3, "batch": 4},
     ),
+    "acgan, average": Case(generator("acgan", VOLUMES, REGIONS, width=4, ema=0.9), {"steps": 3, "batch": 4}),
     "progan": Case(
         generator("progan", IMAGES[:, ::2, ::2], FINDINGS, latent=6, maps=(6, 24), level_kimg=0.008, fade_kimg=0.012),
         {"total_kimg": 0.048, "batch": 4}, killed=6,  # while the level of 8 px fades in

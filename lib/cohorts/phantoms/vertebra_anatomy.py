@@ -2,13 +2,15 @@
 
 `t` holds the known quantities of each unit as float32 arrays that broadcast over (units, slices, pixels of a row or
 column). x runs from front to back, from 0 to 1; y runs downwards, from -0.25 to 0.25; z runs from the right of the
-patient to the left and is 0 at the midline. All are in widths of the frame.
+patient to the left and is 0 at the midline. All are in widths of a frame with a field of view of 1; another one holds
+more or less about the same centre.
 """
 
 import numpy as np
 
 DARK = 0.05  # the brightness of cortical bone, ligaments and flowing blood
-MARGIN = 0.09  # the largest bend of a row
+MARGIN = 0.09  # the largest bend of a row, in widths of the frame as it is
+NARROWEST, WIDEST = 0.8, 1.25  # fields of view
 BEHIND = 0.4  # the first place of the bones of the arch
 ARCHES, SPINOUS = 16, 4  # bells that make up the bones of an arch, of which the spinous processes come first
 
@@ -29,7 +31,7 @@ def place(t):
     t["back"] = t["wall"] - 0.18 * t["depth"] * across**4
     t["rear"] = t["wall"] + t["canal"] + t["epidural"]
     t["deep"] = 0.105 + 0.015 * t["neck"]  # the foramen, front to back
-    t["bend"] = np.clip(t["lean"] * t["y"] + t["bow"] * t["y"] ** 2, -MARGIN, MARGIN)
+    t["bend"] = np.clip(t["lean"] * t["y"] + t["bow"] * t["y"] ** 2, -MARGIN * t["view"], MARGIN * t["view"])
 
 
 def walls(t):

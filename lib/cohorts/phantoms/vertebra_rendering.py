@@ -2,7 +2,7 @@
 
 For speed, a product of a profile along x and a profile along y is one term of a matrix product for each slice, and only
 outlines that bend are computed pixel by pixel. x runs from front to back, from 0 to 1; y runs downwards, from -0.25 to
-0.25; z runs from the right of the patient to the left. All are in widths of the frame.
+0.25; z runs from the right of the patient to the left. All are in widths of a frame with a field of view of 1.
 """
 
 import functools
@@ -31,17 +31,16 @@ def render(truth: dict[str, np.ndarray], size: tuple[int, int], chunk: int | Non
 
 def _scan(t: dict[str, np.ndarray], keys: np.ndarray, high: int, wide: int) -> np.ndarray:
     """Images of a few units."""
-    x = (np.arange(wide, dtype=np.float32) + 0.5) / wide
-    y = (np.arange(high, dtype=np.float32) + 0.5) / (2 * high) - 0.25
+    view = t["view"]
+    x = 0.5 + ((np.arange(wide, dtype=np.float32) + 0.5) / wide - 0.5) * view  # (n, 1, W)
+    y = ((np.arange(high, dtype=np.float32) + 0.5) / (2 * high) - 0.25) * view
     z = (np.arange(SLICES, dtype=np.float32)[:, None] - SLICES // 2 + t["offset"]) * t["spacing"]
     t["x"], t["y"], t["z"], t["side"], t["v"] = x, y, z, abs(z), y - t["height"]
-    t["sharp_x"] = (t["blur"] ** 2 + (1 / wide) ** 2) ** -0.5
-    t["sharp_y"] = (t["blur"] ** 2 + (0.5 / high) ** 2) ** -0.5
-    for i, name in enumerate(("neck", "chest", "loin")):
-        t[name] = (t["region"] == i).astype(np.float32)
+    t["sharp_x"] = (t["blur"] ** 2 + (view / wide) ** 2) ** -0.5
+    t["sharp_y"] = (t["blur"] ** 2 + (view * 0.5 / high) ** 2) ** -0.5
     spine.place(t)
     fields = _fields(keys)
-    image = _bent(_surroundings(t, fields["strands"], high, wide), t["bend"], wide)
+    image = _bent(_surroundings(t, fields["strands"], high, wide), t["bend"] / view, wide)
     inside = _unit(t, fields["marrow"])
     # The body, with the cortex and the longitudinal ligaments on its walls.
     front, back = spine.walls(t)
@@ -88,19 +87,19 @@ def _surroundings(t, strands, high, wide):
     """Everything except the body and the disc, before rows bend: (n, slices, H, wide + margins)."""
     n, _, points, across = strands.shape
     margin = int(np.ceil(spine.MARGIN * wide)) + 1
-    t["u"] = u = (np.arange(-margin, wide + margin, dtype=np.float32) + 0.5) / wide
+    t["u"] = u = 0.5 + ((np.arange(-margin, wide + margin, dtype=np.float32) + 0.5) / wide - 0.5) * t["view"]
     base, rough = spine.tissues(t)
     a, b, wide_a, wide_b, change = _stack(spine.spots(t), n)
     seen_a, seen_b = (np.hypot(w, 0.55 / t[k][..., None]) for w, k in ((wide_a, "sharp_x"), (wide_b, "sharp_y")))
-    along = spine.bell(u, a, seen_a) * (change * wide_a * wide_b / (seen_a * seen_b))
+    along = spine.bell(u[..., None, :], a, seen_a) * (change * wide_a * wide_b / (seen_a * seen_b))
     down = spine.bell(t["v"][..., None, :], b, seen_b)
     smear = np.broadcast_to(_smear(points, high), (n, SLICES, high, points))
     down = np.concatenate([smear, np.ones((n, SLICES, high, 1), np.float32), down.swapaxes(2, 3)], -1)
-    strands = strands @ _smear(across, len(u), margin).T
+    strands = strands @ _smear(across, u.shape[-1], margin).T
     strands *= rough[..., None, :]
     image = down @ np.concatenate([strands, base[..., None, :], along], -2)
     # Bones at the back: values far from zero are marrow, nearer ones are cortex, and a joint lies between + and -.
-    behind = margin + int(spine.BEHIND * wide)
+    behind = margin + int((0.5 - (0.5 - spine.BEHIND) / spine.NARROWEST) * wide)
     a, b, wide_a, wide_b, amount = _stack(spine.arches(t), n)
     own = np.where(t["z"] > 0, t["arch"][1], t["arch"][0]).transpose(1, 2, 3, 0, 4)  # left, right
     a += own[0]
@@ -108,7 +107,7 @@ def _surroundings(t, strands, high, wide):
     wide_a *= own[2]
     wide_b *= own[3]
     crisp = 0.06 * t["sharp_x"][..., None]
-    along = spine.bell(u[behind:], a, wide_a) * (amount * crisp)
+    along = spine.bell(u[..., None, behind:], a, wide_a) * (amount * crisp)
     down = spine.bell(t["v"][..., None, :], b, wide_b).swapaxes(2, 3)
     bone = down @ along
     np.abs(bone, out=bone)
@@ -149,7 +148,7 @@ def _unit(t, marrow):
     dent = spine.bell(t["z"], t["node_z"], 0.06) * t["node"]
     dent = dent * np.exp(-(((x - t["centre"] - t["node_x"]) / t["node_wide"]) ** 4))
     edge = t["sharp_y"][..., None]
-    down = t["y"][:, None] * edge
+    down = t["y"][..., None] * edge
     upper = down - ((level - tall - dent[0]) * t["sharp_y"] - 0.5)[..., None, :]
     lower = ((level + tall + dent[1]) * t["sharp_y"] + 0.5)[..., None, :] - down
     disc = np.minimum(upper, lower)
@@ -166,8 +165,8 @@ def _unit(t, marrow):
     along = [one, *(spine.bell(at, 0.95 * back, 0.3) * t["corner"]), *(t["band"] * one)]
     along.append(spine.bell(at, 1, 0.45) * (-0.16 * t["open"]))
     down = [t["marrow"] + 0 * v, *spine.bell(v, top * rim, 0.05), *spine.bell(v, sign * rim, 0.035)]
-    down.append(spine.bell(abs(v), 0.25, 0.016))
-    marrow = marrow @ _smear(across, len(x)).T
+    down.append(spine.bell(abs(v), t["middle"], 0.016))
+    marrow = marrow @ _smear(across, x.shape[-1]).T
     marrow *= t["mottle"][..., None]
     smear = np.broadcast_to(_smear(points, v.shape[-1]), (n, SLICES, v.shape[-1], points))
     down = np.broadcast_to(np.stack(down, -1), (n, SLICES, v.shape[-1], len(down)))

@@ -91,18 +91,6 @@ def membership_attack(
     return attack._replace(pvalue=pvalue)
 
 
-def mean_auroc(
-    scores: ArrayLike, member: ArrayLike, *, groups: ArrayLike, draws: int = 1000, rng: np.random.Generator
-) -> Interval:
-    """Mean AUROC of one attack on k synthetic sets, with an interval that resamples the patients of the candidates.
-
-    `scores` (n, k), a column for each set, larger meaning more likely a member; `member` (n,) bool; `groups` (n,)
-    patients. Unlike an interval over the sets it says what other candidates would have given.
-    """
-    area = WeightedAuroc(member, scores)
-    return bootstrap(lambda weights: area(weights).mean(axis=1), groups=groups, draws=draws, rng=rng)
-
-
 class PrecisionCurve(NamedTuple):
     """Outcome of `precision_curve`, for the k highest-ranked images."""
 

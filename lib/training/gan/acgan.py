@@ -9,6 +9,7 @@ of real images x, c those asked of the generator, w the weights of the regions::
 The released code has another class term (spec §7, defect 1), see `class_loss`; that is `as_published` here.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Self
 
@@ -34,7 +35,8 @@ class ACGAN(TrainedGenerator):
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
-        return cls(restored(lambda: _generator(settings), "generator", tensors, device), settings)
+        which = "generator" if settings["ema"] is None else "average"
+        return cls(restored(lambda: _generator(settings), which, tensors, device), settings)
 
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; labels: (n,) integers, the regions."""
@@ -78,6 +80,7 @@ def train_acgan(
     discriminator_batch_norm: bool = False,
     as_published: bool = False,  # the released class term
     augment: bool = False,  # see lib.training.augment.affine
+    ema: float | None = None,  # decay of an average of the generator's weights, which is then returned; published: None
     precision: str = "float32",  # see lib.core.seeding.autocast
     device: torch.device | None = None,
     save_seconds: float = 60.0,
@@ -100,6 +103,7 @@ def train_acgan(
         "class_weights": _weights(class_weights, classes), "learning_rate": learning_rate, "time_scale": time_scale,
         "betas": betas, "d_steps": d_steps, "generator_batch_norm": generator_batch_norm,
         "discriminator_batch_norm": discriminator_batch_norm, "as_published": as_published, "augment": augment,
+        "ema": ema,
         "precision": precision, "seed": seed, "data": examples.digest,
     }  # fmt: skip
     tensors = run_training(
@@ -121,7 +125,7 @@ def class_loss(logits: Tensor, regions: Tensor, weights: Tensor, *, as_published
 
 
 class ACGANTrainer(Trainer):
-    """Generator, discriminator and their optimisers.
+    """Generator, its average if there is one, discriminator and their optimisers.
 
     images (n, slices, s, s) uint8, regions (n,) int64; settings as `train_acgan` resolves them.
     """
@@ -143,13 +147,18 @@ class ACGANTrainer(Trainer):
             name: torch.optim.Adam(network.parameters(), lr=rates[name], betas=settings["betas"], fused=True)
             for name, network in self.networks.items()
         }
+        if settings["ema"] is not None:
+            self.networks["average"] = copy.deepcopy(self.generator).requires_grad_(False)
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the discriminator `d_steps` times, then the generator; the two last losses."""
         turns = self.settings["d_steps"]
         for turn in range(turns):
             loss_d = self.discriminator_step(step * turns + turn)
-        return {"loss_d": loss_d, "loss_g": self.generator_step()}
+        loss_g = self.generator_step()
+        if self.settings["ema"] is not None:
+            self.update_ema(1.0 if step == 0 else 1 - self.settings["ema"])  # the average begins as a copy
+        return {"loss_d": loss_d, "loss_g": loss_g}
 
     def discriminator_step(self, update: int) -> Tensor:
         """The discriminator's update number `update` by L_D."""

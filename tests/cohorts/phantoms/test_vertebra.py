@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
 
 from lib.cohorts.phantoms import vertebra
 from lib.cohorts.phantoms import vertebra_rendering as sagittal
@@ -42,8 +41,9 @@ def test_what_is_known_of_each_unit():
     np.testing.assert_array_equal(cohort.region, np.tile([0, 0, 1, 1, 1, 1, 1, 2, 2], 10))
     np.testing.assert_array_equal(cohort.labels, cohort.region)
     np.testing.assert_array_equal(cohort.patient, np.repeat(np.arange(10), 9))
-    levels = ["C4/5", "C5/6", "T4/5", "T5/6", "T6/7", "T7/8", "T8/9", "L2/3", "L3/4"]
-    assert list(cohort.source_name[9:18]) == [f"patient1_{level}" for level in levels]
+    names = [name.removeprefix("patient1_") for name in cohort.source_name[9:18]]
+    places = [vertebra.LEVELS[region].index(name) for region, name in zip(cohort.region[9:18], names, strict=True)]
+    assert all(np.diff(places)[[0, 2, 3, 4, 5, 7]] > 0)  # downwards within a region, none twice
     assert set(cohort.site) == {0}
     assert "no patient" in cohort.licence
 
@@ -82,11 +82,82 @@ def test_splits_are_disjoint_by_patient_and_keep_their_shares():
     assert set(draw(patients=3, splits=(98, 1, 1)).split) == {0, 1, 2}
 
 
-def test_a_linear_classifier_tells_the_region_of_unseen_patients(many):
+def test_levels_are_those_of_the_whole_spine_and_differ_between_patients():
+    names = draw(patients=60, image_size=16).source_name
+    assert {name.split("_")[1] for name in names} == {level for of in vertebra.LEVELS for level in of}
+    whole = draw(units=(6, 12, 5), image_size=16)
+    assert [name.split("_")[1] for name in whole.source_name[:23]] == [level for of in vertebra.LEVELS for level in of]
+
+
+def test_a_linear_classifier_tells_most_regions_of_unseen_patients_and_not_those_at_the_borders(many):
     middle = flat(many.resized(16).images[:, 4]) / 255
     learn = many.split == 0
     model = LogisticRegression(max_iter=2000).fit(middle[learn], many.labels[learn])
-    assert balanced_accuracy_score(many.labels[~learn], model.predict(middle[~learn])) >= 0.9
+    right = model.predict(middle[~learn]) == many.labels[~learn]
+    place = [level_of(name) for name in many.source_name[~learn]]
+    away = np.min(np.abs(np.subtract.outer(place, vertebra.BORDERS)), axis=1) > 1
+    assert right[away].mean() >= 0.9
+    assert right[~away].mean() < right[away].mean()  # where one region passes into the next
+
+
+def level_of(name):
+    """The level of a unit, counted from C2/3."""
+    return [level for of in vertebra.LEVELS for level in of].index(name.split("_")[1])
+
+
+def known(patients=400, units=(6, 12, 5)):
+    truth, level = vertebra._anatomy(patients, units, np.random.default_rng(0))
+    return truth, level, {name: truth[name] for name in ("neck", "chest", "loin")}
+
+
+def test_a_region_passes_into_the_next_within_a_few_levels():
+    truth, level, shares = known()
+    np.testing.assert_allclose(sum(shares.values()), 1)
+    own = np.stack(list(shares.values()), axis=1)[np.arange(len(level)), truth["region"]]
+    middle = (truth["region"] == 1) & (level > 4) & (level < 8)
+    assert own[middle].min() > 0.95
+    border = (truth["region"] == 1) & (level == 11)
+    assert 0.5 < own[border].mean() < 0.85
+    assert own[border].std() > 0.2  # transitional vertebrae
+
+
+def test_lordosis_varies_between_patients_as_it_was_measured_lying():
+    """SD 13.2° over T12 to S1 (PMC6680033): the sum of the discs' wedges and of the bends, without their mean."""
+    truth, level, _ = known()
+    lumbar = (truth["region"] == 2) | ((truth["region"] == 1) & (level == 11))
+    tilt = truth["wedge"] + truth["bow"] * 0.25 * 2  # radians: of the disc, and of the halves of two bodies
+    total = np.degrees(np.bincount(truth["owner"][lumbar], tilt[lumbar]))
+    assert 9 < total.std() < 18
+
+
+def test_half_of_the_discs_are_worn_and_the_worn_have_spurs():
+    truth, _, _ = known()
+    height = truth["disc"] / np.median(truth["disc"])
+    spur = truth["spur"].max(axis=1)
+    assert 0.02 < np.mean(spur > 0.03) < 0.3
+    assert np.corrcoef(spur, truth["bulge"])[0, 1] > 0.3
+    assert height.std() > 0.25
+
+
+@pytest.mark.parametrize("view", [0.8, 1.25])
+def test_the_field_of_view_magnifies_about_the_centre(view):
+    truth, _ = vertebra._anatomy(3, (0, 0, 2), np.random.default_rng(0))
+    truth |= {"site_gain": np.ones(6), "site_offset": np.zeros(6), "noise": np.zeros(6), "blur": np.full(6, 0.012)}
+    truth |= {"strands": np.zeros(6), "mottle": np.zeros(6), "coil": np.zeros(6)}
+    whole, seen = (
+        sagittal.render(truth | {"view": np.full(6, of)}, (64, 128))[:, 3:6].astype(float) for of in (1.0, view)
+    )
+    wide, narrow = (whole, seen) if view < 1 else (seen, whole)
+    cut = wide[..., 6:-6, 13:-13]  # 0.8 of 64 by 128, nearly
+    at = [
+        np.linspace(0, side - 1, few).round().astype(int) for side, few in ((64, cut.shape[-2]), (128, cut.shape[-1]))
+    ]
+    shown = narrow[..., at[0][:, None], at[1]]
+    assert (
+        alike(cut.reshape(18, -1), shown.reshape(18, -1))
+        > 0.9
+        > alike(wide[..., at[0][:, None], at[1]].reshape(18, -1), shown.reshape(18, -1))
+    )
 
 
 def test_units_of_a_patient_are_more_alike_than_of_others(many):
@@ -109,8 +180,8 @@ def test_the_second_scanner_is_brighter_offset_and_noisier(many):
     a, b = flat(many.images) / 255, flat(other.images) / 255
     seen = (a > 0.03) & (b < 0.99)
     gain, offset = np.polyfit(a[seen], b[seen], 1)
-    assert gain == pytest.approx(1.25, abs=0.02)
-    assert offset == pytest.approx(0.12, abs=0.01)
+    assert gain == pytest.approx(1.15, abs=0.02)
+    assert offset == pytest.approx(0.06, abs=0.01)
     assert np.mean(b == 1) < 0.02  # the scale holds it
     # Noise: what is left in the lung, which is empty, of a thoracic unit's outermost slice.
     lung = [c.images[c.region == 1][:, 0, 4:28, :4] / 255 for c in (many, other)]

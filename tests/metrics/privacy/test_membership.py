@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib.metrics.privacy.controls.contamination import inject_copies
-from lib.metrics.privacy.membership import mean_auroc, membership_attack, precision_curve
+from lib.metrics.privacy.membership import membership_attack, precision_curve
 from lib.statistics import roc
 from tests.metrics.privacy.toy import attacked
 
@@ -122,16 +122,6 @@ def test_tied_scores_have_the_expected_precision():
 def test_bad_origins_are_named(scores, origin, options, message):
     with pytest.raises(ValueError, match=message):
         precision_curve(scores, origin, **options)
-
-
-def test_the_mean_area_over_sets_resamples_patients():
-    rng = np.random.default_rng(0)
-    member = np.arange(80) < 40
-    scores = rng.normal(size=(80, 3)) + member[:, None]
-    found = mean_auroc(scores, member, groups=np.arange(80) // 4, draws=400, rng=rng)
-    assert found.value == pytest.approx(np.mean([roc.auroc(member, column) for column in scores.T]))
-    assert found.units == 20
-    assert found.low < found.value < found.high
 
 
 def test_a_top_of_more_than_the_images_is_refused_by_its_own_name():
