@@ -21,7 +21,9 @@ class Doubles(NamedTuple):
     pairs: np.ndarray  # (p, 2) int64, rows of near-doubles, the smaller first
     kept: np.ndarray  # (n,) bool: the first of each, and no held-out image of a patient who was trained on
     patient: np.ndarray  # (n,) codes; patients of one side who share an image are one
-    trained_on: np.ndarray  # (h,) rows of held-out images that are left out, for a near-double of one of their patient's
+    trained_on: (
+        np.ndarray
+    )  # (h,) rows of held-out images that are left out, for a near-double of one of their patient's
 
 
 def find_doubles(real: Candidates) -> np.ndarray:

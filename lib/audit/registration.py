@@ -45,7 +45,9 @@ def edges(images: Normalised) -> torch.Tensor:
 def register(query: torch.Tensor, real: torch.Tensor) -> Registered:
     """Register each of q queries (q, 2, H, H) with its own candidates (q, k, 2, H, H), all `edges`; b = q · k."""
     (count, per), side = real.shape[:2], query.shape[-1]
-    starts = [_on_grid(one, some) for one, some in zip(_small(query), _small(real.flatten(0, 1)).split(per), strict=True)]
+    starts = [
+        _on_grid(one, some) for one, some in zip(_small(query), _small(real.flatten(0, 1)).split(per), strict=True)
+    ]
     maps, signs = (torch.cat(part) for part in zip(*starts, strict=True))
     row = torch.arange(count).repeat_interleave(per)
     found = [
