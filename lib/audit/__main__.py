@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.audit.assessment import Assessment, Settings, assess
+from lib.audit.assessment import THOROUGH, Assessment, assess
 from lib.audit.inputs import AuditSets, describe_sets, open_sets
 from lib.audit.pictures import copies_figure, pairs_figure, samples_figure
 from lib.audit.quality import quality_rows
@@ -30,7 +30,7 @@ _SHOWN = 20  # pairs on the page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; exit code 0: no copies found, 3: cannot tell, 4: leak flagged, 1: refused, 2: wrong usage."""
+    """Run the command line; exit code 0: no copies found, 3: cannot tell, 4: leak flagged, 1: refused, 2: usage."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
     try:
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-images", action="store_true", help="a page without images and names of files")
     parser.add_argument("--dry-run", action="store_true", help="say what would be read and passed over, and stop")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
-    parser.add_argument("--level", type=float, default=Settings().level, help="false alarms accepted (default: 0.05)")
+    parser.add_argument("--level", type=float, default=THOROUGH.level, help="false alarms accepted (default: 0.05)")
     parser.add_argument("--most", type=int, default=5000, help="images of each set; beyond it, drawn by patient")
     return parser
 
@@ -88,7 +88,7 @@ def _describe(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace, command: str) -> int:
-    settings, out = Settings(level=options.level), options.out.expanduser()
+    settings, out = THOROUGH._replace(level=options.level), options.out.expanduser()
     if not 0 < options.level < 1:
         raise ValueError(f"--level is {options.level}: give a share between 0 and 1")
     began = time.monotonic()

@@ -31,14 +31,19 @@ POWER = 0.9  # in this share of injections at least
 
 
 class Settings(NamedTuple):
-    """How thoroughly copies are looked for; the defaults are those of the command line."""
+    """How thoroughly copies are looked for."""
 
-    level: float = 0.05  # false alarms that are accepted
-    permutations: int = 999
-    copies: int = 40  # training images that are copied in each disguise
-    shares: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 1)  # injected, in declared disguises mixed
-    repeats: int = 20  # injections at each share, and of each disguise
-    splits: int = 200  # null splits of the real images
+    level: float  # false alarms that are accepted
+    permutations: int
+    copies: int  # training images that are copied in each disguise
+    shares: tuple[float, ...]  # of copies that are injected, in declared disguises mixed
+    repeats: int  # injections at each share, and of each disguise
+    splits: int  # null splits of the real images
+
+
+THOROUGH = Settings(
+    level=0.05, permutations=999, copies=40, shares=(0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 1), repeats=20, splits=200
+)
 
 
 class Assessment(NamedTuple):
@@ -56,7 +61,7 @@ class Assessment(NamedTuple):
 
 
 def assess(
-    sets: AuditSets, settings: Settings = Settings(), *, seed: int, told: Callable[[str], None] = lambda line: None
+    sets: AuditSets, settings: Settings, *, seed: int, told: Callable[[str], None] = lambda line: None
 ) -> Assessment:
     """Look for copies, learn what would have been seen, and say what follows; told: takes lines on the progress.
 

@@ -26,7 +26,7 @@ class Audited(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """Outcome of `audit`. Rows of the real images are those of `row`: training, then held-out images, that were kept."""
+    """Outcome of `audit`. The real images are those that were kept: training, then held-out ones."""
 
     sets: dict[str, Audited]  # GIVEN, POSITIVE_CONTROL, NEGATIVE_CONTROL
     gallery: Gallery
@@ -57,9 +57,9 @@ def audit(
     images in each of the declared disguises, and half of the held-out patients, offered as synthetic and left out of
     the held-out set. Errors as `copy_test`, and ValueError where near-doubles leave less than ten held-out patients.
     """
-    every, member = np.concatenate([images["train"], images["heldout"]]), len(images["train"])
-    is_member, patient = np.arange(len(every)) < member, np.concatenate([groups["train"], groups["heldout"]])
-    patient = np.unique(patient, return_inverse=True)[1]
+    every = np.concatenate([images["train"], images["heldout"]])
+    is_member = np.arange(len(every)) < len(images["train"])
+    patient = np.unique(np.concatenate([groups["train"], groups["heldout"]]), return_inverse=True)[1]
     gallery = open_gallery(every, patient, views=VIEWS, rng=rng)
     real = search(gallery, every, own=patient, progress=progress)
     doubles = merge_doubles(find_doubles(real), member=is_member, patient=patient)
@@ -82,9 +82,8 @@ def audit(
         name: matches(search(gallery, disguised(every[row[source]], name, rng=rng), progress=progress), code)
         for name in DECLARED
     }
-    sets = {name: Audited(some, copy_test(some, **test)) for name, some in ((GIVEN, matches(given, code)),)}
-    for name, some in ((POSITIVE_CONTROL, pooled(of)),):
-        sets[name] = Audited(some, copy_test(some, **test))
+    offered = {GIVEN: matches(given, code), POSITIVE_CONTROL: pooled(of)}
+    sets = {name: Audited(some, copy_test(some, **test)) for name, some in offered.items()}
     half = np.isin(code, rng.permutation(np.unique(code[~is_member]))[::2])
     held = matches(real.within(~half).only(half), code[~half])
     narrower = test | {"member": is_member[~half], "groups": code[~half]}

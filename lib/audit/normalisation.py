@@ -85,7 +85,7 @@ def _silent(images: np.ndarray, constant: np.ndarray) -> np.ndarray:
 
 
 def _ring(images: np.ndarray, part: np.ndarray, own: np.ndarray, least: int, most: int) -> np.ndarray:
-    """How far, of each part, the pixels at `least` + 1 to `most` pixels from it lie from its own value, (parts + 1,)."""
+    """How far, of each part, the pixels `least` + 1 to `most` beside it lie from its own value: (parts + 1,)."""
     size = (1, 2 * most + 1, 2 * most + 1), (1, 2 * least + 1, 2 * least + 1)
     inside = ndimage.maximum_filter(part, size[1]) if least else part
     around = np.where(inside > 0, 0, ndimage.maximum_filter(part, size[0]))

@@ -38,7 +38,7 @@ def write_report(
     sections: Sequence[tuple[str, Figure | pd.DataFrame]],
     banner: str = "",
 ) -> Path:
-    """Write a self-contained HTML file: the verdict, its limits, each heading with its figure or table, and the facts."""
+    """Write a self-contained HTML file: the verdict, each heading with its figure or table, limits and facts."""
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p class=banner>{html.escape(banner)}</p>" * bool(banner)]
     parts += [f"<p class=answer>{html.escape(verdict.answer)}</p>", _list(verdict.because)]
     for heading, shown in sections:

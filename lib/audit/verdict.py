@@ -13,8 +13,8 @@ POPULATION = 0.01  # p, at or below which training and held-out images are taken
 ANSWERS = ("leak flagged", "no copies found", "cannot tell")
 LIMITS = (
     "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
-    "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; one that "
-    "is not in the table may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
+    "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any other "
+    "may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
     "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
     "Names burnt into pixels or left in file headers are not looked for.",
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",
@@ -126,14 +126,14 @@ def verdict(
     if is_blind:
         least = ", ".join(f"{name} ({100 * share:.0f} % of runs)" for name, share in unseen.items())
         doubts.append(
-            f"Copies in these disguises would not be seen reliably, were {injected} of the images such copies: {least}. "
+            f"Were {injected} of the images copies in one of these disguises, they might not be seen: {least}. "
             "Give more images, of more patients."
         )
     elif smallest_seen is not None and not (is_exact or is_flagged):
         says.append(
             f"With these numbers {injected} of copies in any declared disguise ({', '.join(DECLARED)}) were flagged in "
-            f"nine of ten trials, and {_percent(smallest_seen)} of copies in all of them mixed. Whether there are fewer, "
-            "this audit cannot see."
+            f"nine of ten trials, and {_percent(smallest_seen)} of copies in all of them mixed. Whether there are "
+            "fewer, this audit cannot see."
         )
     if certain and doubts:
         says.append(

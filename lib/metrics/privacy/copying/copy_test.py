@@ -45,7 +45,7 @@ class CopyTest(NamedTuple):
     pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
     count_pvalue: float  # are training images too frequent among the closest matches?
     tail_pvalue: float  # is a match an outlier by its distance ratio?
-    pair_pvalues: np.ndarray  # (s,) of each match by itself, with a training or a held-out image, corrected for all tests
+    pair_pvalues: np.ndarray  # (s,) of each match by itself, with any real image, corrected for all tests
     k: np.ndarray  # (K,) numbers of closest matches looked at
     share: np.ndarray  # (K,) of training images among them
     low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
