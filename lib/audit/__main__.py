@@ -124,7 +124,7 @@ def quality_table(sets: AuditSets, *, seed: int) -> pd.DataFrame:
     """Fidelity and diversity of the synthetic images beside held-out ones; empty with too few patients to say."""
     images = {name: part.images[:] for name, part in sets.parts.items()}
     groups = {name: part.patient for name, part in sets.parts.items()}
-    trials = {"most": 300, "subsets": 5, "draws": 1000, "rng": numpy_generator(seed, "quality")}
+    trials: dict[str, Any] = {"most": 300, "subsets": 5, "draws": 1000, "rng": numpy_generator(seed, "quality")}
     return pd.DataFrame(quality_rows(lambda some: extract("radiomics", some), images, groups, **trials))
 
 

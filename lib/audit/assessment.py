@@ -1,7 +1,7 @@
 """The whole of an audit, from the opened sets to the verdict: what the notebook and the command line both run."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -72,12 +72,11 @@ def assess(
     rng = numpy_generator(seed, "copies")
     total = len(real) + len(sets.small["synthetic"])
     told(f"looking for copies: {total:,} images are laid upon those that they resemble")
-    trials = {"permutations": settings.permutations, "copies": settings.copies, "rng": rng}
+    trials: dict[str, Any] = {"permutations": settings.permutations, "copies": settings.copies, "rng": rng}
     found = audit(sets.small, groups, **trials, progress=_every_tenth(told))
     told("what would have been seen: copies in each disguise")
-    shares: dict[str, tuple] = {"shares": (0.0, BINDING, 0.05)}
     trials = {"repeats": settings.repeats, "level": settings.level}
-    disguises = disguise_rows(found, real, **shares, **trials)
+    disguises = disguise_rows(found, real, shares=(0.0, BINDING, 0.05), **trials)
     mixed = pooled(found.copies)
     source = np.tile(found.copied, len(found.copies))
     power = would_be_seen(found, mixed, source, shares=settings.shares, **trials)

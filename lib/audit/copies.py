@@ -102,8 +102,8 @@ def closest_of_each(ratio: np.ndarray, patient: np.ndarray) -> np.ndarray:
 def pooled(copies: Mapping[str, Matches]) -> Matches:
     """The matches of copies in all disguises as those of one set."""
     parts = list(copies.values())
-    columns = [np.concatenate(column) for column in zip(*(part[:-1] for part in parts), strict=True)]
-    return Matches(*columns, np.max([part.reached for part in parts], axis=0))
+    of_query = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Matches._fields[:-1]}
+    return Matches(**of_query, reached=np.max([part.reached for part in parts], axis=0))
 
 
 def control_rows(audit: Audit, *, level: float) -> list[dict]:

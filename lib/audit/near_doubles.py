@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from lib.audit.matching import Candidates, distances
 
-SHARE = 0.25  # of the median distance to the candidates of an image; nearer is a near-double
+LEAST, MOST = 0.2, 0.5  # shares of an image's median distance to its candidates, between which the limit lies
+CHANCE = 0.01  # that among images of which none is a near-double one is taken for one
 
 
 class Doubles(NamedTuple):
@@ -27,11 +28,20 @@ class Doubles(NamedTuple):
 
 
 def find_doubles(real: Candidates) -> np.ndarray:
-    """Rows (p, 2) of near-doubles among real images searched in themselves, the smaller row first."""
-    apart = distances(real.similarity)
-    there = real.similarity > -1
-    middle = np.nanmedian(np.where(there, apart, np.nan), axis=1, keepdims=True) if there.any(axis=1).all() else 0
-    query, place = np.nonzero(there & (apart < SHARE * middle))
+    """Rows (p, 2) of near-doubles among real images searched in themselves, the smaller row first.
+
+    A near-double is nearer than a share of the median distance to the candidates, so that several doubles do not hide
+    each other. The limit is the share that one image in n / CHANCE falls short of, if −log share has an exponential
+    tail; its rate is read between the median and the upper quartile, which some near-doubles do not move.
+    """
+    apart, there = distances(real.similarity), real.similarity > -1
+    rows = np.flatnonzero(there.any(axis=1))
+    middle = np.full(len(apart), np.nan)
+    middle[rows] = np.nanmedian(np.where(there, apart, np.nan)[rows], axis=1)
+    share = np.where(there, apart, np.inf) / middle[:, None]
+    median, quartile = np.quantile(-np.log(np.maximum(share[rows].min(axis=1), 1e-6)), [0.5, 0.75])
+    limit = np.exp(-median - (quartile - median) / np.log(2) * np.log(0.5 * len(rows) / CHANCE))
+    query, place = np.nonzero(share < np.clip(limit, LEAST, MOST))
     return np.unique(np.sort(np.stack([query, real.row[query, place]], axis=1), axis=1), axis=0)
 
 

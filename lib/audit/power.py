@@ -25,7 +25,8 @@ def would_be_seen(
     size, rng = len(audit.sets[GIVEN].matches.nearest), audit.test["rng"]
     rounds = -(-size // len(audit.null.nearest))
     drawn = np.concatenate([rng.permutation(len(audit.null.nearest)) for _ in range(rounds)])[:size]
-    base = Matches(*(column[drawn] for column in audit.null[:-1]), audit.null.reached)
+    of_query = {name: getattr(audit.null, name)[drawn] for name in Matches._fields[:-1]}
+    base = Matches(**of_query, reached=audit.null.reached)
     test = audit.test | {"permutations": PERMUTATIONS}
     return injection_power(base, copies, source, shares=shares, repeats=repeats, level=level, **test)
 

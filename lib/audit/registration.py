@@ -21,7 +21,7 @@ _SCALES = (0.75, 0.85, 0.95, 1.05, 1.18)  # of the real image that the query sho
 _SHIFTS = (-3, -2, -1, 0, 1, 2, 3)  # coarse pixels, in either direction
 _OVERLAP = 0.3  # of the pixels are compared at least
 _LONGEST = 0.15  # change of a coefficient in one step
-_PAIRS = 1024  # refined at a time
+_PAIRS = 256  # refined at a time
 
 
 class Registered(NamedTuple):
@@ -105,32 +105,30 @@ def _refine(
     points = torch.cat([points, torch.ones(len(points), 1)], dim=1)
     target, weight = real[:, 0].flatten(1) * signs[:, None], real[:, 1].flatten(1)
     best, best_map = torch.full((n,), -1.0), maps
+    rows = torch.ones(n, 9, side**2)  # six slopes, one for each coefficient; 1; the query; the real image
     for step in range(STEPS + 1):
         grid = torch.einsum("pk,njk->npj", points, maps)
         at = F.grid_sample(channels, grid.view(n, side, side, 2), align_corners=False, padding_mode="border").flatten(2)
         seen = (grid.abs() <= 1).all(dim=-1) * at[:, 3] * weight
-        area = seen.sum(dim=1, keepdim=True).clamp_min(1e-3)
-        moved, fixed = (_centred(x, seen, area) for x in (at[:, 0], target))
-        length = moved.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        moved, fixed = moved / length, fixed / fixed.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        alike = (moved * fixed).sum(dim=1)
-        alike = torch.where(area[:, 0] > _OVERLAP * side**2, alike, -1)
+        torch.mul(at[:, 1:3, None], points.T[None, None], out=rows[:, :6].view(n, 2, 3, -1))
+        rows[:, 6], rows[:, 7], rows[:, 8] = 1, at[:, 0], target
+        rows *= seen.sqrt()[:, None]
+        products = rows @ rows.transpose(1, 2)  # weighted sums of all products: means, lengths, correlations, slopes
+        area = products[:, 6, 6].clamp_min(1e-3)
+        products = products - products[:, :, 6, None] * products[:, None, 6] / area[:, None, None]
+        moved, fixed = products[:, 7, 7].clamp_min(1e-9), products[:, 8, 8].clamp_min(1e-9)
+        alike = products[:, 7, 8] / (moved * fixed).sqrt()
+        alike = torch.where(area > _OVERLAP * side**2, alike, -1)
         best_map = torch.where((alike > best)[:, None, None], maps, best_map)
         best = torch.maximum(alike, best)
         if step == STEPS:
             break
-        slope = (at[:, 1:3, None] * points.T[None, None]).flatten(1, 2).transpose(1, 2)  # (n, p, 6)
-        slope = torch.stack([_centred(slope[:, :, k], seen, area) for k in range(6)], dim=2) / length[:, :, None]
-        slope = slope - moved[:, :, None] * torch.einsum("np,npk->nk", moved, slope)[:, None]
-        missing = torch.einsum("npk,np->nk", slope, fixed)
-        square = slope.transpose(1, 2) @ slope
-        square = square + torch.diag_embed(square.diagonal(dim1=1, dim2=2) * 0.02 + 1e-4)
-        change = torch.linalg.solve(square, missing[:, :, None])[:, :, 0] / alike.clamp_min(0.2)[:, None]
+        slope = products[:, :6, 7]  # what of it changes the length of the query alone is taken out
+        square = products[:, :6, :6] - slope[:, :, None] * slope[:, None] / moved[:, None, None]
+        missing = products[:, :6, 8] - slope * (products[:, 7, 8] / moved)[:, None]
+        square = square + torch.diag_embed(square.diagonal(dim1=1, dim2=2) * 0.02 + 1e-4 * moved[:, None])
+        change = torch.linalg.solve(square, missing[:, :, None])[:, :, 0]
+        change = change * ((moved / fixed).sqrt() / alike.clamp_min(0.2))[:, None]
         change = change * (_LONGEST / change.abs().amax(dim=1).clamp_min(_LONGEST))[:, None]
         maps = maps + change.view(n, 2, 3)
     return best.clamp(max=1), best_map
-
-
-def _centred(values: torch.Tensor, seen: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
-    """`values` (n, p) less their weighted mean, times the square root of their weight."""
-    return (values - (values * seen).sum(dim=1, keepdim=True) / area) * seen.sqrt()

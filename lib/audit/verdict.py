@@ -13,8 +13,8 @@ POPULATION = 0.01  # p, at or below which training and held-out images are taken
 ANSWERS = ("leak flagged", "no copies found", "cannot tell")
 LIMITS = (
     "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
-    "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any other "
-    "may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
+    "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any "
+    "other may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
     "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
     "Names burnt into pixels or left in file headers are not looked for.",
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",

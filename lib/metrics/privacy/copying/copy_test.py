@@ -257,19 +257,6 @@ def _tail(closeness: np.ndarray, null: np.ndarray) -> np.ndarray:
     return np.where(closeness > null[-1], fitted, np.maximum(counted, np.where(closeness > limit, fitted, 0)))
 
 
-def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:
-    """One synthetic image (H, W) float32 as it resembles its training image (H, W) most.
-
-    It is mirrored back by `Matches.mirror`; brightness and contrast are fitted by least squares.
-    """
-    image, target = (np.asarray(x, np.float32) for x in (synthetic, train))
-    image = image[:, ::-1] if mirror & 1 else image
-    image = image[::-1] if mirror & 2 else image
-    apart = image - image.mean()
-    slope = max(float((apart * (target - target.mean())).sum() / max(float((apart**2).sum()), 1e-6)), 0)
-    return target.mean() + slope * apart
-
-
 def patient_codes(groups: ArrayLike, n: int, fewest: int) -> np.ndarray:
     """Codes (n,) of the patients `groups`; ValueError for fewer than `fewest` of them."""
     code = samples.codes(groups, n)
