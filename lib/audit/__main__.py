@@ -93,15 +93,15 @@ def _audit(options: argparse.Namespace, command: str) -> int:
         raise ValueError(f"--level is {options.level}: give a share between 0 and 1")
     began = time.monotonic()
 
-    def told(line: str) -> None:
+    def say(line: str) -> None:
         print(f"{time.monotonic() - began:6.0f} s  {line}", file=sys.stderr, flush=True)
 
-    told("reading the images")
+    say("reading the images")
     drawn = numpy_generator(options.seed, "open")
     read = {"strict": options.strict, "fit": options.fit, "most": options.most, "rng": drawn}
     sets = open_sets(**_sources(options), sizes=SIZES, audit_size=SIZES[0], **read)
-    found = assess(sets, settings, seed=options.seed, told=told)
-    told("fidelity and diversity")
+    found = assess(sets, settings, seed=options.seed, told=say)
+    say("fidelity and diversity")
     quality = quality_table(sets, seed=options.seed)
     facts = {
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -115,7 +115,7 @@ def _audit(options: argparse.Namespace, command: str) -> int:
     if options.no_images:
         facts = {name: value for name, value in facts.items() if name not in {"command", *sets.parts}}
     write(out, sets, found, quality, facts=facts, level=options.level, with_images=not options.no_images)
-    told(f"{found.verdict.answer}: {out}")
+    say(f"{found.verdict.answer}: {out}")
     print("\n".join(found.verdict.because))
     return EXIT[found.verdict.answer]
 

@@ -92,8 +92,8 @@ def verdict(
     if pairs["heldout"] or exact["heldout"]:
         copied = max(pairs["heldout"], exact["heldout"])
         says.append(
-            f"{_counted(copied, 'synthetic image')} seem to be copies of held-out images: the held-out images seem to "
-            "have been trained on, and cannot be the yardstick of this audit. Ask who made the split."
+            f"Copies of held-out images, as it seems: {_counted(copied, 'synthetic image')}. So the held-out images "
+            "seem to have been trained on, and cannot be the yardstick of this audit. Ask who made the split."
         )
     part = f"{counts['train']:,} of {there['train']:,} training images"
     if counts["train"] < there["train"]:
@@ -103,13 +103,12 @@ def verdict(
         says.append(f"Only {some} were looked at: the rest may hold copies.")
     if doubles["merged"]:
         says.append(
-            f"{_counted(doubles['merged'], 'real image')} are near-doubles of another, as of a file stored twice, and "
-            "were merged with it."
+            f"Merged with a near-double, as of a file stored twice: {_counted(doubles['merged'], 'real image')}."
         )
     if doubles["trained on"]:
         says.append(
-            f"{_counted(doubles['trained on'], 'held-out image')} were left out: of their patients a near-double is "
-            "among the training images."
+            "Left out, since a near-double of an image of their patient is among the training images: "
+            f"{_counted(doubles['trained on'], 'held-out image')}."
         )
     doubts = _doubts(
         level, smallest_seen, population_pvalue, positive_control_flagged, negative_control_flagged, without_patient
@@ -136,9 +135,7 @@ def verdict(
             "fewer, this audit cannot see."
         )
     if certain and doubts:
-        says.append(
-            f"{_counted(certain, 'pair')} are certain by themselves, whatever is said against this audit below."
-        )
+        says.append(f"Certain by themselves, whatever is said against this audit below: {_counted(certain, 'pair')}.")
     answer = ANSWERS[0] if is_exact or certain else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
     return Verdict(answer, tuple(says + doubts))
 
@@ -169,8 +166,8 @@ def _doubts(
         )
         if without_patient:
             why += (
-                f" Or {_counted(without_patient, 'image')} whose patient is not known are of the same patients: name "
-                "them, by --patients or --patient-from."
+                f" Or images whose patient is not known ({without_patient:,}) are of the same patients: name them, by "
+                "--patients or --patient-from."
             )
         doubts.append(why)
     return doubts
