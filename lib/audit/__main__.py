@@ -140,7 +140,9 @@ def write(
 ) -> None:
     """Write the page `out`, and beside it the record and all pairs; without images, no name of a file either."""
     close = found.pairs[found.pairs["p"] <= level]
-    sections: list[tuple[str, Any]] = [("As the images were read", typeset_table(pd.DataFrame(sets.rows())))]
+    read = pd.DataFrame(sets.rows())
+    read = read if with_images else read.drop(columns="rules applied")  # which name files
+    sections: list[tuple[str, Any]] = [("As the images were read", typeset_table(read))]
     if with_images:
         sections = [("Your images", samples_figure(sets)), *sections]
     passed = [
@@ -153,7 +155,7 @@ def write(
         ("Disguises", typeset_table(found.disguises)),
     ]
     sections += [("The set, and controls", typeset_table(found.controls))]
-    record = {"answer": found.verdict.answer, "because": found.verdict.because, "facts": facts, "sets": sets.rows()}
+    record = {"answer": found.verdict.answer, "because": found.verdict.because, "facts": facts, "sets": read}
     record |= {"controls": found.controls, "disguises": found.disguises, "quality": quality}
     if with_images:
         sections += [("The closest pairs: real, synthetic as it fits best, difference", pairs_figure(found, sets))]
