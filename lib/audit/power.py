@@ -61,8 +61,7 @@ def disguise_rows(
             column = "one copy flagged" if trial.share == 0 else f"{injected_as(trial.share, size)[1]} flagged"
             seen = proportion(trial.flagged, repeats)
             row |= dict(zip((column, f"{column}_low", f"{column}_high"), seen, strict=True))
-            row |= {"ranked first": trial.first.mean()}
-        rows.append(row)
+        rows.append(row | {f"{injected_as(trial.share, size)[1]} ranked first": trial.first.mean()})
     return rows
 
 
