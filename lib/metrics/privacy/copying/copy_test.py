@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.stats import chi2, ks_2samp
 
 from lib.metrics.neighbours.distances import full_precision
 from lib.statistics import checks as samples
@@ -25,6 +25,9 @@ _FIRST = 5  # the smallest number of closest matches that is looked at
 _TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
 _RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
 _OUTLIER = 0.01  # a held-out image matched at this p-value of the tail, or below, seems to have been copied
+_CLOSER = (
+    0.1  # p-value of the matches with held-out images being no closer than the null, at which they are taken to be
+)
 _FEW = 20  # with fewer null matches than this their tail is not fitted
 _CELLS = 2**24  # labels assigned at a time
 
@@ -162,8 +165,9 @@ def copy_test(
     −log ratio has an exponential tail; its rate comes from the √N closest null matches, at the careful end of its
     95 % interval. It is corrected for the number of matches. A copy of a held-out image is one of a patient as well, so
     that matches with held-out images are tested alike. Those that are no outliers say how close this synthetic set
-    comes to images that it cannot have copied: a match with a training image has the larger p-value of that by the
-    null and that by them.
+    comes to images that it cannot have copied. Are they closer than the null (Kolmogorov-Smirnov), a match with a
+    training image has the larger p-value of that by the null and that by them; else they would only add the
+    uncertainty of a tail that is fitted to a few.
 
     Raises ValueError if shapes differ, a side is empty, a patient is on both, or null matches are fewer than 10.
     """
@@ -182,7 +186,7 @@ def copy_test(
     closeness = _closeness(matches.ratio)
     pairs = _tail(closeness, _closeness(null)) * len(closeness)
     elsewhere = closeness[~of_member & (pairs > _OUTLIER)]
-    if len(elsewhere) >= _FEW:
+    if len(elsewhere) >= _FEW and ks_2samp(elsewhere, _closeness(null), alternative="less").pvalue <= _CLOSER:
         pairs = np.where(of_member, np.maximum(pairs, _tail(closeness, elsewhere) * len(closeness)), pairs)
     pairs = np.clip(pairs, _RAREST, 1)
     tail_p = float(pairs.min())
