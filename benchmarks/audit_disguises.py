@@ -44,9 +44,9 @@ def measured(images: np.ndarray, disguise: str, share: float, *, splits: int, fo
     """A row: of `splits` splits with a share of copies in a disguise, how many are flagged, how they are ranked."""
     code, flagged, first, began = np.arange(len(images)), 0, [], time.perf_counter()
     copied = np.sort(np.random.default_rng(1).permutation(len(images))[: found["copies"]])
-    if share:
+    if share and disguise not in found["searched"]:
         changed = disguised(images[copied], disguise, rng=np.random.default_rng(2))
-        of_copies = search(found["gallery"], changed)
+        found["searched"] = {disguise: search(found["gallery"], changed)}
     for split in range(splits):
         rng = np.random.default_rng([3, split])
         part = rng.permutation(len(images)) % 4
@@ -60,7 +60,7 @@ def measured(images: np.ndarray, disguise: str, share: float, *, splits: int, fo
         if count:
             usable = np.flatnonzero(part[copied] > 1)
             chosen = np.resize(rng.permutation(usable), count)
-            copies = matches(of_copies.within(kept).only(chosen), who)
+            copies = matches(found["searched"][disguise].within(kept).only(chosen), who)
             columns = {name: getattr(offered, name).copy() for name in Matches._fields}
             for name in Matches._fields[:-1]:
                 columns[name][at] = getattr(copies, name)
@@ -99,7 +99,12 @@ def main() -> None:
         began = time.perf_counter()
         gallery = open_gallery(images, code, views=VIEWS, rng=rng)
         print(f"{len(images)} images; embedding learnt in {time.perf_counter() - began:.0f} s", flush=True)
-        found = {"gallery": gallery, "real": search(gallery, images, own=code), "copies": options.copies}
+        found = {
+            "gallery": gallery,
+            "real": search(gallery, images, own=code),
+            "copies": options.copies,
+            "searched": {},
+        }
         print(f"searched in themselves after {time.perf_counter() - began:.0f} s", flush=True)
     for name, share in left:
         splits = options.splits if share else options.null_splits
