@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ./run_all.sh [smoke|demo|study|paper] [PAPER…] [--cohort phantom|public] [--seed N|0-4] [--jobs N] [--train]
-#     [--dry-run] [--executor E] [-- …]
+#     [--dry-run] [--rehearse] [--executor E] [-- …]
 # ./run_all.sh test [PYTEST ARGUMENT…]
 # ./run_all.sh check          style and types: ruff, mypy
 # Sets up .venv unless the active environment (or $PYTHON) has what pyproject.toml asks for; then runs.

@@ -16,7 +16,8 @@ def root() -> Path:
 
 
 def tag(scale: str, cohort: str, seed: int) -> str:
-    """The folder name of a run: scale-cohort, followed by -seedN unless the seed is 0."""
+    """The folder name of a run: scale-cohort, followed by -seedN unless the seed is 0; a rehearsal has its own."""
+    scale = f"rehearsal{rehearsal()}" if rehearsal() else scale
     return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
 
 
@@ -33,6 +34,11 @@ def given_tag() -> str:
 def trains_anew() -> bool:
     """Whether trainings that weights/ holds are to be made all the same: `./run_all.sh --train`."""
     return os.environ.get("SUITE_TRAIN") == "1"
+
+
+def rehearsal() -> int:
+    """1 or 2 where the scale paper is rehearsed (`lib.runner.rehearsal`), on that many parts of its images; else 0."""
+    return int(os.environ.get("SUITE_REHEARSAL") or 0)
 
 
 def published(name: str) -> Path:

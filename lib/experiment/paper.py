@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
-from lib.core.paths import COHORTS, SCALES, root
+from lib.core.paths import COHORTS, SCALES, rehearsal, root
 from lib.core.yaml_mappings import line_of, read_mapping
+from lib.experiment.rehearsal import Rehearsal
 from lib.experiment.verdict import Absence, claimed
 
 _NO_EFFECT = (0.0, 0.5, 1.0)  # of a difference or logarithm, an AUROC, a ratio
@@ -109,7 +110,8 @@ class Paper(_Strict):
     images that stand for them, by the names in `lib.cohorts.phantoms` and `lib.cohorts.public`: one name, a list of
     names, or a mapping from each scale to one of these; None if the paper is `closing`. scales: those that it runs at,
     in order, for each of which `settings` has a column. records: of every whole repetition what notebooks measure once
-    (`lib.experiment.repetition`), NOTEBOOK/NAME, with the version of how. study: whether the claims are declared with
+    (`lib.experiment.repetition`), NOTEBOOK/NAME, with the version of how. rehearsal: what of the scale paper is cut for
+    a rehearsal. study: whether the claims are declared with
     their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the records of all
     other papers and no images, so its notebooks run last, however the others ended.
     """
@@ -124,12 +126,19 @@ class Paper(_Strict):
     records: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
+    rehearsal: Rehearsal = Rehearsal()
     study: bool = False
     closing: bool = False
 
     def column(self, scale: str) -> dict[str, Any]:
-        """The settings of one of its `scales`."""
-        return {setting: values[self.scales.index(scale)] for setting, values in self.settings.items()}
+        """The settings of one of its `scales`; while paper is rehearsed, few of what they count."""
+        settings = {setting: values[self.scales.index(scale)] for setting, values in self.settings.items()}
+        return self.rehearsal.settings(settings, rehearsal()) if rehearsal() else settings
+
+    @property
+    def published_settings(self) -> dict[str, Any]:
+        """The settings of the scale paper, whole."""
+        return {setting: values[self.scales.index("paper")] for setting, values in self.settings.items()}
 
     def sets(self, cohort: str, scale: str) -> tuple[str, ...]:
         """The names of the sets of images that stand for `cohort` at `scale`; none if the paper is closing."""
@@ -192,6 +201,11 @@ def load_paper(folder: Path) -> Paper:
     for setting, values in paper.settings.items():
         if len(values) != len(paper.scales):
             refuse(("settings", setting), f"{len(values)} columns; give one for each of {', '.join(paper.scales)}")
+    if "paper" in paper.scales:
+        try:
+            paper.rehearsal.settings(paper.published_settings, 1)
+        except ValueError as problem:
+            refuse(("rehearsal",), str(problem))
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:

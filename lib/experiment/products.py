@@ -64,6 +64,7 @@ def save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:
 
     The difference counts as invisible at a PSNR of at least 40 dB with no pixel off by more than 24 of 255 levels.
     """
+    figure.draw_without_rendering()  # beside images, the layout finds room for their titles at its second run
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=300, pil_kwargs={"compress_level": 1})  # it is read back at once
     full = Image.open(drawn).convert("RGB")

@@ -20,7 +20,7 @@ from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.lock import assert_free
 from lib.core.manifest import damages, sha256
-from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, root, tag
+from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, rehearsal, root, tag
 from lib.core.revision import revision
 from lib.core.seeding import arithmetic_here, repetition_seeds
 from lib.experiment.evaluation import evaluate
@@ -59,7 +59,7 @@ class Run:
         given = given_tag()
         self.tag = given if given.startswith("own-") else tag(scale, cohort, seed)
         self.settings = Settings(**self.paper.column(scale))
-        self.is_smoke = scale == "smoke"
+        self.is_smoke = scale == "smoke" or bool(rehearsal())
         if cohort not in self.paper.cohorts:
             raise ValueError(f"{paper} has no {cohort} cohort: choose one of {', '.join(self.paper.cohorts)}")
         self.sets, self.source = self.paper.sets(cohort, scale), self.paper.source(cohort, scale)

@@ -29,6 +29,7 @@ class Arguments:
     seeds: tuple[int, ...]
     jobs: int
     dry_run: bool
+    rehearse: bool
     train: bool
     executor: str
     snakemake: tuple[str, ...]
@@ -96,6 +97,7 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
+    parser.add_argument("--rehearse", action="store_true", help="paper: a few steps of it, and what the whole costs")
     parser.add_argument("--train", action="store_true", help="train anew what weights/ holds, and what it lacks")
     parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
     own, snakemake = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
@@ -116,7 +118,9 @@ def parse(argv: list[str]) -> Arguments:
                 f"papers are {', '.join(known_papers()) or 'none'}"
             )
     scale = scales[0] if scales else "demo"
-    if scale == "paper" and found.cohort is None:
+    if found.rehearse and (scale != "paper" or found.cohort == "public" or found.executor != "local"):
+        raise ValueError("--rehearse draws phantoms in published numbers, here: give it to the scale paper alone")
+    if scale == "paper" and found.cohort is None and not found.rehearse:
         raise ValueError(
             "scale paper trains for days: say on whose images by --cohort public, or --cohort phantom for drawn ones"
         )
@@ -127,6 +131,7 @@ def parse(argv: list[str]) -> Arguments:
         seeds=found.seeds,
         jobs=found.jobs,
         dry_run=found.dry_run,
+        rehearse=found.rehearse,
         train=found.train,
         executor=found.executor,
         snakemake=tuple(snakemake),

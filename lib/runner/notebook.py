@@ -16,7 +16,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from lib.core.files import atomic, put_in_place
-from lib.core.paths import root
+from lib.core.json_objects import parse_object
+from lib.core.paths import rehearsal, root
 from lib.core.revision import revision
 from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
 from lib.runner.plan import (
@@ -86,6 +87,8 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
     # The run that this kernel works for, which holds the run folder; and how many threads it computes with.
     variables = {"SUITE_RUN_TAG": notebook.run_folder.name} | dict.fromkeys(_THREADS, str(threads))
     with sockets_folder() as folder:
+        trainings = Path(folder) / "trainings"
+        variables |= {"SUITE_REHEARSED": str(trainings)} if rehearsal() else {}
         of = {"folder": folder, "forked": forked, "variables": variables}
         manager = type("KernelManager", (KernelManager,), of)
         memory = _Memory(manager)
@@ -110,9 +113,12 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
             cell, error = None, "its kernel was killed, perhaps for want of memory"
         else:
             inputs = digests_of_inputs(_listed(Path(folder) / INPUTS))
+            lines = trainings.read_text().splitlines() if trainings.exists() else []
+            facts |= {"trainings": [parse_object(line) for line in lines]} if rehearsal() else {}
     if error is None and (absent := notebook.unmade()):
         cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
     facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}
+    facts |= {"end_memory_mb": round(memory.last / 1e6, 1)}
     if error is None:
         put_in_place(partial, notebook.executed())
         in_cells = sum(c.metadata.papermill.get("duration") or 0 for c in made.cells if c.cell_type == "code")
@@ -152,10 +158,10 @@ def _write(path: Path, content: dict) -> None:
 
 
 class _Memory:
-    """Inside `with`, follows the resident memory of the kernel and its children; `peak` is in bytes."""
+    """Inside `with`, follows the resident memory of the kernel and its children; `peak` and `last` are in bytes."""
 
     def __init__(self, manager: type[KernelManager]):
-        self.manager, self.peak, self._ended = manager, 0, threading.Event()
+        self.manager, self.peak, self.last, self._ended = manager, 0, 0, threading.Event()
 
     def __enter__(self):
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -174,8 +180,9 @@ class _Memory:
                     kernel = psutil.Process(self.manager.pid)
                     if look % _CHILDREN == 0:
                         children = sum(child.memory_info().rss for child in kernel.children(recursive=True))
-                    own = _highest(kernel.pid) or kernel.memory_info().rss
-                    self.peak, look = max(self.peak, own + children), look + 1
+                    now = kernel.memory_info().rss
+                    own, self.last, look = _highest(kernel.pid) or now, now + children, look + 1
+                    self.peak = max(self.peak, own + children)
 
 
 def _highest(pid: int) -> int:

@@ -18,12 +18,14 @@ from datetime import datetime
 
 from lib.core.frontend import seconds_between_lines
 from lib.core.lock import FolderInUse
-from lib.core.paths import root
+from lib.core.paths import rehearsal, root
 from lib.runner.cli import Arguments, parse
 from lib.runner.machine import cores, environment, kills_for_memory
 from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
+from lib.runner.rehearsal import rehearse
 from lib.runner.remaining import end_after, seconds_left
 from lib.runner.run_folder import hold, last_line, set_aside, sockets_folder
+from lib.runner.snakemake_command import command_for
 
 _COST = 24  # letters of time and memory in a line
 _LOOK = 1.0  # seconds between two looks at the records, each of which costs some milliseconds of a busy machine
@@ -37,8 +39,7 @@ def main(argv: list[str]) -> int:
     try:
         arguments = parse(argv)
         os.environ |= {"SUITE_TRAIN": "1"} if arguments.train else {}
-        which = {"scale": arguments.scale, "cohort": arguments.cohort}
-        notebooks = [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
+        notebooks = _planned(arguments)
         _require_cohort(arguments, notebooks)
         plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
         if arguments.executor != "local" and importlib.util.find_spec(plugin) is None:
@@ -57,8 +58,9 @@ def main(argv: list[str]) -> int:
             signal.signal(number, _interrupt)
     command = shlex.join(["./run_all.sh", *argv])
     try:
-        with hold([notebook.run_folder for notebook in notebooks], command):
-            return _Run(arguments, notebooks, argv).execute()
+        if arguments.rehearse:
+            return rehearse(lambda: _run_all(arguments, argv))
+        return _run_all(arguments, argv)[1]
     except KeyboardInterrupt:
         print(f"\nStopped. The same command goes on where it stopped: {command}", flush=True)
         return 130
@@ -69,6 +71,18 @@ def main(argv: list[str]) -> int:
     except OSError as problem:  # in use, full, closed to us
         print(f"run_all.sh: {problem}", file=sys.stderr)
         return 2 if isinstance(problem, FolderInUse) else 1
+
+
+def _planned(arguments: Arguments) -> list[Notebook]:
+    which = {"scale": arguments.scale, "cohort": arguments.cohort}
+    return [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
+
+
+def _run_all(arguments: Arguments, argv: list[str]) -> tuple[list[Notebook], int]:
+    """Run what is out of date; all notebooks, and the exit code."""
+    notebooks = _planned(arguments)
+    with hold([notebook.run_folder for notebook in notebooks], shlex.join(["./run_all.sh", *argv])):
+        return notebooks, _Run(arguments, notebooks, argv).execute()
 
 
 def _interrupt(*_):
@@ -93,7 +107,7 @@ class _Run:
         self.log = self.folder / "log" / "snakemake.log"
         self.is_local = arguments.executor == "local"
         self.cores = cores()
-        self.threads = THREADS[arguments.scale]
+        self.threads = min(THREADS[arguments.scale], self.cores) if rehearsal() else THREADS[arguments.scale]
         self.jobs = arguments.jobs or (max(1, min(4, self.cores // self.threads)) if self.is_local else _NODES)
         self.left = [notebook for notebook in notebooks if not notebook.is_current]
         self.closing = False  # whether the graph is that of the notebooks which read what all others left
@@ -162,8 +176,7 @@ class _Run:
                     else:
                         self.left.append(notebook)
                 problem = (self._run_graph() if self.left else "") or problem
-        print(f"{time.strftime('%H:%M:%S')}  writing  {', '.join(self.tags)}: the page", flush=True)
-        pages = [self._write_page(tag) for tag in self.tags]
+        pages = [] if rehearsal() else [self._write_page(tag) for tag in self.tags]
         self._print_table()
         unfinished = [notebook for notebook in self.notebooks if not notebook.read("done")]
         if gone := [self._name(notebook) for notebook in unfinished if self.ended.get(notebook, "done") == "done"]:
@@ -231,34 +244,8 @@ class _Run:
         return ""
 
     def _snakemake(self) -> list[str]:
-        arguments = self.arguments
-        profile = CODE / "profiles" / arguments.executor
-        pods = arguments.executor == "kubernetes"
         wanted = [notebook for notebook in self.left if notebook.closing == self.closing]
-        config = {
-            "papers": ",".join(sorted({notebook.paper for notebook in wanted})),
-            "notebooks": ",".join(f"{notebook.run_folder.name}/{notebook}" for notebook in wanted),
-            "scale": arguments.scale,
-            "cohort": arguments.cohort,
-            "seeds": ",".join(map(str, arguments.seeds)),
-            "threads": self.threads,
-            "cluster": int(not self.is_local),
-            "train": int(arguments.train),
-            "storage": int(pods),
-        }
-        return [
-            # A pod is sent the Snakefile, which must lie below the working folder; elsewhere each run has its own.
-            *("--snakefile", str(CODE / "Snakefile")),
-            *("--directory", str(CODE if pods else self.folder)),
-            *("--executor", arguments.executor),
-            *(("--cores", str(self.jobs * self.threads)) if self.is_local else ("--jobs", str(self.jobs))),
-            *(("--workflow-profile", str(profile)) if profile.is_dir() else ()),
-            *("--scheduler", "greedy", "--keep-going", "--nocolor"),
-            # Records are written whole and last, so neither locks, times nor Snakemake's own books are needed.
-            *("--nolock", "--ignore-incomplete", "--drop-metadata", "--rerun-triggers", "input"),
-            *("--config", *(f"{key}={value}" for key, value in config.items())),
-            *arguments.snakemake,
-        ]
+        return command_for(wanted, self.arguments, folder=self.folder, threads=self.threads, jobs=self.jobs)
 
     def _progress(self) -> None:
         """A line for each notebook that started or ended since the last look, or runs: what it said last."""
@@ -317,6 +304,7 @@ class _Run:
     @staticmethod
     def _write_page(tag: str) -> tuple[bool, str]:
         """Whether the page of a run was written; and where it lies, or why it was not."""
+        print(f"{time.strftime('%H:%M:%S')}  writing  {tag}: the page", flush=True)
         if importlib.util.find_spec("lib.report") is None:
             return True, ""
         command = [sys.executable, "-m", "lib.report", tag]

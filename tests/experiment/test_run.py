@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lib import plots
 from lib.cohorts.cohort import Cohort
 from lib.core import seeding
 from lib.core.paths import tag
@@ -122,6 +123,18 @@ def test_a_figure_carries_its_facts_and_embedded_fonts(suite):
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
     assert json.loads((folder / "fig1.json").read_text())["shows"] == "a line"
+
+
+@pytest.mark.slow
+def test_titles_of_images_beside_a_chart_lie_within_the_figure(suite):
+    figure, axes = plots.canvas(width="page", height=42, mosaic=[["losses", "left", "right"]])
+    axes["losses"].plot([0, 1])
+    axes["losses"].set(xlabel="steps", ylabel="loss")
+    for side in ("left", "right"):
+        plots.image_grid(axes[side], np.zeros((8, 64, 64)), columns=4).set_title("drawn from the same noise")
+    Run("09_nobody", "demo", "phantom", 0).figure("fig1", figure, n=1)
+    with Image.open(suite / "figures/demo-phantom/09_nobody/fig1.png") as png:
+        assert (np.asarray(png.convert("L"))[:3] == 255).all()  # no letter touches the edge
 
 
 @pytest.mark.slow
@@ -455,6 +468,7 @@ def test_what_cannot_be_saved_is_refused_in_one_sentence(suite, name, content, e
 KILLED = """
 import os, signal, sys
 import numpy as np, pandas as pd
+from lib import plots
 from lib.cohorts.cohort import Cohort
 from lib.experiment.run import Run
 from lib.statistics.repetitions import Repeated, prediction_interval

@@ -39,6 +39,15 @@ class TestArguments:
         for cohort in arguments.COHORTS:
             assert arguments.parse([*words, "--cohort", cohort]).cohort == cohort
 
+    def test_a_rehearsal_draws_phantoms(self):
+        read = arguments.parse(["paper", "--rehearse"])
+        assert (read.rehearse, read.cohort, read.scale) == (True, "phantom", "paper")
+
+    @pytest.mark.parametrize("words", [[], ["demo"], ["paper", "--cohort", "public"], ["paper", "--executor", "slurm"]])
+    def test_a_rehearsal_is_of_the_scale_paper_here(self, words):
+        with pytest.raises(ValueError, match="--rehearse draws phantoms in published numbers, here"):
+            arguments.parse([*words, "--rehearse"])
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.training.loop.inference import frozen
 from lib.training.loop.progress import Progress
+from lib.training.loop.rehearsal import steps_of
 
 DIRECTIONS = ("from_uniform", "to_uniform")
 _GROUP = 4  # images that the released code averages: the hidden 1/4 in its weights
@@ -183,7 +184,7 @@ def plan(
     auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
     history, report = [], Progress(name, steps)
     with frozen(synthesis, identity, diagnosis):
-        for step in range(steps):
+        for step in steps_of("latent walk", 0, steps):
             walks[:, 1:-1] = inner.detach()
             parts = []
             for start in range(0, len(flat), memory_images):

@@ -8,6 +8,7 @@ from lib.models.classifiers import densenet
 from lib.models.classifiers.small_cnn import SmallCNN
 from lib.models.classifiers.swin import swin_classifier
 from lib.models.classifiers.wide_resnet import WideResNet50
+from lib.models.pretrained.weights import rehearsed_without
 
 CLASSIFIERS = ("small_cnn", "swin", "densenet", "wide_resnet")
 SWIN_WEIGHTS = "swin_t-704ceda3.pth"
@@ -29,7 +30,8 @@ def classifier(
     state = None if start is None else start.state_dict()
     with initialising(seed, "classifier"):
         if name == "swin":
-            weights = state or root() / "data" / "weights" / SWIN_WEIGHTS
+            published = root() / "data" / "weights" / SWIN_WEIGHTS
+            weights = state or (None if rehearsed_without(published) else published)
             return swin_classifier(variant, classes=classes, weights=weights, input_size=224)
         model = {"small_cnn": SmallCNN, "densenet": densenet.DenseNet, "wide_resnet": WideResNet50}[name](classes)
     variants = ("whole", "frozen_linear") if name == "small_cnn" else ("whole",)
@@ -38,7 +40,8 @@ def classifier(
     if state is not None:
         model.load_state_dict(state)
     elif name == "densenet":
-        densenet.load_imagenet(model, root() / "data" / "weights" / densenet.WEIGHTS)
+        published = root() / "data" / "weights" / densenet.WEIGHTS
+        return model if rehearsed_without(published) else densenet.load_imagenet(model, published)
     if variant == "frozen_linear":
         model.layers.requires_grad_(False)
     return model

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.core.paths import root
-from lib.models.pretrained.weights import read_weights
+from lib.models.pretrained.weights import read_weights, rehearsed_without
 
 TRUNKS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 ROTATIONS = 4
@@ -121,6 +121,8 @@ def load_lpips(trunk: str = "alex", *, folder=None) -> Lpips:
     model = Lpips(trunk)
     folder = Path(folder) if folder is not None else root() / "data" / "weights"
     body, heads = folder / TRUNKS[trunk], _heads_file(trunk, folder)
+    if rehearsed_without(body, heads):
+        return model.requires_grad_(False).eval()
     if not body.exists() or not heads.exists():
         raise FileNotFoundError(
             f"LPIPS needs {body.name} (https://download.pytorch.org/models/{body.name}) and {heads.name} (weights/v0.1/"

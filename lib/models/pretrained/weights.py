@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lib.core.inputs import reading
+from lib.core.paths import rehearsal
 from lib.core.regular_files import require_regular
 
 
@@ -34,6 +35,14 @@ def read_weights(path) -> dict[str, Tensor]:
         raise ValueError(f"The weights file {path} is not a state dict: give the file torchvision publishes.")
     require_finite(state, path)
     return state
+
+
+def rehearsed_without(*files: Path) -> bool:
+    """Whether this is a rehearsal and one of the `files` is absent, which is said: the network's weights are random."""
+    absent = [file.name for file in files if not file.exists()] if rehearsal() else []
+    if absent:
+        print(f"rehearsed with random weights, for data/weights/ lacks {' and '.join(absent)}", flush=True)
+    return bool(absent)
 
 
 def load_stored(path: Path) -> Any:

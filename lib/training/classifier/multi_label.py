@@ -20,6 +20,7 @@ from lib.training.classifier.model_selection import History
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import changing, predict_logits, training_mode
 from lib.training.loop.placement import placed
+from lib.training.loop.rehearsal import epochs_of
 from lib.training.loop.resume import Resumable, weights_digest
 
 OPTIMISERS = ("sgd", "adam")
@@ -73,6 +74,7 @@ def train_findings(
     placed(model, device, precision)
     _check_findings(model, radiographs, held_out)
     per_epoch = math.ceil(len(radiographs) / batch)
+    is_by_epochs = steps is None
     steps = (epochs or 0) * per_epoch if steps is None else steps
     epochs = math.ceil(steps / per_epoch)
     with Resumable(checkpoint, settings, name="findings", epochs=epochs, progress=progress) as saved:
@@ -91,8 +93,9 @@ def train_findings(
         updates = begin()
         if found:
             updates.load_state_dict(found["optimiser"])
-        while len(history.loss) < epochs and not (patience and epochs_since_best(history.validation_loss) >= patience):
-            epoch = len(history.loss)
+        for epoch in epochs_of("findings", len(history.loss), epochs, by_image=is_by_epochs):
+            if patience and epochs_since_best(history.validation_loss) >= patience:
+                break
             seen = min(len(radiographs), (steps - epoch * per_epoch) * batch)
             report = partial(saved.show_within, epoch)
             history.loss.append(_epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, report))

@@ -20,6 +20,7 @@ from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
 from lib.training.loop.inference import predict_logits, training_mode
 from lib.training.loop.placement import placed
+from lib.training.loop.rehearsal import epochs_of
 from lib.training.loop.resume import Resumable, weights_digest
 from lib.training.loop.trainer import finished_training
 
@@ -91,7 +92,7 @@ def train_classifier(
         if found:
             updates.load_state_dict(found["optimiser"])
             selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-        for epoch in range(len(history.loss), epochs):
+        for epoch in epochs_of("classifier", len(history.loss), epochs):
             training_mode(network)
             generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
             order = torch.randperm(len(examples), generator=generator).to(device)

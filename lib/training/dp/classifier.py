@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.core import seeding
+from lib.core.paths import rehearsal
 from lib.training.classifier.model_selection import History, Selection
 from lib.training.classifier.single_label import check_classes, seen_by, trained_part
 from lib.training.dp import accounting
@@ -29,6 +30,7 @@ from lib.training.dp.per_sample_gradients import FlatParameters, check_engine, p
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import training_mode
 from lib.training.loop.placement import placed
+from lib.training.loop.rehearsal import epochs_of
 from lib.training.loop.resume import Resumable, weights_digest
 
 WINDOW = (0.75, 1.05)  # of the target ε: only epochs inside are eligible
@@ -137,7 +139,7 @@ def train_private(
             if found:
                 mechanism.load_state_dict(found["mechanism"])
                 selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-            for epoch in range(len(history.epsilon), epochs):
+            for epoch in epochs_of("private classifier", len(history.epsilon), epochs):
                 training_mode(network)
                 total, drawn = torch.zeros((), device=device), 0
                 with seeding.initialising(seed, "private", "dropout", epoch):
@@ -149,7 +151,7 @@ def train_private(
                 history.loss.append(float(total) / max(drawn, 1))
                 history.drawn.append(drawn)
                 history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))
-                history.eligible.append(in_window(history.epsilon[-1], epsilon))
+                history.eligible.append(in_window(history.epsilon[-1], epsilon) or bool(rehearsal()))
                 selection.evaluate(network, history, eligible=history.eligible[-1])
                 shown = {"loss": history.loss[-1], "epsilon": history.epsilon[-1]}
                 shown[selection.measure] = selection.scores(history)[-1]

@@ -15,6 +15,7 @@ import torch
 
 from lib.core import distributed as ranks
 from lib.core.frontend import seconds_between_lines
+from lib.core.paths import rehearsal
 from lib.training.loop import progress
 
 _PR_SET_PDEATHSIG = 1
@@ -26,14 +27,14 @@ def run_ahead(tasks: Sequence[Callable[[], object]], *, workers: int | None = No
     What they print is printed here, line by line, and their progress is shown here. Nothing else comes back: call each
     task afterwards, and it finds its checkpoint. A task that fails ahead is reported on standard error and fails again,
     with its own message, when called. Each process computes with one thread; `workers` is by default the number of
-    cores this process may use. Does nothing where that is one, where processes cannot be forked, or where there is a
-    GPU: there trainings go one by one. Under torchrun nothing is forked: rank r of n runs every n-th task from the
-    r-th, and all wait for the slowest.
+    cores this process may use. Does nothing where that is one, where processes cannot be forked, where there is a GPU,
+    and in a rehearsal, which measures each alone: there trainings go one by one. Under torchrun nothing is forked:
+    rank r of n runs every n-th task from the r-th, and all wait for the slowest.
     """
     if ranks.is_one_of_many():
         return _spread(tasks[ranks.rank() :: ranks.world()] if ranks.world() > 1 else ())
     workers = min(workers or len(_cores()), len(tasks))
-    if workers < 2 or not hasattr(os, "fork") or torch.cuda.is_available():
+    if workers < 2 or not hasattr(os, "fork") or torch.cuda.is_available() or rehearsal():
         return
     following = get_context("fork").Value("i", 0)
     sys.stdout.flush()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.core.paths import trains_anew
-from lib.training.loop import data_parallel, store
+from lib.training.loop import data_parallel, rehearsal, store
 from lib.training.loop.checkpoint import Checkpoint
 from lib.training.loop.course import Course, say_loaded
 from lib.training.loop.placement import Network, placed
@@ -193,7 +193,7 @@ def run_training(
             name, total=steps, unit=unit, path=path, start=start, made=checkpoint.made, progress=progress
         )  # fmt: skip
         saved = time.monotonic()
-        for step in range(start, steps):
+        for step in rehearsal.steps_of(name, start, steps):
             losses = training.step(step)
             last = step + 1 == steps
             due = time.monotonic() - saved >= save_seconds

@@ -1,0 +1,50 @@
+"""A rehearsed training: a few of its steps or one epoch, from which follows how long all of them would take."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+from lib.core.paths import rehearsal
+
+_FEW = 4
+
+
+def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
+    """The numbers of the steps of the training `name` from `start` on.
+
+    In a rehearsal on two parts a few, evenly spread over all, as some cost more than others; all are taken to cost as
+    much as these, without the first, which also makes what the later ones find. On one part the last alone, which no
+    length follows from.
+    """
+    if not rehearsal():
+        yield from range(start, steps)
+        return
+    few = _FEW if rehearsal() > 1 else 1
+    numbers = sorted({steps - 1 - round(part * (steps - 1) / (_FEW - 1)) for part in range(few)})
+    times = [time.monotonic()]
+    for number in numbers:
+        yield number
+        times.append(time.monotonic())
+    measured = times[1:] if len(numbers) > 1 else times
+    _note(name, times[-1] - times[0], steps * (measured[-1] - measured[0]) / (len(measured) - 1), by_image=False)
+
+
+def epochs_of(name: str, start: int, epochs: int, *, by_image: bool = True) -> Iterator[int]:
+    """The numbers of the epochs of the training `name` from `start` on; in a rehearsal the first.
+
+    by_image: whether an epoch shows every image, so that it takes longer with more of them.
+    """
+    if not rehearsal():
+        yield from range(start, epochs)
+        return
+    began = time.monotonic()
+    yield 0
+    spent = time.monotonic() - began
+    _note(name, spent, epochs * spent, by_image=by_image)
+
+
+def _note(name: str, spent: float, whole: float, *, by_image: bool) -> None:
+    if file := os.environ.get("SUITE_REHEARSED"):  # the runner names a file, which has a line of JSON for each
+        with open(file, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"name": name, "spent": spent, "whole": whole, "by_image": by_image}) + "\n")

@@ -1,0 +1,95 @@
+"""A rehearsed training: which steps run, and what they say about all of them."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from lib.training.classifier.single_label import train_classifier
+from lib.training.loop import rehearsal
+from lib.training.loop.trainer import Trainer, run_training
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(rehearsal, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "2")
+    monkeypatch.setenv("SUITE_REHEARSED", str(tmp_path / "trainings"))
+    return lambda: [json.loads(line) for line in (tmp_path / "trainings").read_text().splitlines()]
+
+
+def test_outside_a_rehearsal_every_step_runs_and_nothing_is_noted(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSED", str(tmp_path / "trainings"))
+    assert list(rehearsal.steps_of("GAN", 3, 7)) == [3, 4, 5, 6]
+    assert list(rehearsal.epochs_of("classifier", 1, 4)) == [1, 2, 3]
+    assert not (tmp_path / "trainings").exists()
+
+
+@pytest.mark.parametrize(("steps", "run"), [(3001, [0, 1000, 2000, 3000]), (2, [0, 1]), (1, [0])])
+def test_few_steps_of_known_length_give_the_length_of_all(clock, noted, steps, run):
+    numbers = []
+    for number in rehearsal.steps_of("GAN", 0, steps):
+        numbers.append(number)
+        clock.now += 0.25 if number or steps == 1 else 7.0  # the first makes what the others find
+    assert numbers == run
+    [note] = noted()
+    assert note == {"name": "GAN", "spent": clock.now, "whole": steps * 0.25, "by_image": False}
+
+
+def test_on_one_part_the_last_step_runs(noted, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "1")
+    assert list(rehearsal.steps_of("GAN", 0, 3001)) == [3000]
+
+
+def test_one_epoch_gives_the_length_of_all(clock, noted):
+    for _ in rehearsal.epochs_of("classifier", 0, 40):
+        clock.now += 1.5
+    assert noted() == [{"name": "classifier", "spent": 1.5, "whole": 60.0, "by_image": True}]
+
+
+class Counted(Trainer):
+    stream = "counted"
+
+    def __init__(self, steps):
+        super().__init__({"batch": 2, "seed": 0}, torch.device("cpu"))
+        self.networks, self.ran = {"generator": nn.Linear(1, 1)}, steps
+
+    def train_step(self, step):
+        self.ran.append(step)
+        return {"loss": torch.tensor(1.0)}
+
+
+def test_a_rehearsed_training_is_finished_for_those_who_need_it(tmp_path, noted):
+    ran = []
+    for _ in range(2):
+        run_training(lambda: Counted(ran), name="GAN", path=tmp_path / "gan", settings={"a": 1}, steps=601)
+    assert ran == [0, 200, 400, 600]
+    assert [note["name"] for note in noted()] == ["GAN"]
+
+
+def test_a_classifier_runs_one_epoch_of_many(noted):
+    images = torch.randint(0, 256, (8, 8, 8), dtype=torch.uint8).numpy()
+    labels = [0, 1] * 4
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    history = train_classifier(
+        network, images=images, labels=labels, validation=(images, labels), epochs=50, batch=4, learning_rate=1e-3,
+        seed=0,
+    )  # fmt: skip
+    assert len(history.loss) == 1
+    [note] = noted()
+    assert note["whole"] == pytest.approx(50 * note["spent"])
