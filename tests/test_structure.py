@@ -38,9 +38,9 @@ ALLOWED = {
     "anonymise": GROUND | {"training"},
     "generators": GROUND | {"training"},
     "comparison": MEASURING,
-    "audit": MEASURING,
     "release": MEASURING,
     "experiment": {"core", "cohorts", "statistics"},
+    "audit": MEASURING | {"plots", "experiment"},
     "runner": {"core", "experiment"},
     "report": {"core", "experiment", "runner", "statistics"},
 }

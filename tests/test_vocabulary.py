@@ -77,7 +77,6 @@ EXCEPTIONS = (  # files, what may stand there, and why
         r"\bbar(?= = figure\.)|\bbar\.(set_ticks|outline)|verdict_bars|\bbars - of\b",
         "the bars of a chart",
     ),
-    ("notebooks/audit/01_audit.ipynb", r"\bbars(?= = np)", "the bars of a chart"),
     (
         "notebooks/01_han2019_radiographs/*",
         r"bars\b|_bars_|\bbar_mean|bar\b(?=\": max)",

@@ -1,23 +1,20 @@
-"""What an audit says: a verdict in plain words from its numbers, and a page that a data steward can open."""
+"""What an audit says: a verdict in plain words from its numbers."""
 
-import base64
-import html
-import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from lib.core.files import atomic
+from lib.audit.disguises import DECLARED
 
+CERTAIN = 0.001  # p, corrected for all tests, at or below which a single pair needs no other evidence
+POPULATION = 0.01  # p, at or below which training and held-out images are taken for different groups
 ANSWERS = ("leak flagged", "no copies found", "cannot tell")
 LIMITS = (
     "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
-    "It looks for copies of whole images. Copies that were shifted, turned or enlarged escape more easily: the table "
-    "of disguises says how often. Copied parts of an image are not looked for.",
+    "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any "
+    "other may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
     "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
     "Names burnt into pixels or left in file headers are not looked for.",
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",
@@ -26,14 +23,6 @@ _REAL = {  # of what a synthetic image may be a copy, pixel by pixel
     "train": {"kind": "training", "so": "this is training data"},
     "heldout": {"kind": "held-out", "so": "this is an image of a real patient, whether trained on or not"},
 }
-# A browser runs no script and loads nothing but the pictures in the page, whatever a name in a table contains.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-_STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:auto;
-padding:1rem}h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}.answer{font-size:1.3rem;font-weight:700;
-padding:.6rem 1rem;
-border:3px solid;border-radius:.4rem}img{max-width:100%;background:#fff}figure{margin:0}div.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.85rem}th,td{padding:.2rem .5rem;border-bottom:1px solid #8888;
-text-align:left}"""
 
 
 class Verdict(NamedTuple):
@@ -57,39 +46,54 @@ def verdict(
     pvalue: float,
     level: float,
     exact: Mapping[str, int],
-    flagged_pairs: int,
+    pairs: Mapping[str, int],
+    certain: int,
     counts: Mapping[str, int],
     there: Mapping[str, int],
+    doubles: Mapping[str, int],
+    unseen: Mapping[str, float],
+    injected: str,
     smallest_seen: float | None,
     population_pvalue: float,
     positive_control_flagged: bool,
     negative_control_flagged: bool,
     alarms: tuple[int, int],
+    without_patient: int = 0,
 ) -> Verdict:
     """The verdict of an audit.
 
     pvalue: of the copy test, flagged at or below `level`. exact: synthetic images identical to an image of train, of
-    heldout. flagged_pairs: matches that are flagged by themselves. counts: images of train, heldout and synthetic that
-    were audited; there: that there are. smallest_seen: the smallest injected share that was flagged in nine of ten
-    trials, None if even copies alone were not. population_pvalue: of training and held-out images being of one
+    heldout. pairs: matches with either that are flagged by themselves; certain: those at or below CERTAIN. counts:
+    images of train, heldout and synthetic that were audited; there: that there are. doubles: real images merged with a
+    near-double ("merged"), held-out ones left out for one among the training images ("trained on"). unseen: of the
+    declared disguises, those of which `injected` copies ("2 %") were flagged in less than nine of ten runs, and the
+    share of the runs. smallest_seen: the smallest share of copies in declared disguises that was flagged in nine of
+    ten, None if even copies alone were not. population_pvalue: of training and held-out images being of one
     population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged,
-    of how many.
+    of how many. without_patient: real images whose patient is not known.
 
-    Images identical to real ones make "leak flagged", whatever else; otherwise a failed control, sets that differ as
-    groups, or too few images for any leak to be seen, "cannot tell"; otherwise the flag decides.
+    Identical images and single certain pairs make "leak flagged", whatever else; otherwise a failed control or sets
+    that differ as groups, "cannot tell"; otherwise the flag decides, and without one, a declared disguise that would
+    not be seen makes "cannot tell".
     """
     n = "{train:,} training, {heldout:,} held-out and {synthetic:,} synthetic images".format(**counts)
     is_exact, is_flagged = any(exact.values()), pvalue <= level
     says = [_identical(exact[name], counts["synthetic"], **facts) for name, facts in _REAL.items() if exact[name]]
     if is_flagged:
         says.append(
-            f"Synthetic images match training images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
-            f"below {level:g}, {n}). {_alone(flagged_pairs)}"
+            f"Synthetic images match real images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
+            f"below {level:g}, {n}). {_alone(pairs['train'] + pairs['heldout'])}"
         )
     else:
         says.append(
-            f"The synthetic images match training images no more closely than chance explains (p = {pvalue:.2g}, not "
+            f"The synthetic images match real images no more closely than chance explains (p = {pvalue:.2g}, not "
             f"flagged above {level:g}, {n})."
+        )
+    if pairs["heldout"] or exact["heldout"]:
+        copied = max(pairs["heldout"], exact["heldout"])
+        says.append(
+            f"Copies of held-out images, as it seems: {_counted(copied, 'synthetic image')}. So the held-out images "
+            "seem to have been trained on, and cannot be the yardstick of this audit. Ask who made the split."
         )
     part = f"{counts['train']:,} of {there['train']:,} training images"
     if counts["train"] < there["train"]:
@@ -97,22 +101,18 @@ def verdict(
     if counts["synthetic"] < there["synthetic"]:
         some = f"{counts['synthetic']:,} of {there['synthetic']:,} synthetic images"
         says.append(f"Only {some} were looked at: the rest may hold copies.")
-    doubts = []
-    if not positive_control_flagged:
-        doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
-    if negative_control_flagged:
-        doubts.append(
-            "Held-out images, offered as synthetic, were flagged: they resemble training images as copies do. Look for "
-            "the same patient, or the same image, under two names."
-        )
-    if smallest_seen is None:
-        doubts.append("Even a set of copies alone was not flagged in nine of ten trials: give more images.")
-    elif not (is_exact or is_flagged):
-        drawn = f", copies of the {part} that were looked at," if counts["train"] < there["train"] else ","
+    if doubles["merged"]:
         says.append(
-            f"With these numbers a leak of {_percent(smallest_seen)} of the synthetic images or more{drawn} injected "
-            "in your own set, was flagged in nine of ten trials. Whether there is a smaller one, this audit cannot see."
+            f"Merged with a near-double, as of a file stored twice: {_counted(doubles['merged'], 'real image')}."
         )
+    if doubles["trained on"]:
+        says.append(
+            "Left out, since a near-double of an image of their patient is among the training images: "
+            f"{_counted(doubles['trained on'], 'held-out image')}."
+        )
+    doubts = _doubts(
+        level, smallest_seen, population_pvalue, positive_control_flagged, negative_control_flagged, without_patient
+    )
     splits = (
         f"Of {alarms[1]:,} null splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "
         f"flagged; at {level:g} about {level * alarms[1]:.2g} are expected."
@@ -121,45 +121,56 @@ def verdict(
         doubts.append(f"{splits} That is more than chance explains: flags are not to be trusted on these images.")
     else:
         says.append(splits)
-    if population_pvalue <= 0.01:
+    is_blind = bool(unseen) and not is_flagged
+    if is_blind:
+        least = ", ".join(f"{name} ({100 * share:.0f} % of runs)" for name, share in unseen.items())
         doubts.append(
-            f"Training and held-out images differ as groups (p = {population_pvalue:.2g}): the held-out images are not "
-            "a random part of the same patients, so a flag may show that difference instead of a leak, or hide one."
+            f"Were {injected} of the images copies in one of these disguises, they might not be seen: {least}. "
+            "Give more images, of more patients."
         )
-    answer = ANSWERS[0] if is_exact else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
+    elif smallest_seen is not None and not (is_exact or is_flagged):
+        says.append(
+            f"With these numbers {injected} of copies in any declared disguise ({', '.join(DECLARED)}) were flagged in "
+            f"nine of ten trials, and {_percent(smallest_seen)} of copies in all of them mixed. Whether there are "
+            "fewer, this audit cannot see."
+        )
+    if certain and doubts:
+        says.append(f"Certain by themselves, whatever is said against this audit below: {_counted(certain, 'pair')}.")
+    answer = ANSWERS[0] if is_exact or certain else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
     return Verdict(answer, tuple(says + doubts))
 
 
-def write_report(
-    path: str | Path, *, title: str, facts: str, verdict: Verdict, sections: Sequence[tuple[str, Figure | pd.DataFrame]]
-) -> Path:
-    """Write a self-contained HTML file: the verdict, its limits, then each heading with its figure or table."""
-    parts = [
-        f"<h1>{html.escape(title)}</h1><p>{html.escape(facts)}</p><p class=answer>{html.escape(verdict.answer)}</p>"
-    ]
-    parts += [_list(verdict.because), "<h2>What this does not prove</h2>", _list(LIMITS)]
-    for heading, shown in sections:
-        body = (
-            _picture(shown, heading) if isinstance(shown, Figure) else shown.to_html(index=False, border=0, na_rep="")
+def _doubts(
+    level: float,
+    smallest_seen: float | None,
+    population_pvalue: float,
+    positive_control_flagged: bool,
+    negative_control_flagged: bool,
+    without_patient: int,
+) -> list[str]:
+    """Why the flag, or its absence, may not be trusted, in sentences."""
+    doubts = []
+    if not positive_control_flagged:
+        doubts.append("A set made of disguised copies of your training images was not flagged: this audit is blind.")
+    if negative_control_flagged:
+        doubts.append(
+            "Held-out images, offered as synthetic, were flagged: they resemble real images as copies do. Look for "
+            "the same patient, or the same image, under two names."
         )
-        parts.append(f"<h2>{html.escape(heading)}</h2><div class=wide>{body}</div>")
-    head = '<!doctype html><html lang="en"><meta charset="utf-8">'
-    head += f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>{html.escape(title)}</title>'
-    head += f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-    with atomic(path) as partial:
-        partial.write_text(head + "".join(parts), encoding="utf-8")
-    return Path(path)
-
-
-def _list(sentences: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(says)}</li>" for says in sentences) + "</ul>"
-
-
-def _picture(figure: Figure, heading: str) -> str:
-    stored = io.BytesIO()
-    figure.savefig(stored, format="png", dpi=160)
-    data = base64.b64encode(stored.getvalue()).decode()
-    return f'<figure><img alt="{html.escape(heading)}" src="data:image/png;base64,{data}"></figure>'
+    if smallest_seen is None:
+        doubts.append("Even a set of copies alone was not flagged in nine of ten trials: give more images.")
+    if population_pvalue <= POPULATION:
+        why = (
+            f"Training and held-out images keep to their own side (p = {population_pvalue:.2g}): they are not random "
+            "parts of one group of patients, so a flag may show that difference instead of a leak, or hide one."
+        )
+        if without_patient:
+            why += (
+                f" Or images whose patient is not known ({without_patient:,}) are of the same patients: name them, by "
+                "--patients or --patient-from."
+            )
+        doubts.append(why)
+    return doubts
 
 
 def _identical(count: int, n: int, *, kind: str, so: str) -> str:
@@ -175,6 +186,10 @@ def _alone(flagged_pairs: int) -> str:
     if flagged_pairs == 1:
         return "1 match is too close by itself; look at this pair first."
     return f"{flagged_pairs:,} matches are too close by themselves; look at these pairs first."
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

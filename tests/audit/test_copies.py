@@ -1,7 +1,7 @@
-"""The whole audit and its tables, of drawn masses and of ten images a set."""
+"""The audit's tables and its power, of drawn masses."""
 
 import numpy as np
-import pandas as pd
+import pytest
 
 from lib.audit.copies import (
     GIVEN,
@@ -9,96 +9,76 @@ from lib.audit.copies import (
     PAIR_COLUMNS,
     POSITIVE_CONTROL,
     audit,
+    closest_of_each,
     control_rows,
-    disguise_rows,
-    pair_pictures,
     pair_rows,
+    pooled,
 )
-from lib.metrics.privacy.controls.near_copies import KINDS
-from lib.metrics.privacy.copying.copy_test_power import (
-    injection_power,
-)
-from tests.metrics.privacy.copying.toy import SIDE, masses
+from lib.audit.disguises import DECLARED
+from lib.audit.pictures import laid_upon
+from lib.audit.power import disguise_rows, null_flags, would_be_seen
+from lib.audit.symmetries import NAMES
+from tests.audit.toy import masses
+
+COPIED = 6  # of the 20 synthetic images, turned by 90°
 
 
-def test_the_whole_audit_and_its_tables():
-    images, groups, member, synthetic = masses()
-    of = {"train": images[member], "heldout": images[~member], "synthetic": synthetic}
-    who = {"train": groups[member], "heldout": groups[~member]}
-    found = audit(of, who, shares=(0.05, 0.2, 1), permutations=99, draws=50, rng=np.random.default_rng(0))
-    assert list(found.sets) == [GIVEN, "5 % injected", "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL]
+@pytest.fixture(scope="module")
+def leaking():
+    """An audit of 40 training, 20 held-out and 20 synthetic images, of which six are turned copies."""
+    images, rng = masses(), np.random.default_rng(0)
+    of = {"train": images[:40], "heldout": images[40:60]}
+    of["synthetic"] = np.concatenate([np.rot90(images[:COPIED], 1, (1, 2)), masses(seed=1)[: 20 - COPIED]])
+    who = {"train": np.arange(40), "heldout": np.arange(40, 60)}
+    return of, audit(of, who, permutations=99, copies=4, rng=rng)
+
+
+@pytest.mark.slow
+def test_controls_and_pairs_are_told(leaking):
+    of, found = leaking
     rows = {row["set"]: row for row in control_rows(found, level=0.05)}
-    assert [rows[name]["flagged"] for name in (GIVEN, "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL)] == [
-        "no",
-        "yes",
-        "yes",
-        "no",
-    ]
-    assert rows[POSITIVE_CONTROL]["AUROC"] > 0.95
-    assert rows[POSITIVE_CONTROL]["source named"] > 0.95
-    keys = {"train": np.arange(member.sum()).astype(str), "synthetic": np.arange(len(synthetic)).astype(str)}
-    pairs = pair_rows(found, **keys, most=5)
-    assert [row["rank"] for row in pairs] == [1, 2, 3, 4, 5]
+    assert list(rows) == [GIVEN, POSITIVE_CONTROL, NEGATIVE_CONTROL]
+    assert [row["flagged"] for row in rows.values()] == ["yes", "yes", "no"]
+    assert rows[POSITIVE_CONTROL]["images"] == 4 * len(DECLARED)
+    names = {name: np.array([f"{name} {k}" for k in range(len(part))]) for name, part in of.items()}
+    pairs = pair_rows(found, **names)
+    assert len(pairs) == 20
     assert tuple(pairs[0]) == PAIR_COLUMNS
-    shown = pair_pictures(found, GIVEN, synthetic, of["train"], most=5)
-    assert len({title for title, _ in shown}) == 5
-    for row, (title, pictures) in zip(pairs, shown, strict=True):
-        assert title.startswith(f"{GIVEN}, rank {row['rank']}: ratio {row['ratio']:.2f}")
-        np.testing.assert_array_equal(pictures[0], of["train"][int(row["training image"])])
-    rows, copies = disguise_rows(found, of["train"], np.arange(20), share=0.2, repeats=2, level=0.05)
-    assert [row["disguise"] for row in rows] == list(copies) == list(KINDS)
-    assert rows[0]["20 % flagged"] == 1
-    assert rows[0]["median ratio"] < 1e-3
+    closest = pairs[:COPIED]
+    assert {row["real image"] for row in closest} == {f"train {k}" for k in range(COPIED)}
+    assert all(row["real image"][6:] == row["synthetic image"][10:] for row in closest)
+    assert {row["placed"] for row in closest} == {"turned 90° clockwise"}
 
 
-def test_ten_images_of_each_set_are_audited():
-    of = np.random.default_rng(0)
-    images = {
-        name: of.integers(0, 256, (10, SIDE, SIDE)).astype(np.uint8) for name in ("train", "heldout", "synthetic")
-    }
-    groups = {"train": np.arange(10), "heldout": np.arange(10, 20)}
-    found = audit(images, groups, shares=(0.01, 0.05, 0.2, 1), permutations=99, draws=50, rng=of)
-    assert found.sets[GIVEN].test.pvalue > 0.05
-    assert found.sets[POSITIVE_CONTROL].test.pvalue <= 0.05
-    assert found.by_share == {
-        0.01: "10 % injected",
-        0.05: "10 % injected",
-        0.2: "20 % injected",
-        1: POSITIVE_CONTROL,
-    }
-    assert list(found.sets) == [GIVEN, "10 % injected", "20 % injected", POSITIVE_CONTROL, NEGATIVE_CONTROL]
-    rows, _ = disguise_rows(found, images["train"], np.arange(10), share=0.05, repeats=2, level=0.05)
-    assert {"10 % flagged", "10 % ranked first"} <= set(rows[0])
-
-
-def test_held_out_images_offered_as_synthetic_leave_no_pair_to_show():
-    of = np.random.default_rng(0)
-    images = {name: of.integers(0, 256, (12, SIDE, SIDE)).astype(np.uint8) for name in ("train", "heldout")}
-    images["synthetic"] = images["heldout"]
-    groups = {"train": np.arange(12), "heldout": np.arange(12, 24)}
-    found = audit(images, groups, shares=(0.05, 1), permutations=99, draws=50, rng=of)
-    rows = pair_rows(found, train=np.arange(12), synthetic=np.arange(12), most=20)
-    assert rows == []
-    assert pd.DataFrame(rows, columns=PAIR_COLUMNS).shape == (0, 7)
-    (title, pictures), *more = pair_pictures(found, GIVEN, images["synthetic"], images["train"], most=3)
-    assert (title, more) == ("as given: no synthetic image resembles a training image most", [])
-    assert pictures.shape == (3, SIDE, SIDE)
-    assert np.isnan(pictures).all()
-    assert (
-        len(
-            pair_pictures(
-                found,
-                POSITIVE_CONTROL,
-                found.sets[POSITIVE_CONTROL].injected.images,
-                images["train"],
-                most=3,
-            )
-        )
-        == 3
+@pytest.mark.slow
+def test_a_leak_does_not_inflate_the_power_that_is_stated(leaking):
+    """What is injected into copies nobody: without any injected copy nothing would be flagged."""
+    _, found = leaking
+    unlike = found.null._replace(ratio=np.ones(len(found.null.ratio)))
+    (one,) = would_be_seen(found, unlike, np.arange(len(found.null.ratio)), shares=[0.0], repeats=20, level=0.05)
+    assert one.flagged <= 4
+    mixed = pooled(found.copies)
+    (all_of_them,) = would_be_seen(
+        found, mixed, np.tile(found.copied, len(DECLARED)), shares=[1], repeats=5, level=0.05
     )
-    # Copies that resemble held-out images most are nowhere among the closest pairs: 0, not the mean of nothing.
-    base = found.sets[GIVEN].matches
-    for copies, first in ((base, 0), (found.sets[POSITIVE_CONTROL].matches, 1)):
-        options = {"shares": [0.25], "repeats": 2, "level": 0.05}
-        (power,) = injection_power(base, copies, np.arange(12), **options, **found.test)
-        assert power.first.tolist() == [first] * 2
+    assert all_of_them.flagged == 5
+    every = np.concatenate([masses()[:60]])
+    options = {"names": ["negative", "letterbox 5:6"], "shares": (0.0, 0.2), "repeats": 5, "level": 0.05}
+    rows = disguise_rows(found, every, **options)
+    assert [row["disguise"] for row in rows] == options["names"]
+    assert rows[0]["20 % flagged"] == 1
+    assert rows[0]["20 % ranked first"] == 1
+    assert null_flags(found.real, found.gallery.patient, splits=20, level=0.05, rng=np.random.default_rng(0)) <= 4
+
+
+def test_patients_are_counted_not_images():
+    ratio = np.array([0.9, 0.2, 0.8, 0.7, 0.95])
+    assert closest_of_each(ratio, np.array([0, 0, 0, 2, 1])).tolist() == [0.2, 0.95, 0.7]
+
+
+def test_a_picture_is_laid_back_upon_its_source():
+    image = masses()[0].astype(np.float32)
+    turned = np.rot90(image).copy() * 0.5 + 10
+    as_it_is = np.eye(2, 3, dtype=np.float32)
+    back = laid_upon(image, turned, as_it_is, NAMES.index("turned 90° clockwise"))
+    np.testing.assert_allclose(back, image, atol=0.6)

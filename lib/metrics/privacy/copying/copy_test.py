@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
+from scipy.stats import chi2, ks_2samp
 
 from lib.metrics.neighbours.distances import full_precision
 from lib.statistics import checks as samples
@@ -24,6 +24,10 @@ _BAND = 8.0  # cycles per image; the filter peaks at 5.7, where anatomy differs 
 _FIRST = 5  # the smallest number of closest matches that is looked at
 _TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
 _RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
+_OUTLIER = 0.01  # a held-out image matched at this p-value of the tail, or below, seems to have been copied
+_CLOSER = (
+    0.1  # p-value of the matches with held-out images being no closer than the null, at which they are taken to be
+)
 _FEW = 20  # with fewer null matches than this their tail is not fitted
 _CELLS = 2**24  # labels assigned at a time
 
@@ -43,8 +47,8 @@ class CopyTest(NamedTuple):
 
     pvalue: float  # of the two tests together; flag at or below the false-alarm rate that is accepted
     count_pvalue: float  # are training images too frequent among the closest matches?
-    tail_pvalue: float  # is a match with a training image an outlier by its distance ratio?
-    pair_pvalues: np.ndarray  # (s,) of each match by itself, corrected for all tests; 1 for those with held-out images
+    tail_pvalue: float  # is a match an outlier by its distance ratio?
+    pair_pvalues: np.ndarray  # (s,) of each match by itself, with any real image, corrected for all tests
     k: np.ndarray  # (K,) numbers of closest matches looked at
     share: np.ndarray  # (K,) of training images among them
     low: np.ndarray  # (K,) the middle 95 % of what permuted patients give
@@ -150,7 +154,8 @@ def copy_test(
     """Test whether synthetic images, matched with real ones by `match`, are copies of those that are `member` (n,).
 
     `groups` (n,) are the patients. `null` (N,) are ratios of images that cannot be copies: each real image
-    matched with those of other patients. The p-value is the smaller of two, each over its part of the false alarms:
+    matched with those of other patients, of each patient the smallest, since images of one patient are alike. The
+    p-value is the smaller of two, each over its part of the false alarms:
 
     The count test looks at the k = 5, 10, 20, … closest matches. Patients are randomly permuted as training or
     held out, the smallest p-value over k is compared with the smallest of each permutation: an exact test if the
@@ -158,8 +163,11 @@ def copy_test(
 
     The tail test asks whether one match by itself is an outlier by its distance ratio. Among independent images
     −log ratio has an exponential tail; its rate comes from the √N closest null matches, at the careful end of its
-    95 % interval, and again from the matches with held-out images, the larger p-value counting. It is corrected for
-    the number of matches.
+    95 % interval. It is corrected for the number of matches. A copy of a held-out image is one of a patient as well, so
+    that matches with held-out images are tested alike. Those that are no outliers say how close this synthetic set
+    comes to images that it cannot have copied. Are they closer than the null (Kolmogorov-Smirnov), a match with a
+    training image has the larger p-value of that by the null and that by them; else they would only add the
+    uncertainty of a tail that is fitted to a few.
 
     Raises ValueError if shapes differ, a side is empty, a patient is on both, or null matches are fewer than 10.
     """
@@ -176,10 +184,11 @@ def copy_test(
     k, share, low, high, count_p = _count_test(matches, inside > 0, code, permutations, rng)
     of_member = member[matches.nearest]
     closeness = _closeness(matches.ratio)
-    pairs = _tail(closeness, _closeness(null))
-    if (~of_member).sum() >= _FEW:
-        pairs = np.maximum(pairs, _tail(closeness, closeness[~of_member]))
-    pairs = np.where(of_member, np.clip(pairs * len(pairs), _RAREST, 1), 1.0)
+    pairs = _tail(closeness, _closeness(null)) * len(closeness)
+    elsewhere = closeness[~of_member & (pairs > _OUTLIER)]
+    if len(elsewhere) >= _FEW and ks_2samp(elsewhere, _closeness(null), alternative="less").pvalue <= _CLOSER:
+        pairs = np.where(of_member, np.maximum(pairs, _tail(closeness, elsewhere) * len(closeness)), pairs)
+    pairs = np.clip(pairs, _RAREST, 1)
     tail_p = float(pairs.min())
     pairs = np.minimum(pairs / _TAIL, 1)
     return CopyTest(min(1.0, count_p / (1 - _TAIL), tail_p / _TAIL), count_p, tail_p, pairs, k, share, low, high)
@@ -250,19 +259,6 @@ def _tail(closeness: np.ndarray, null: np.ndarray) -> np.ndarray:
     counted = (1 + n - np.searchsorted(null, closeness, side="left")) / (n + 1)
     fitted = (top / n) * np.exp(-np.maximum(closeness - limit, 0) / excess)
     return np.where(closeness > null[-1], fitted, np.maximum(counted, np.where(closeness > limit, fitted, 0)))
-
-
-def aligned(synthetic: ArrayLike, train: ArrayLike, mirror: int) -> np.ndarray:
-    """One synthetic image (H, W) float32 as it resembles its training image (H, W) most.
-
-    It is mirrored back by `Matches.mirror`; brightness and contrast are fitted by least squares.
-    """
-    image, target = (np.asarray(x, np.float32) for x in (synthetic, train))
-    image = image[:, ::-1] if mirror & 1 else image
-    image = image[::-1] if mirror & 2 else image
-    apart = image - image.mean()
-    slope = max(float((apart * (target - target.mean())).sum() / max(float((apart**2).sum()), 1e-6)), 0)
-    return target.mean() + slope * apart
 
 
 def patient_codes(groups: ArrayLike, n: int, fewest: int) -> np.ndarray:

@@ -1,19 +1,15 @@
 """What the copy test would have detected: injected copies for its power, null splits for its false alarms."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
-from lib.metrics.neighbours.distances import full_precision
 from lib.metrics.privacy.copying.copy_test import (
     CopyTest,
     Matches,
     copy_test,
-    distance_ratios,
-    patient_codes,
     rank_by_ratio,
 )
 from lib.statistics.proportions import proportion
@@ -112,23 +108,6 @@ def pvalue_interval(test: CopyTest, permutations: int) -> tuple[float, float, fl
     return value, low, high, f"{permutations} permutations"
 
 
-def false_alarms(
-    descriptors: torch.Tensor,
-    groups: ArrayLike,
-    *,
-    splits: int,
-    level: float,
-    permutations: int,
-    rng: np.random.Generator,
-) -> int:
-    """How many of `null_splits` are flagged by `copy_test` at `level`."""
-    tests = (
-        copy_test(found, member=member, groups=code, null=null, permutations=permutations, rng=rng)
-        for found, member, code, null in null_splits(descriptors, groups, splits=splits, rng=rng)
-    )
-    return sum(test.pvalue <= level for test in tests)
-
-
 def smallest_seen(injections: list[InjectionPower], *, power: float = 0.9) -> float | None:
     """The smallest share from which on every one was flagged in at least `power` of its repeats; None: not even all.
 
@@ -140,27 +119,3 @@ def smallest_seen(injections: list[InjectionPower], *, power: float = 0.9) -> fl
             break
         seen = injection.copies / injection.images
     return seen
-
-
-def null_splits(
-    descriptors: torch.Tensor, groups: ArrayLike, *, splits: int, rng: np.random.Generator
-) -> Iterator[tuple[Matches, np.ndarray, np.ndarray, np.ndarray]]:
-    """Random thirds of the patients: offered as synthetic, as training, as held out. No copy can be among them.
-
-    descriptors (n, H, W) of real images of the patients `groups` (n,). Yields what `copy_test` takes: matches, member,
-    groups and null. Holds all n² similarities. Raises ValueError with fewer than nine patients.
-    """
-    code = patient_codes(groups, len(descriptors), 9)
-    with full_precision(descriptors.device.type):
-        alike = (descriptors.flatten(1) @ descriptors.flatten(1).T).cpu().numpy()
-        for mirrored in (descriptors.flip(2), descriptors.flip(1), descriptors.flip(1, 2)):
-            np.maximum(alike, (descriptors.flatten(1) @ mirrored.flatten(1).T).cpu().numpy(), out=alike)
-    for _ in range(splits):
-        third = (rng.permutation(code.max() + 1) % 3)[code]
-        offered, kept = np.flatnonzero(third == 0), np.flatnonzero(third > 0)
-        among = alike[np.ix_(offered, kept)]
-        reached = among.max(axis=0)
-        nearest, similarity, ratio = distance_ratios(among, code[kept], None)
-        null = distance_ratios(alike[np.ix_(kept, kept)], code[kept], code[kept])[2]
-        matches = Matches(nearest, similarity, np.zeros(len(nearest), int), ratio, reached)
-        yield matches, third[kept] == 1, code[kept], null

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lib.metrics.privacy.controls.near_copies import altered
-from lib.metrics.privacy.copying.copy_test import aligned, band_pass, copy_test, match, population_pvalue, rank_by_ratio
+from lib.metrics.privacy.copying.copy_test import band_pass, copy_test, match, population_pvalue, rank_by_ratio
 from lib.metrics.privacy.copying.copy_test_power import (
     injected_matches,
     injection_power,
@@ -50,9 +50,6 @@ def test_such_copies_are_named_and_mirrored_back(world, kind):
     found = match(band_pass(copies), band_pass(images), groups=groups)
     np.testing.assert_array_equal(found.nearest, np.arange(30))
     assert np.median(found.ratio) < 0.25
-    back = np.stack([aligned(*pair) for pair in zip(copies, images, found.mirror, strict=False)])
-    if kind != "contrast":
-        np.testing.assert_allclose(back, images[:30], atol=0.51)
 
 
 def test_injected_copies_are_flagged_and_ranked_first(matched, world):
@@ -80,14 +77,19 @@ def test_a_single_copy_is_detected_by_the_tail(matched, world):
     assert rank_by_ratio(injected, test["member"])[0] == at[0]
 
 
-def test_copies_of_held_out_images_are_no_leak(matched, world):
+def test_copies_of_held_out_images_are_flagged_as_such(matched, world):
+    """They are patients as well; and they are not what other matches are compared with."""
     real, base, test = matched
     heldout = np.flatnonzero(~world[2])
     copies = match(real[heldout], real, groups=world[1])
-    injected, _, _ = injected_matches(base, copies, 40, rng=np.random.default_rng(0))
+    injected, at, _ = injected_matches(base, copies, 40, rng=np.random.default_rng(0))
     found = copy_test(injected, rng=np.random.default_rng(0), **test)
-    assert found.pvalue > 0.5
-    assert (found.pair_pvalues[~test["member"][injected.nearest]] == 1).all()
+    assert found.tail_pvalue <= 0.01
+    assert found.count_pvalue > 0.5
+    assert (found.pair_pvalues[at] <= 0.05).all()
+    both, at, which = injected_matches(base, match(real, real, groups=world[1]), 40, rng=np.random.default_rng(0))
+    found = copy_test(both, rng=np.random.default_rng(0), **test)
+    assert (found.pair_pvalues[at] <= 0.05).all()
 
 
 def test_false_alarms_stay_at_the_stated_level():

@@ -5,11 +5,9 @@ import pytest
 
 from lib.metrics.privacy.copying.copy_test import band_pass, copy_test, match
 from lib.metrics.privacy.copying.copy_test_power import (
-    false_alarms,
     injected_as,
     injected_matches,
     injection_power,
-    null_splits,
     pvalue_interval,
     smallest_seen,
 )
@@ -26,15 +24,6 @@ def test_rows_may_be_injected_after_matching(matched, world):
     again = match(offered, real, groups=groups)
     np.testing.assert_array_equal(injected.nearest, again.nearest)
     np.testing.assert_allclose(injected.ratio, again.ratio, atol=1e-3)
-
-
-def test_false_alarms_of_null_splits(world):
-    images, groups, *_ = world
-    options = {"splits": 60, "level": 0.05, "permutations": 99}
-    assert false_alarms(band_pass(images), groups, **options, rng=np.random.default_rng(0)) <= 8
-    found, member, code, null = next(null_splits(band_pass(images), groups, splits=1, rng=np.random.default_rng(0)))
-    assert len(member) == len(code) == len(null) == len(found.reached)
-    assert not set(code[member]) & set(code[~member])
 
 
 def test_smallest_seen_and_proportion(matched, world):
