@@ -204,8 +204,8 @@ def load_paper(folder: Path) -> Paper:
     if "paper" in paper.scales:
         try:
             paper.rehearsal.settings(paper.published_settings, 1)
-        except ValueError as problem:
-            refuse(("rehearsal",), str(problem))
+        except ValueError as error:
+            refuse(("rehearsal",), str(error))
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 from pandas import DataFrame
 from scipy.stats import gaussian_kde
@@ -283,7 +283,7 @@ def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> 
     ax.set_ylim(max(len(counts), 1) - 0.5, -0.5)
     ax.set_xlim(0, widest * 1.01)
     ax.set_xlabel("claims")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.legend(ncols=len(counts.columns), loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2, columnspacing=1)

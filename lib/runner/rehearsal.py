@@ -97,8 +97,8 @@ def _report(costs: Sequence[Cost], *, minutes: float) -> str:
         (of.notebook, of.training, of.rest, of.training * here / _H100 + of.rest, of.memory / 1e9, of.disk / 1e9)
         for of in costs
     ]
-    rows.append(("all", *(sum(row[column] for row in rows) for column in (1, 2, 3)), max(r[4] for r in rows),
-                 sum(r[5] for r in rows)))  # fmt: skip
+    training, rest, there, memory, disk = zip(*(row[1:] for row in rows), strict=True)
+    rows.append(("all", sum(training), sum(rest), sum(there), max(memory), sum(disk)))
     file = root() / "data" / "runs" / "rehearsal.csv"
     with atomic(file) as partial, open(partial, "w", encoding="utf-8", newline="") as content:
         csv.writer(content).writerows([_HEADER, *rows])
