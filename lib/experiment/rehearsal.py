@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,11 +29,11 @@ class Rehearsal(BaseModel):
         """The settings `published`, cut to `number` parts. ValueError for a setting that is not among them."""
         few = dict(published)
         for path, value in self.instead.items():
-            _change(few, path, lambda _, value=value: value)
+            _change(few, path, partial(_instead, value))
         for name in self.once:
             _change(few, name, lambda whole: min(1, whole))
         for path, least in self.cut.items():
-            _change(few, path, lambda whole, least=least: self._few(whole, least, number))
+            _change(few, path, partial(self._few, least=least, number=number))
         return few
 
     def repetitions(self, published: dict[str, Any]) -> int:
@@ -45,6 +46,10 @@ class Rehearsal(BaseModel):
         if isinstance(value, dict):
             return {key: self._few(entry, least, number) for key, entry in value.items()}
         return min(value, max(least * number, math.ceil(value * number / self.parts)))
+
+
+def _instead(value: Any, _) -> Any:
+    return value
 
 
 def _change(settings: dict[str, Any], path: str, change: Callable[[Any], Any]) -> None:
