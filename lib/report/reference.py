@@ -24,6 +24,7 @@ from lib.runner.plan import plan
 
 LARGEST_FILE, LARGEST = 2 * 2**20, 8 * 2**20  # bytes; of one file, and of all together
 KINDS = {"figure": ("png", "json"), "table": ("csv", "tex", "json")}  # of an item's files, those that are committed
+_RECORDED = ("study",)  # scales whose repetitions are kept: those of a demo are measured again, in minutes
 # Of the record of a finished notebook, what the page shows.
 _SHOWN = ("notebook", "paper", "scale", "cohort", "seed", "revision", "seconds", "peak_memory_mb", "finished_at")
 
@@ -134,8 +135,10 @@ def _files(records: Records) -> Iterator[Path]:
 
 
 def _repetitions(records: Records) -> Iterator[Path]:
-    """What its notebooks measured in each repetition (lib.experiment.repetition)."""
-    for name in records.paper.records if records.paper else ():
+    """What its notebooks measured in each repetition of a study (lib.experiment.repetition)."""
+    if parts_of(records.folders.tag)[0] not in _RECORDED or not records.paper:
+        return
+    for name in records.paper.records:
         notebook, label = name.split("/")
         yield from sorted((records.folders.records / records.name / notebook).glob(f"*/{label}.npz"))
 

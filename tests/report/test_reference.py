@@ -152,7 +152,11 @@ def test_what_shows_a_real_image_is_left_out(tmp_path, cohort, published):
     assert {path.stem for path in reference._files(records)} == published
 
 
-def test_what_was_measured_in_each_repetition_comes_with_it(finished):
+@pytest.mark.parametrize(("recorded", "expected"), [
+    (("demo",), {"01_train/0/gate.npz": b"0", "01_train/7/gate.npz": b"7"}), (("study",), {}),
+])  # fmt: skip
+def test_what_was_measured_in_each_repetition_of_a_study_comes_with_it(finished, monkeypatch, recorded, expected):
+    monkeypatch.setattr(reference, "_RECORDED", recorded)
     declared = finished / "notebooks/01_first/paper.yaml"
     declared.write_text(declared.read_text() + "records: {01_train/gate: 1}\n")
     git = ["git", "-C", finished, "-c", "user.name=n", "-c", "user.email=e"]
@@ -163,8 +167,7 @@ def test_what_was_measured_in_each_repetition_comes_with_it(finished):
         (kept / "gate.npz").write_bytes(b"%d" % number)
         (kept / "other.npz").write_bytes(b"")
     write_reference("demo-phantom")
-    records = files(finished / FOLDER / "01_first/records")
-    assert records == {"01_train/0/gate.npz": b"0", "01_train/7/gate.npz": b"7"}
+    assert files(finished / FOLDER / "01_first/records") == expected
 
 
 def test_what_is_too_large_is_refused_and_the_old_one_stays(finished, monkeypatch):
