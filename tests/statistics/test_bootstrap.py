@@ -118,13 +118,6 @@ def test_bad_input_is_named(call, message):
         call(np.random.default_rng(0))
 
 
-def test_apart_is_two_sided():
-    below = seeds.apart(intervals.Interval(0.4, 0.3, 0.45, 0.95, 3, np.array([0.4])), 0.5)
-    assert below.bounds == pytest.approx((0.1, 0.05, 0.2))
-    around = seeds.apart(intervals.Interval(0.52, 0.45, 0.59, 0.95, 3, np.array([0.5])), 0.5)
-    assert around.bounds == pytest.approx((0.02, 0.0, 0.09))
-
-
 def drawn(columns, draws=20000, correlation=0.0, seed=0):
     rng = np.random.default_rng(seed)
     shared, own = rng.normal(size=(draws, 1)), rng.normal(size=(draws, columns))
