@@ -25,9 +25,7 @@ _FIRST = 5  # the smallest number of closest matches that is looked at
 _TAIL = 0.2  # of the false alarms are the tail test's, which rests on a fit, the others those of the exact count test
 _RAREST = 1e-4  # p-values of the tail go no lower: the fit cannot know of rarer events
 _OUTLIER = 0.01  # a held-out image matched at this p-value of the tail, or below, seems to have been copied
-_CLOSER = (
-    0.1  # p-value of the matches with held-out images being no closer than the null, at which they are taken to be
-)
+_CLOSER = 0.1  # p-value, or below, at which matches with held-out images are taken to be closer than the null
 _FEW = 20  # with fewer null matches than this their tail is not fitted
 _CELLS = 2**24  # labels assigned at a time
 
