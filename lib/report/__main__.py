@@ -15,7 +15,7 @@ _RUN = "demo-phantom, demo-public-seed3, …; reference/demo-phantom for what is
 def main() -> int:
     """Do as the command line says; one sentence and exit code 1 where that is not possible, a page not written."""
     words = sys.argv[1:]
-    command = {"reference": _reference, "compare": _compare}.get(words[0]) if words else None
+    command = {"reference": _reference, "restore": _restore, "compare": _compare}.get(words[0]) if words else None
     try:
         code = command(words[1:]) if command else _page(words)
         sys.stdout.flush()
@@ -32,7 +32,7 @@ def _page(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lib.report",
         description="Write the page of a run, index.html among its figures.",
-        epilog="Also: python -m lib.report reference TAG [PAPER…]; … compare RUN RUN…; each has --help.",
+        epilog="Also: python -m lib.report reference TAG [PAPER…]; … restore TAG; … compare RUN RUN…; each has --help.",
     )
     parser.add_argument("run", metavar="RUN", help=_RUN)
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
@@ -62,6 +62,19 @@ def _reference(words: list[str]) -> int:
     from lib.report.reference import write_reference
 
     print(write_reference(arguments.run, arguments.papers))
+    return 0
+
+
+def _restore(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.report restore",
+        description="Put what is committed of a run back into it, for the papers that it has nothing of.",
+    )
+    parser.add_argument("run", metavar="TAG", help="a committed run, such as demo-phantom")
+    arguments = parser.parse_args(words)
+    from lib.report.reference import restore
+
+    print("Put back: " + (", ".join(restore(arguments.run)) or "nothing, the run has records of every paper"))
     return 0
 
 

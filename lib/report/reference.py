@@ -64,6 +64,31 @@ def write_reference(run: str, papers: Sequence[str] = ()) -> Path:
     return _write_whole(anew, reference)
 
 
+def restore(run: str) -> list[str]:
+    """Put what is committed of the run `run` back into it, for each paper that it has nothing of, and return these.
+
+    On a new machine one paper can then be run, the scorecard count all, and that paper alone be taken anew. Records and
+    products come back, no file that another notebook reads: a command that needs such a notebook runs it.
+    Raises ValueError for a tag of which nothing is committed, OSError if a file cannot be written.
+    """
+    reference = RunFolders(run, reference=True, checkout=root())
+    if parts_of(run) and not reference.is_there:
+        raise ValueError(f"nothing is committed of {run}: figures/reference has no such folder")
+    folders = RunFolders(run, reference=False, checkout=root())
+    back = []
+    for paper in (name for name in known_papers() if (reference.page / name).is_dir()):
+        if (folders.records / paper).exists() or (folders.page / paper).exists():
+            continue
+        for source in (path for path in sorted((reference.page / paper).rglob("*")) if path.is_file()):
+            kind = source.parent.name
+            places = {"claims": folders.claims(paper) / source.name, "done": folders.done(paper, source.stem)}
+            if kind in places or source.parent == reference.page / paper:
+                with atomic(places.get(kind, folders.page / paper / source.name)) as path:
+                    path.write_bytes(source.read_bytes())
+        back.append(paper)
+    return back
+
+
 def _refused(run: str, problems: list[str]) -> ValueError:
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return ValueError(f"{run} cannot become the reference: {'; '.join(problems[:3])}{more}")

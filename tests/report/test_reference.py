@@ -95,6 +95,27 @@ def test_of_one_paper_it_is_made_anew_and_the_others_stay_as_they_are_committed(
     assert files(finished / FOLDER) == after
 
 
+def test_on_a_new_machine_one_paper_is_run_and_the_others_come_from_what_is_committed(finished, monkeypatch, capsys):
+    write_reference("demo-phantom")
+    before = files(finished / FOLDER)
+    for folder in ("figures/demo-phantom", "data/runs/demo-phantom"):
+        shutil.rmtree(finished / folder / "02_second")
+    kept = files(finished / "data/runs/demo-phantom")
+    with pytest.raises(ValueError, match="02_second/"):
+        write_reference("demo-phantom", ["01_first"])
+    monkeypatch.setattr("sys.argv", ["report", "restore", "demo-phantom"])
+    assert main() == 0
+    assert capsys.readouterr().out == "Put back: 02_second\n"
+    assert kept.items() <= files(finished / "data/runs/demo-phantom").items()
+    write_reference("demo-phantom", ["01_first"])
+    assert files(finished / FOLDER) == before
+    assert main() == 0
+    assert capsys.readouterr().out == "Put back: nothing, the run has records of every paper\n"
+    monkeypatch.setattr("sys.argv", ["report", "restore", "study-phantom"])
+    assert main() == 1
+    assert capsys.readouterr().err == "nothing is committed of study-phantom: figures/reference has no such folder\n"
+
+
 def changed(path, **facts):
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
