@@ -1,26 +1,64 @@
 """Every generator: `train` it by name, `load` it from a folder or the store, and `sample` from what they return.
 
+    images, labels = draw("mcgan-phantom", 100, label="malignant")    # uint8 (100, s, s), and their labels
     generator = train("dcgan", images, labels, path="data/runs/gan", seed=0, steps=1000)
     generator = load("data/runs/gan")
     made = generator.sample(100, labels=wanted, seed=1)    # uint8 (100, s, s)
 
 `names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says.
 `published_mcgan` is one that others trained: its weights are downloaded by hand (data/README.md). What is stored in
-weights/, with what each card says; and a finished training of phantoms put there:
+weights/, with what each card says, and what was trained in this checkout; images of one as a folder of PNG files with
+labels.csv; and a finished training of phantoms put into the store:
 
     python -m lib.generators list
-    python -m lib.generators store FOLDER NAME --about "…" [--gate MEASURE VALUE]…
+    python -m lib.generators sample NAME|FOLDER --n 1000 [--label NAME] --out FOLDER [--seed N]
+    python -m lib.generators store FOLDER NAME --about "…" [--labels NAME…] [--gate MEASURE VALUE]…
 """
 
 import argparse
 import sys
+from pathlib import Path
 
+import numpy as np
+
+from lib.cohorts.io.picture_folder import assert_new, write_pictures
+from lib.core.json_objects import read_object
+from lib.core.paths import root
+from lib.training.gan.named_labels import label_columns, label_names, labels_to_draw
 from lib.training.gan.published import published_mcgan
 from lib.training.gan.registry import keep, load, names, register, train
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.loop.store import read_card, stored_names
 
-__all__ = ["TrainedGenerator", "load", "names", "published_mcgan", "register", "train"]
+__all__ = ["TrainedGenerator", "draw", "load", "names", "published_mcgan", "register", "train"]
+
+
+def draw(
+    name_or_folder: str | Path, n: int, *, label: str | None = None, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """`n` images of a stored or trained generator, and their labels.
+
+    label: the name of one, as the card in weights/ has it, or its number where there is no card; None has all labels
+    take turns. Returns uint8 (n, s, s), or (n, c, s, s) with c > 1 channels, and (n,) classes, (n, k) findings, or None
+    where the generator knows no labels. FileNotFoundError and ValueError as `load`, ValueError for an unknown label.
+    """
+    return _drawn(name_or_folder, n, label, seed)[:2]
+
+
+def _drawn(name_or_folder: str | Path, n: int, label: str | None, seed: int):
+    """Images and labels as `draw` returns them, and the names of the labels."""
+    generator = load(name_or_folder)
+    is_stored = str(name_or_folder) in stored_names() and not Path(name_or_folder).exists()
+    names = label_names(generator, read_card(str(name_or_folder)).get("labels", ()) if is_stored else ())
+    labels = labels_to_draw(generator, n, label=label, names=names)
+    return generator.sample(n, labels=labels, seed=seed), labels, names
+
+
+def trained_here() -> list[Path]:
+    """The folders in data/runs/ that hold a finished training of a generator, sorted."""
+    records = sorted((root() / "data" / "runs").glob("**/checkpoint.json"))
+    found = ((file.parent, read_object(file)) for file in records)
+    return [path for path, of in found if of.get("finished") and of.get("settings", {}).get("model") in names()]
 
 
 def main(argv: list[str]) -> int:
@@ -28,25 +66,51 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.generators", description="The trained generators in weights/.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="each with its card")
+    drawn = commands.add_parser("sample", help="draw images into a folder of PNG files, with labels.csv")
+    drawn.add_argument("name", metavar="NAME|FOLDER", help="in weights/, or the folder of a finished training")
+    drawn.add_argument("--n", type=int, required=True, help="how many images")
+    drawn.add_argument("--label", help="of all of them, by its name in the card (without it labels take turns)")
+    drawn.add_argument("--out", required=True, metavar="FOLDER", help="a new one")
+    drawn.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     store = commands.add_parser("store", help="put a finished training of phantoms there")
     store.add_argument("folder", help="of the finished training")
     store.add_argument("name", help="a new one, of letters, digits and hyphens")
     store.add_argument("--about", required=True, help="of which phantoms, and how these are drawn again")
+    store.add_argument("--labels", nargs="+", default=[], metavar="NAME", help="of its labels, in their order")
     store.add_argument("--gate", nargs=2, action="append", default=[], metavar=("MEASURE", "VALUE"))
     asked = parser.parse_args(argv)
     try:
-        if asked.command == "store":
+        if asked.command == "sample":
+            _sample(asked)
+        elif asked.command == "store":
             gate = {measure: float(value) for measure, value in asked.gate}
-            print(keep(asked.folder, asked.name, about=asked.about, gate=gate))
-        for name in stored_names() if asked.command == "list" else ():
-            card = read_card(name)
-            print(f"{name}: {card['about']}\n    {card['hours']:.1f} hours on {card['machine']}, {card['arithmetic']}")
-            print(f"    revision {card['revision']}, {card['date']}")
-            print(*(f"    {measure} {value:g}\n" for measure, value in card["gate"].items()), sep="", end="")
+            labels = label_names(load(asked.folder), asked.labels) if asked.labels else []
+            print(keep(asked.folder, asked.name, about=asked.about, labels=labels, gate=gate))
+        else:
+            _list()
     except (ValueError, OSError) as problem:
         print(problem, file=sys.stderr)
         return 1
     return 0
+
+
+def _sample(asked: argparse.Namespace) -> None:
+    assert_new(asked.out)
+    images, labels, names = _drawn(asked.name, asked.n, asked.label, asked.seed)
+    print(write_pictures(asked.out, images, label_columns(labels, names)))
+
+
+def _list() -> None:
+    for name in stored_names():
+        card = read_card(name)
+        print(f"{name}: {card['about']}")
+        if labels := card.get("labels"):
+            print(f"    labels {', '.join(labels)}")
+        print(f"    {card['hours']:.1f} hours on {card['machine']}, {card['arithmetic']}")
+        print(f"    revision {card['revision']}, {card['date']}")
+        print(*(f"    {measure} {value:g}\n" for measure, value in card["gate"].items()), sep="", end="")
+    for folder in trained_here():
+        print(f"{folder.relative_to(root())}: trained here")
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ class ACGAN(TrainedGenerator):
         which = "generator" if settings["ema"] is None else "average"
         return cls(restored(lambda: _generator(settings), which, tensors, device), settings)
 
+    @property
+    def classes(self) -> int:
+        return self.generator.regions
+
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; labels: (n,) integers, the regions."""
         regions = F.one_hot(class_labels(labels, n, self.generator.regions), self.generator.regions).float()

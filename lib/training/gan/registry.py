@@ -5,7 +5,7 @@ a line in `register` below. lib.generators is the public face.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,12 +148,14 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
     return generator
 
 
-def keep(folder: Path, name: str, *, about: str, gate: dict[str, float] | None = None) -> Path:
+def keep(
+    folder: Path, name: str, *, about: str, labels: Sequence[str] = (), gate: dict[str, float] | None = None
+) -> Path:  # fmt: skip
     """Store the finished training in `folder` as weights/`name`: the weights that drawing needs, in float16.
 
-    about: of which images, and how these are made again. gate: measure → value of how good it is. Returns the folder,
-    with a card and a probe of the stored weights. ValueError as `load`, for a name that is taken, and for a training
-    that is not finished; the store is then as before.
+    about: of which images, and how these are made again. labels: the names of its labels. gate: measure → value of
+    how good it is. Returns the folder, with a card and a probe of the stored weights. ValueError as `load`, for a name
+    that is taken, and for a training that is not finished; the store is then as before.
     """
     generator = load(folder)
     tensors, settings = finished_training(folder, "generator")
@@ -171,4 +173,5 @@ def keep(folder: Path, name: str, *, about: str, gate: dict[str, float] | None =
     def add_probe(made: Path) -> None:
         keep_probe(made, load(made), labels=labels_of_probe(folder))
 
-    return store.keep(folder, name, about=about, needed=needed, gate=gate or {}, complete=add_probe)
+    facts = {"labels": list(labels)} if labels else {}
+    return store.keep(folder, name, about=about, needed=needed, facts=facts, gate=gate or {}, complete=add_probe)

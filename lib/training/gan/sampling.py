@@ -40,6 +40,16 @@ class TrainedGenerator(ABC):
         """
 
     @property
+    def classes(self) -> int:
+        """How many labels it knows of which each image has one; 1 where it was trained without, or by findings."""
+        return getattr(self.generator, "classes", 1)
+
+    @property
+    def findings(self) -> int:
+        """How many labels it knows of which an image has any or none; 0 where it was trained without, or by classes."""
+        return getattr(self.generator, "labels", 0)
+
+    @property
     def device(self) -> torch.device:
         """Where the generator computes."""
         return next(self.generator.parameters()).device

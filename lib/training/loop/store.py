@@ -123,14 +123,22 @@ def _but_for(settings: dict | None, *names: str) -> dict:
 
 
 def keep(
-    folder: Path, name: str, *, about: str, needed: set[str], gate: dict, complete: Callable[[Path], None]
-) -> Path:  # fmt: skip
+    folder: Path,
+    name: str,
+    *,
+    about: str,
+    needed: set[str],
+    facts: dict,
+    gate: dict,
+    complete: Callable[[Path], None],
+) -> Path:
     """Store the finished training in `folder` as weights/`name`, its weights in float16, and return that folder.
 
     about: of which images, and what of them can be made again. needed: the first parts of the tensors' names that
-    drawing needs. gate: measure → value of how good it is. complete: called with the folder before it is put in place,
-    to add what belongs to it. ValueError for a name that is taken or no name of a folder, for an unfinished training,
-    and for one in the run of real images; then, and on a full disk, the store is as before.
+    drawing needs. facts: more entries of its card. gate: measure → value of how good it is. complete: called with the
+    folder before it is put in place, to add what belongs to it. ValueError for a name that is taken or no name of a
+    folder, for an unfinished training, and for one in the run of real images; then, and on a full disk, the store is as
+    before.
     """
     if any(part.startswith("own-") or "-public" in part for part in Path(folder).resolve().parts):
         raise ValueError(f"{folder} is of a run on real images, whose weights stay with them: store those of phantoms")
@@ -155,7 +163,7 @@ def keep(
         made = source.made
         card = {
             "name": name, "about": about, "sha256": Checkpoint(part, None).weights_digest(),
-            "hours": round(made.get("seconds", 0) / 3600, 2), "gate": gate,
+            "hours": round(made.get("seconds", 0) / 3600, 2), **facts, "gate": gate,
         }  # fmt: skip
         card |= {key: made.get(key) for key in ("revision", "date", "torch", "arithmetic", "machine")}
         for file in (Path(folder) / _IMAGES, Path(folder) / "curve.csv"):

@@ -1,0 +1,52 @@
+"""Stored generators from the command line and in three lines of Python."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import generators
+from lib.cohorts.io import picture_files
+
+MASSES = "mcgan-phantom"
+
+
+def test_a_stored_generator_draws_what_is_asked_for_by_name(tmp_path):
+    images, labels = generators.draw(MASSES, 6, label="benign", seed=3)
+    assert images.shape == (6, 64, 64)
+    assert labels.tolist() == [1] * 6
+    out = tmp_path / "out"
+    assert generators.main(f"sample {MASSES} --n 6 --label benign --seed 3 --out {out}".split()) == 0
+    table = pd.read_csv(out / "labels.csv")
+    assert table.label.tolist() == ["benign"] * 6
+    read = np.stack([next(iter(picture_files.read(out / name))).pixels for name in table.file])
+    np.testing.assert_array_equal(read, images)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (f"sample {MASSES} --n 2 --label cyst", "unknown label 'cyst': choose one of malignant, benign"),
+        (f"sample {MASSES} --n 0", "n is 0: give a whole number of at least 1"),
+        ("sample nobody --n 2", "no stored one of that name, but mcgan-phantom"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence_and_no_folder(tmp_path, capsys, words, says):
+    assert generators.main([*words.split(), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_folder_is_refused_before_anything_is_drawn(tmp_path, capsys, monkeypatch):
+    (tmp_path / "mine.txt").touch()
+    monkeypatch.setattr(generators, "load", None)
+    assert generators.main(["sample", MASSES, "--n", "2", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"{tmp_path} is not empty: give a new folder\n"
+
+
+def test_what_is_stored_is_listed_with_its_labels(capsys):
+    assert generators.main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert f"{MASSES}: 892 phantom patients" in told
+    assert "labels malignant, benign" in told
