@@ -1,10 +1,18 @@
-"""The command line `python -m lib.cohorts prepare NAME [--from DIR]` and `python -m lib.cohorts list`."""
+"""The command line: public sets are prepared, a folder of one's own is converted, and a cohort file is described.
+
+python -m lib.cohorts prepare NAME [--from DIR]
+python -m lib.cohorts list
+python -m lib.cohorts convert FOLDER --table TABLE.csv --size 128 -o cohort.h5
+python -m lib.cohorts describe cohort.h5
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
+from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch
+from lib.cohorts.io.resampling import FITS
 from lib.cohorts.public import SET_OF, cohorts_folder, prepared, raw_folder, set_of
 from lib.cohorts.public.sets import module_of, open_prepared
 
@@ -38,19 +46,72 @@ def show() -> None:
             print(open_prepared(name))
 
 
+def describe(path: Path) -> None:
+    """Print what is in the cohort file `path`."""
+    from lib.cohorts.description import describe
+
+    facts = describe(Cohort.open(path, closed_set=True))
+    width = max(len(what) for what, _ in facts)
+    print(*(f"{what:{width}}  {how}" for what, how in facts), sep="\n")
+
+
+def convert(options: argparse.Namespace) -> None:
+    """Make the cohort file `options.out` of a folder and a table, and print what is in it."""
+    from lib.cohorts.io.conversion import convert
+
+    path = options.out
+    if path.suffix != ".h5":
+        raise ValueError(f"{path}: a cohort file ends in .h5; name it so")
+    if path.exists():
+        raise ValueError(f"{path} is there already; give another name, or delete it")
+
+    def progress(done: int, of: int) -> None:
+        print(f"\r{done:,} of {of:,} images", end="" if done < of else "\n", file=sys.stderr, flush=True)
+
+    names = ("size", "labels", "classes", "fit", "strict", "modality", "licence")
+    given = {name: getattr(options, name) for name in names}
+    cohort = convert(options.folder, options.table, name=options.name or path.stem, progress=progress, **given)
+    cohort.save(path)
+    print(path)
+    describe(path)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed (one sentence on stderr), 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m lib.cohorts", description="Prepare public image sets.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.cohorts", description="Public image sets, and your own images, as cohort files."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("prepare", help="fetch a set, or read your own download, and write its cohorts")
     command.add_argument("name", metavar="NAME", choices=SET_OF, help=f"one of {', '.join(SET_OF)}")
     own = "your own download; without it the files are fetched (of nih_cxr14 the 1,000-radiograph subset)"
     command.add_argument("--from", dest="download", type=Path, metavar="DIR", help=own)
     commands.add_parser("list", help="list the cohorts, and which are prepared")
+    command = commands.add_parser("describe", help="what is in a cohort file")
+    command.add_argument("file", type=Path, metavar="FILE", help="in this suite's layout or Montenegro's")
+    command = commands.add_parser("convert", help="make a cohort file of a folder of images and a table")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI")
+    columns = "CSV with the columns file and patient, one or more of labels, and, where you have them, split"
+    command.add_argument("--table", type=Path, required=True, metavar="TABLE", help=columns)
+    command.add_argument("--size", type=int, required=True, help="pixels a side, to which all are averaged")
+    command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the cohort file, a new one")
+    command.add_argument("--labels", nargs="+", default=(), metavar="COLUMN", help="those alone of the table")
+    command.add_argument(
+        "--classes", nargs="+", default=(), metavar="NAME", help="of one column, in this order (sorted)"
+    )
+    command.add_argument("--fit", choices=FITS, default="pad", help="what is done to an image that is not square (pad)")
+    command.add_argument("--strict", action="store_true", help="refuse a folder with files that are no images")
+    command.add_argument("--name", help="of the cohort (that of its file)")
+    command.add_argument("--modality", default="unknown", help="DICOM's code, such as CR, MG or MR")
+    command.add_argument("--licence", default="unknown", help="under which the images are used")
     options = parser.parse_args(arguments)
     try:
         if options.command == "list":
             show()
+        elif options.command == "describe":
+            describe(options.file)
+        elif options.command == "convert":
+            convert(options)
         else:
             prepare(options.name, options.download)
     except (OSError, ValueError, ImportError, fetch.FetchError) as error:

@@ -39,7 +39,23 @@ def read_own_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     mark. An absent cell is "". Raises ValueError, naming the file, if it may not be read, is no text of these, lacks a
     column or has no rows.
     """
+    heads, rows = _own_table(path, columns)
+    places = [heads.index(column.lower()) for column in columns]
+    return [tuple(row[place] if place < len(row) else "" for place in places) for row in rows]
+
+
+def own_columns(path: Path, columns: Sequence[str]) -> list[str]:
+    """The names of the columns beside `columns` of a user's own table, in its order, in lower case. Errors as above."""
+    heads, _ = _own_table(path, columns)
+    return [head for head in heads if head and head not in columns]
+
+
+def _own_table(path: Path, columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The headings, in lower case, and the rows."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such table; give a CSV with the columns {', '.join(columns)}")
     require_regular(path)
+    asked = {column.lower() for column in columns}
     try:
         text = _decoded(path.read_bytes())
         if text.lower().startswith("sep="):  # a line for a spreadsheet
@@ -47,20 +63,14 @@ def read_own_rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
         for separator in ",;\t":
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
             heads = [head.strip().lower() for head in next(lines, [])]
-            if set(columns) <= set(heads):
-                places = [heads.index(column) for column in columns]
-                rows = [tuple(row[place] if place < len(row) else "" for place in places) for row in lines if any(row)]
-                break
-        else:
-            rows = []
+            if asked <= set(heads) and (rows := [row for row in lines if any(row)]):
+                return heads, rows
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         refuse_unreadable(path, error)
         raise ValueError(
             f"{path}: not a readable table ({error}); give a CSV in UTF-8 with the columns {', '.join(columns)}"
         ) from error
-    if not rows:
-        raise ValueError(f"{path}: no rows, or no columns {' and '.join(columns)}; give a CSV with both")
-    return rows
+    raise ValueError(f"{path}: no rows, or no columns {' and '.join(columns)}; give a CSV with both")
 
 
 def _decoded(data: bytes) -> str:

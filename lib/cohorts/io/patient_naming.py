@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.cohorts.io.file_tables import LONGEST_NAME, PatientTable, is_name
 from lib.cohorts.io.image_facts import Facts
 from lib.cohorts.io.image_search import ImageFile
-from lib.cohorts.io.patient_tables import LONGEST_NAME, PatientTable, is_name
 
 FEWEST_FOLDERS = 10  # of images; fewer are taken for kinds of images, not for patients
 OWN = "file"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.cohorts.io.patient_tables import PatientTable
+from lib.cohorts.io.file_tables import PatientTable
 from tests.cohorts.io.test_user_images import opened
 from tests.cohorts.toy import folder, noise
 

@@ -1,0 +1,186 @@
+"""A folder of image files and a table of them, made into a cohort that is read as it is written.
+
+The table has the columns file and patient, and one for each label; a column split is optional. `FileTable` says how its
+paths are matched, `lib.cohorts.io.user_images` which files are read and how. One column of labels: each image is of one
+class, and the classes are its texts, sorted, or in the order that is given. Several: each is a finding, 0 or 1. Splits
+are by patient: as the table says, or, without a column split, at random, 70 % of patients train, 10 % validation, 20 %
+test. Images of 8 bits keep their grey levels; others are stretched from the 1st to the 99th percentile of their
+pixels.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.io.file_tables import FileTable
+from lib.cohorts.io.image_facts import Shown
+from lib.cohorts.io.image_search import ImageFile
+from lib.cohorts.io.label_tables import own_columns
+from lib.cohorts.io.resampling import FITS, TooSmallError, fitted, side
+from lib.cohorts.io.user_images import FORMATS, Drawn, counted, draw, locate
+from lib.cohorts.splits import SHARES, split_codes
+from lib.core.seeding import numpy_generator
+
+_PERCENTILES = (1, 99)
+_SPLIT_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
+_MOST_CLASSES = 50  # of one column: more are names or numbers, not classes
+_MISSING = ("", "nan", "<na>")  # "none" may be a class
+
+
+def convert(
+    folder: str | Path,
+    table: str | Path,
+    *,
+    size: int,
+    name: str,
+    labels: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    fit: str = "pad",
+    strict: bool = False,
+    modality: str = "unknown",
+    licence: str = "unknown",
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Cohort:
+    """The images in `folder` with what `table` says of them, as a cohort whose pixels are read when it is saved.
+
+    size: pixels a side. labels: the columns that are labels; none given, all but file, patient and split. classes: of
+    one column, all its texts in the order that is wanted; none given, sorted. fit, strict: as in `open_images`.
+    progress: called with the images read so far and their number.
+
+    Raises ValueError, in one sentence that names the file and the mend, for what `open_images` and `FileTable` refuse,
+    for a table without a label, a label that is missing or no 0 or 1 among findings, one class alone, over 50 classes,
+    an unknown split, a patient in two splits, fewer than three patients without a column split, and an image of fewer
+    than `size` pixels.
+    """
+    folder, table = Path(folder), Path(table)
+    if size < 8 or fit not in FITS:
+        raise ValueError(f"size is {size} and fit {fit!r}: give 8 pixels at least, and one of {', '.join(FITS)}")
+    own = own_columns(table, ("file", "patient"))
+    wanted = [column.lower() for column in labels] or [column for column in own if column != "split"]
+    if unknown := [column for column in wanted if column not in own]:
+        raise ValueError(f"{table}: no column {', '.join(unknown)}; it has {', '.join(own) or 'no others'}")
+    if not wanted:
+        raise ValueError(f"{table}: no column of labels beside file, patient and split; add one")
+    drawn = draw(locate(folder, patients=table, strict=strict), most=1 << 31, rng=numpy_generator(0, "all"))
+    files = [drawn.located.found.files[row] for row in drawn.rows.tolist()]
+    for file, facts in zip(files, drawn.facts, strict=True):
+        if small := next((shape for shape in facts.shapes if side(shape, fit) < size), None):
+            raise TooSmallError(
+                f"{file.path}: {small[1]}×{small[0]} pixels; give a size of {side(small, fit)} at most, or take it out"
+            )
+    has_split = "split" in own
+    cells = FileTable(table, ("patient", *wanted, *["split"] * has_split)).rows([f.name for f in files], folder)
+    patients = np.array([row[0].strip() for row in cells])
+    each = np.repeat(np.arange(len(files)), drawn.counts)
+    codes, names = _labels(table, files, [row[1 : 1 + len(wanted)] for row in cells], wanted, classes)
+    own_patients, numbered = np.unique(patients, return_inverse=True)
+    split_rule = "splits as the table says" if has_split else "70/10/20 % of patients train/validation/test, at random"
+    if has_split:
+        split = _splits(table, files, [row[-1] for row in cells], patients)
+    elif len(own_patients) < len(SHARES):
+        raise ValueError(f"{table}: {counted(len(own_patients), 'patient')}; three splits need as many")
+    else:
+        split = split_codes(len(own_patients), SHARES, numpy_generator(0, "convert", name))[numbered].astype(np.uint8)
+    deep = sum(facts.bits > 8 for facts in drawn.facts)
+    stretched = f"{counted(deep, 'file')} of more than 8 bits stretched from percentile 1 to 99; " * bool(deep)
+    made_by = f"python -m lib.cohorts convert at {size} px, fit {fit}; {stretched}{split_rule}"
+    try:
+        return Cohort(
+            _Unread(files, drawn, size, fit, progress), numbered[each], codes[each], split[each],
+            source_name=_names(files, drawn), name=name, modality=modality, label_names=names, licence=licence,
+            source=folder.name, made_by=made_by,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from error
+
+
+class _Unread:
+    """The images of files, read when they are asked for: in a Cohort's place of an array, (n, size, size) uint8."""
+
+    def __init__(self, files: Sequence[ImageFile], drawn: Drawn, size: int, fit: str, progress: Callable):
+        self._files, self._fit, self._progress = files, fit, progress
+        self._file = np.repeat(np.arange(len(files)), drawn.counts)
+        first = np.cumsum([0, *drawn.counts[:-1]])
+        self._frame = np.arange(len(self._file)) - first[self._file]
+        self.shape: tuple[int, ...] = (len(self._file), size, size)
+        self.ndim, self.dtype = 3, np.dtype("uint8")
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, which) -> np.ndarray:
+        asked = np.arange(len(self))[which]
+        index = np.atleast_1d(asked)
+        starts = np.flatnonzero(np.diff(self._file[index], prepend=-1))
+        pieces = np.split(index, starts[1:])
+        images = [image for part in self._pool.map(self._read, pieces) for image in part]
+        self._progress(int(index[-1]) + 1, len(self))
+        return np.stack(images) if asked.ndim else images[0]
+
+    def _read(self, rows: np.ndarray) -> list[np.ndarray]:
+        """The images `rows` of one file."""
+        file, frames = self._files[self._file[rows[0]]], self._frame[rows].tolist()
+        shown = enumerate(islice(FORMATS[file.kind].read(file.path), max(frames) + 1))
+        read = {number: self._as_bytes(image, str(file.path)) for number, image in shown if number in frames}
+        return [read[frame] for frame in frames]
+
+    def _as_bytes(self, image: Shown, name: str) -> np.ndarray:
+        pixels = fitted(image.pixels, self.shape[1], name, fit=self._fit)
+        if not image.is_8_bit:
+            low, high = np.percentile(image.pixels, _PERCENTILES)
+            pixels = (pixels - low) * (255 / max(high - low, 1e-9))
+        return np.rint(pixels.clip(0, 255)).astype(np.uint8)
+
+
+def _names(files: Sequence[ImageFile], drawn: Drawn) -> list[str]:
+    each = zip(files, drawn.counts, strict=True)
+    return [file.name if n == 1 else f"{file.name} frame {number}" for file, n in each for number in range(n)]
+
+
+def _labels(table: Path, files: Sequence[ImageFile], cells: list[tuple[str, ...]], columns: list[str], classes):
+    """Codes (n,) of classes or (n, k) of findings, and their names."""
+    texts = np.array([[cell.strip() for cell in row] for row in cells])
+    lower = np.char.lower(texts)
+    missing = np.isin(lower, _MISSING)
+    if missing.any():
+        row, column = np.argwhere(missing)[0]
+        raise ValueError(f"{table}: no {columns[column]} for {files[row].name}; fill it in")
+    if len(columns) == 1:
+        names, codes = np.unique(texts[:, 0], return_inverse=True)
+        if not 2 <= len(names) <= _MOST_CLASSES:
+            held = f"{len(names):,} different texts" if len(names) > 1 else f"only {str(names[0])!r}"
+            raise ValueError(f"{table}: {columns[0]} holds {held}; give 2 to {_MOST_CLASSES} classes")
+        if classes and sorted(classes) != names.tolist():
+            raise ValueError(
+                f"{table}: {columns[0]} holds {', '.join(names)}, and the classes are {', '.join(classes)}"
+            )
+        order = list(classes) or names.tolist()
+        return np.array([order.index(name) for name in names])[codes], order
+    if classes:
+        raise ValueError(f"{table}: classes are of one column of labels, and there are {len(columns)}: name one")
+    numbers = np.where(np.isin(lower, ("1", "1.0")), 1, np.where(np.isin(lower, ("0", "0.0")), 0, -1))
+    if (numbers < 0).any():
+        row, column = np.argwhere(numbers < 0)[0]
+        raise ValueError(
+            f"{table}: {columns[column]} of {files[row].name} is {str(texts[row, column])!r}; of several columns of "
+            "labels each is a finding, 0 or 1: mend it, or name the labels"
+        )
+    return numbers, columns
+
+
+def _splits(table: Path, files: Sequence[ImageFile], texts: list[str], patients: np.ndarray) -> np.ndarray:
+    codes = [_SPLIT_WORDS.get(text.strip().lower(), -1) for text in texts]
+    if -1 in codes:
+        row = codes.index(-1)
+        raise ValueError(f"{table}: the split of {files[row].name} is {texts[row]!r}; write {', '.join(SPLITS)}")
+    first = dict(zip(patients[::-1].tolist(), codes[::-1], strict=True))  # of each patient that of the first file
+    for file, patient, code in zip(files, patients.tolist(), codes, strict=True):
+        if code != first[patient]:
+            raise ValueError(f"{table}: patient {patient} stands in two splits (see {file.name}); split by patient")
+    return np.array(codes, np.uint8)
