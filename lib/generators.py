@@ -8,10 +8,10 @@
 `names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says.
 `published_mcgan` is one that others trained: its weights are downloaded by hand (data/README.md). What is stored in
 weights/, with what each card says, and what was trained in this checkout; images of one as a folder of PNG files with
-labels.csv; and a finished training of phantoms put into the store:
+labels.csv, or as a cohort file; and a finished training of phantoms put into the store:
 
     python -m lib.generators list
-    python -m lib.generators sample NAME|FOLDER --n 1000 [--label NAME] --out FOLDER [--seed N]
+    python -m lib.generators sample NAME|FOLDER --n 1000 [--label NAME] --out FOLDER|FILE.h5 [--seed N]
     python -m lib.generators store FOLDER NAME --about "…" [--labels NAME…] [--gate MEASURE VALUE]…
 """
 
@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.picture_folder import assert_new, write_pictures
 from lib.core.json_objects import read_object
 from lib.core.paths import root
+from lib.core.revision import revision
 from lib.training.gan.named_labels import label_columns, label_names, labels_to_draw
 from lib.training.gan.published import published_mcgan
 from lib.training.gan.registry import keep, load, names, register, train
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> int:
     drawn.add_argument("name", metavar="NAME|FOLDER", help="in weights/, or the folder of a finished training")
     drawn.add_argument("--n", type=int, required=True, help="how many images")
     drawn.add_argument("--label", help="of all of them, by its name in the card (without it labels take turns)")
-    drawn.add_argument("--out", required=True, metavar="FOLDER", help="a new one")
+    drawn.add_argument("--out", required=True, metavar="FOLDER|FILE.h5", help="a new one: pictures, or a cohort file")
     drawn.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     store = commands.add_parser("store", help="put a finished training of phantoms there")
     store.add_argument("folder", help="of the finished training")
@@ -95,9 +97,16 @@ def main(argv: list[str]) -> int:
 
 
 def _sample(asked: argparse.Namespace) -> None:
-    assert_new(asked.out)
+    out = assert_new(asked.out)
     images, labels, names = _drawn(asked.name, asked.n, asked.label, asked.seed)
-    print(write_pictures(asked.out, images, label_columns(labels, names)))
+    if out.suffix != ".h5":
+        print(write_pictures(out, images, label_columns(labels, names)))
+        return
+    each = np.arange(len(images))  # images of no patient: none is another's
+    codes, known = (labels, names) if labels is not None else (np.zeros(len(images), np.int64), ["image"])
+    made_by = f"python -m lib.generators sample {asked.name}, seed {asked.seed}, revision {revision()}"
+    facts = {"name": out.stem, "label_names": known, "source": "synthetic", "made_by": made_by}
+    print(Cohort(images, each, codes, np.zeros(len(images)), **facts).save(out))
 
 
 def _list() -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from lib import generators
+from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import picture_files
 
 MASSES = "mcgan-phantom"
@@ -20,6 +21,16 @@ def test_a_stored_generator_draws_what_is_asked_for_by_name(tmp_path):
     assert table.label.tolist() == ["benign"] * 6
     read = np.stack([next(iter(picture_files.read(out / name))).pixels for name in table.file])
     np.testing.assert_array_equal(read, images)
+
+
+def test_a_cohort_file_holds_the_same_images_with_the_names_of_their_labels(tmp_path):
+    out = tmp_path / "made.h5"
+    assert generators.main(f"sample {MASSES} --n 5 --seed 3 --out {out}".split()) == 0
+    made = Cohort.open(out)
+    assert made.label_names == ("malignant", "benign")
+    assert made.labels.tolist() == [0, 1, 0, 1, 0]
+    np.testing.assert_array_equal(made.images[:], generators.draw(MASSES, 5, seed=3)[0])
+    assert generators.main(f"sample {MASSES} --n 5 --seed 3 --out {out}".split()) == 1  # it is there
 
 
 @pytest.mark.parametrize(

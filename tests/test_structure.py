@@ -38,7 +38,7 @@ ALLOWED = {
     "anonymise": GROUND | {"training"},
     "generators": GROUND | {"training"},
     "comparison": MEASURING,
-    "release": MEASURING,
+    "release": MEASURING | {"audit"},
     "experiment": {"core", "cohorts", "statistics"},
     "audit": MEASURING | {"plots", "experiment"},
     "runner": {"core", "experiment"},

@@ -11,22 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from lib.audit.assessment import THOROUGH, Assessment, assess
-from lib.audit.inputs import AuditSets, describe_sets, open_sets
-from lib.audit.pictures import copies_figure, pairs_figure, samples_figure
-from lib.audit.quality import quality_rows
-from lib.audit.report import BANNER, write_record, write_report
+from lib.audit.assessment import THOROUGH, assess
+from lib.audit.inputs import describe_sets, open_sets
+from lib.audit.page import quality_table, write_page
 from lib.audit.verdict import ANSWERS
 from lib.cohorts.io.resampling import FITS
-from lib.core.files import atomic
 from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
-from lib.experiment.tables import typeset_table, without_formulas
-from lib.features import extract
 
 EXIT = dict(zip(ANSWERS, (4, 0, 3), strict=True))
 SIZES = (64, 32, 16)  # pixels a side, the largest that all images reach
-_SHOWN = 20  # pairs on the page
+_SHOWN = 20  # refused files that are named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,62 +109,10 @@ def _audit(options: argparse.Namespace, command: str) -> int:
     facts |= {name: str(Path(getattr(options, name)).absolute()) for name in sets.parts}
     if options.no_images:
         facts = {name: value for name, value in facts.items() if name not in {"command", *sets.parts}}
-    write(out, sets, found, quality, facts=facts, level=options.level, with_images=not options.no_images)
+    write_page(out, sets, found, quality, facts=facts, level=options.level, with_images=not options.no_images)
     say(f"{found.verdict.answer}: {out}")
     print("\n".join(found.verdict.because))
     return EXIT[found.verdict.answer]
-
-
-def quality_table(sets: AuditSets, *, seed: int) -> pd.DataFrame:
-    """Fidelity and diversity of the synthetic images beside held-out ones; empty with too few patients to say."""
-    images = {name: part.images[:] for name, part in sets.parts.items()}
-    groups = {name: part.patient for name, part in sets.parts.items()}
-    trials: dict[str, Any] = {"most": 300, "subsets": 5, "draws": 1000, "rng": numpy_generator(seed, "quality")}
-    return pd.DataFrame(quality_rows(lambda some: extract("radiomics", some), images, groups, **trials))
-
-
-def write(
-    out: Path,
-    sets: AuditSets,
-    found: Assessment,
-    quality: pd.DataFrame,
-    *,
-    facts: dict[str, str],
-    level: float,
-    with_images: bool,
-) -> None:
-    """Write the page `out`, and beside it the record and all pairs; without images, no name of a file either."""
-    close = found.pairs[found.pairs["p"] <= level]
-    read = pd.DataFrame(sets.rows())
-    read = read if with_images else read.drop(columns="rules applied")  # which name files
-    sections: list[tuple[str, Any]] = [("As the images were read", typeset_table(read))]
-    if with_images:
-        sections = [("Your images", samples_figure(sets)), *sections]
-    passed = [
-        {"set": name, "file": note.name, "why": note.why} for name, notes in sets.passed.items() for note in notes
-    ]
-    if passed and with_images:
-        sections.append(("Passed over", pd.DataFrame(passed[:200])))
-    sections += [
-        ("What would be seen", copies_figure(found, level=level)),
-        ("Disguises", typeset_table(found.disguises)),
-    ]
-    sections += [("The set, and controls", typeset_table(found.controls))]
-    record = {"answer": found.verdict.answer, "because": found.verdict.because, "facts": facts, "sets": read}
-    record |= {"controls": found.controls, "disguises": found.disguises, "quality": quality}
-    if with_images:
-        sections += [("The closest pairs: real, synthetic as it fits best, difference", pairs_figure(found, sets))]
-        sections += [("The closest pairs, by name", typeset_table(found.pairs.head(_SHOWN)))]
-        if len(found.doubles):
-            sections.append(("Real images that are nearly one", found.doubles.head(200)))
-        record |= {"pairs": close, "near-doubles": found.doubles, "passed over": passed}
-        with atomic(out.with_suffix(".pairs.csv")) as partial:
-            without_formulas(found.pairs).to_csv(partial, index=False)
-    sections.append(("Fidelity and diversity", typeset_table(quality)))
-    banner = BANNER if with_images else ""
-    about: dict[str, Any] = {"title": "Audit of synthetic images", "facts": facts, "verdict": found.verdict}
-    write_report(out, **about, sections=sections, banner=banner)
-    write_record(out.with_suffix(".json"), record)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""Synthetic images as DICOM: secondary captures with new identifiers, and no attribute of a real file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lib.core.files import atomic
+
+_MODALITY = "OT"  # other: no device acquired them
+
+
+def write_dicom(
+    folder: str | Path, images: np.ndarray, labels: Sequence[str], *, series: str, made_by: str
+) -> list[Path]:  # fmt: skip
+    """Write each image as FOLDER/000001.dcm, and return the paths.
+
+    images: uint8 (n, H, W), or (n, slices, H, W), of which each volume is a file of so many frames. labels: a text for
+    each, its ImageComments. series: the SeriesDescription. made_by: the DerivationDescription. Every file is a
+    (multi-frame) grayscale byte secondary capture, ConversionType SYN, of the patient "SYNTHETIC^", whom its number
+    names, with BurnedInAnnotation NO. UIDs follow from the series, the number and the pixels, so that the same release
+    has the same; the study and the series are one. Raises ImportError, with the command, without pydicom, and OSError,
+    naming the file, if one cannot be written.
+    """
+    try:
+        import pydicom
+        from pydicom.uid import (
+            ExplicitVRLittleEndian,
+            MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+            SecondaryCaptureImageStorage,
+            generate_uid,
+        )
+    except ImportError as error:
+        raise ImportError('DICOM needs pydicom: pip install -e ".[data]"') from error
+    paths = []
+    for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
+        name = f"{number:06d}"
+        kind = SecondaryCaptureImageStorage if image.ndim == 2 else MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+        meta = pydicom.dataset.FileMetaDataset()
+        meta.MediaStorageSOPClassUID = kind
+        meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[series, name, image.tobytes().hex()])
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data = pydicom.Dataset()
+        data.file_meta = meta
+        data.SOPClassUID, data.SOPInstanceUID = kind, meta.MediaStorageSOPInstanceUID
+        data.ImageType = ["DERIVED", "SECONDARY"]
+        data.Modality, data.ConversionType = _MODALITY, "SYN"
+        data.PatientName, data.PatientID = "SYNTHETIC^", f"SYNTHETIC-{name}"
+        data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "Synthetic image of no patient"
+        data.StudyInstanceUID = generate_uid(entropy_srcs=[series, "study"])
+        data.SeriesInstanceUID = generate_uid(entropy_srcs=[series, "series"])
+        for absent in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):
+            setattr(data, absent, "")
+        data.ReferringPhysicianName = ""
+        data.SeriesNumber, data.InstanceNumber = 1, number
+        data.SeriesDescription, data.ImageComments, data.DerivationDescription = series[:64], label[:10240], made_by
+        data.BurnedInAnnotation = "NO"
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+        data.Rows, data.Columns = image.shape[-2:]
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        if image.ndim == 3:
+            data.NumberOfFrames, data.FrameIncrementPointer = len(image), 0x00181065
+            data.FrameTimeVector = [0] * len(image)
+        pixels = np.ascontiguousarray(image).tobytes()
+        data.PixelData = pixels + b"\0" * (len(pixels) % 2)
+        path = Path(folder) / f"{name}.dcm"
+        with atomic(path) as partial:
+            data.save_as(partial, enforce_file_format=True)
+        paths.append(path)
+    return paths
