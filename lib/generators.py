@@ -105,8 +105,9 @@ def _sample(asked: argparse.Namespace) -> None:
     each = np.arange(len(images))  # images of no patient: none is another's
     codes, known = (labels, names) if labels is not None else (np.zeros(len(images), np.int64), ["image"])
     made_by = f"python -m lib.generators sample {asked.name}, seed {asked.seed}, revision {revision()}"
-    facts = {"name": out.stem, "label_names": known, "source": "synthetic", "made_by": made_by}
-    print(Cohort(images, each, codes, np.zeros(len(images)), **facts).save(out))
+    split = np.zeros(len(images))
+    made = Cohort(images, each, codes, split, name=out.stem, label_names=known, source="synthetic", made_by=made_by)
+    print(made.save(out))
 
 
 def _list() -> None:

@@ -38,9 +38,9 @@ ALLOWED = {
     "anonymise": GROUND | {"training"},
     "generators": GROUND | {"training"},
     "comparison": MEASURING,
-    "release": MEASURING | {"audit"},
     "experiment": {"core", "cohorts", "statistics"},
     "audit": MEASURING | {"plots", "experiment"},
+    "release": MEASURING | {"audit"},
     "runner": {"core", "experiment"},
     "report": {"core", "experiment", "runner", "statistics"},
 }

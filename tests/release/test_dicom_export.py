@@ -1,4 +1,4 @@
-"""Secondary captures: read again by pydicom and by our own reader, with nothing of a patient in them."""
+"""Secondary captures: pydicom and `lib.cohorts` read the same, and nothing of a patient is in them."""
 
 import numpy as np
 import pytest
