@@ -1,8 +1,11 @@
 """Where the files of the project lie, and the names of scales and cohorts that their paths contain."""
 
+import hashlib
+import json
 import os
+import shlex
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lib.core.inputs import reading
 
@@ -16,9 +19,13 @@ def root() -> Path:
 
 
 def tag(scale: str, cohort: str, seed: int) -> str:
-    """The folder name of a run: scale-cohort, followed by -seedN unless the seed is 0; a rehearsal has its own."""
+    """The folder name of a run: scale-cohort, followed by -seedN unless the seed is 0.
+
+    A rehearsal has its own, and so have other settings than paper.yaml's: scale-cohort[-seedN]-set-DIGEST.
+    """
     scale = f"rehearsal{rehearsal()}" if rehearsal() else scale
-    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "")
+    other = f"-set-{_digest(given_settings())}" if given_settings() else ""
+    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "") + other
 
 
 def own_tag(scale: str, key: str, seed: int) -> str:
@@ -36,9 +43,23 @@ def trains_anew() -> bool:
     return os.environ.get("SUITE_TRAIN") == "1"
 
 
+def given_settings() -> dict[str, Any]:
+    """The settings that replace those of paper.yaml in this process: `./run_all.sh --set NAME=VALUE`."""
+    return json.loads(os.environ.get("SUITE_SETTINGS") or "{}")
+
+
+def set_flags() -> str:
+    """Those settings as a command line repeats them, each after a space."""
+    return "".join(f" --set {shlex.quote(f'{name}={value}')}" for name, value in given_settings().items())
+
+
 def rehearsal() -> int:
     """1 or 2 where the scale paper is rehearsed (`lib.runner.rehearsal`), on that many parts of its images; else 0."""
     return int(os.environ.get("SUITE_REHEARSAL") or 0)
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def published(name: str) -> Path:

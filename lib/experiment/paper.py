@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
-from lib.core.paths import COHORTS, SCALES, rehearsal, root
+from lib.core.paths import COHORTS, SCALES, given_settings, rehearsal, root
 from lib.core.yaml_mappings import line_of, read_mapping
 from lib.experiment.rehearsal import Rehearsal
 from lib.experiment.verdict import Absence, claimed
@@ -131,8 +131,9 @@ class Paper(_Strict):
     closing: bool = False
 
     def column(self, scale: str) -> dict[str, Any]:
-        """The settings of one of its `scales`; while paper is rehearsed, few of what they count."""
+        """The settings of one of its `scales`, or what is given in their place; rehearsed, few of what they count."""
         settings = {setting: values[self.scales.index(scale)] for setting, values in self.settings.items()}
+        settings |= self._given
         return self.rehearsal.settings(settings, rehearsal()) if rehearsal() else settings
 
     @property
@@ -147,8 +148,13 @@ class Paper(_Strict):
         return () if names is None else tuple(names) if isinstance(names, list) else (names,)
 
     def source(self, cohort: str, scale: str) -> str | None:
-        """The sets of `cohort` at `scale` as text, or None if the paper has no such cohort."""
-        return (", ".join(self.sets(cohort, scale)) or "all papers") if cohort in self.cohorts else None
+        """The sets of `cohort` at `scale` and settings that were given, as text; None if there is no such cohort."""
+        of = [", ".join(self.sets(cohort, scale)) or "all papers"] if cohort in self.cohorts else []
+        return "; ".join([*of, *(f"{name} = {value}" for name, value in self._given.items())]) if of else None
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in given_settings().items() if name in self.settings}
 
     def settings_digest(self, scale: str, cohort: str) -> str:
         """The first 16 characters of the SHA-256 of one scale's settings and of the cohort's source."""

@@ -20,7 +20,7 @@ from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.lock import assert_free
 from lib.core.manifest import damages, sha256
-from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, rehearsal, root, tag
+from lib.core.paths import COHORTS, SCALES, given_tag, own_tag, rehearsal, root, set_flags, tag
 from lib.core.revision import revision
 from lib.core.seeding import arithmetic_here, repetition_seeds
 from lib.experiment.evaluation import evaluate
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def _command(self) -> str:
-        flag = "" if self.cohort == "phantom" else f" --cohort {self.cohort}"
+        flag = ("" if self.cohort == "phantom" else f" --cohort {self.cohort}") + set_flags()
         flag += f" --seed {self.seed}" if self.seed else ""
         return f"./run_all.sh {self.scale} {self.name}{flag}"
 

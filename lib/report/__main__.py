@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lib.core.paths import root
 from lib.report.page import write_page
+from lib.report.runs import find_run
+from lib.runner.settings import use_kept_settings
 
 _RUN = "demo-phantom, demo-public-seed3, …; reference/demo-phantom for what is committed"
 
@@ -44,6 +46,7 @@ def _page(words: list[str]) -> int:
         write_readme(root() / "README.md", arguments.run)
         print(root() / "README.md")
         return 0
+    use_kept_settings(find_run(arguments.run).records)
     page = write_page(arguments.run)
     print(page)
     if arguments.open:

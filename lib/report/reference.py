@@ -43,6 +43,8 @@ def write_reference(run: str, papers: Sequence[str] = ()) -> Path:
     if folders.reference or folders.checkout != root():
         raise ValueError(f"{run} is no run of this checkout: give the tag of one, such as demo-phantom")
     scale, cohort, seed = parts_of(folders.tag)
+    if "-set-" in folders.tag:
+        raise ValueError(f"{run} is of other settings than paper.yaml has: of these nothing is published")
     if cohort != "phantom" and scale != "study":
         raise ValueError(f"{run} is of real images ({cohort}): of these a study alone is published")
     if changed := _uncommitted():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib.core.paths import COHORTS, SCALES, root
 
-_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?")
+_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?(?:-set-[0-9a-f]{{8}})?")
 _RUN = re.compile(
     rf"(?:(?P<checkout>.*?)/)??(?:figures/|data/runs/)?(?P<reference>reference/)?(?P<tag>{_TAG.pattern})/*"
 )
@@ -16,8 +16,9 @@ _RUN = re.compile(
 class RunFolders:
     """Where the files of a run lie.
 
-    tag: SCALE-COHORT or SCALE-COHORT-seedN. reference: whether it is the committed one, figures/reference/`tag`, which
-    holds its records beside its figures and no executed notebooks. checkout: the project's folder.
+    tag: SCALE-COHORT or SCALE-COHORT-seedN, with -set-DIGEST where settings were given. reference: whether it is the
+    committed one, figures/reference/`tag`, which holds its records beside its figures and no executed notebooks.
+    checkout: the project's folder.
     """
 
     tag: str

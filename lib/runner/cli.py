@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lib.core.paths import COHORTS, SCALES
 
@@ -19,8 +20,9 @@ _USAGE = """./run_all.sh [smoke|demo|study|paper] [PAPER…] [options]
 class Arguments:
     """What is to be run. `papers`: folders of notebooks/, all of them where none was named.
 
-    `seeds`: each a run of its own. `jobs`: notebooks side by side, 0 for our choice. `executor`: Snakemake's, local or
-    a cluster's; `snakemake`: what stood behind `--`, handed to Snakemake as it is.
+    `seeds`: each a run of its own. `settings`: those that replace the ones of paper.yaml. `jobs`: notebooks side by
+    side, 0 for our choice. `executor`: Snakemake's, local or a cluster's; `snakemake`: what stood behind `--`, handed
+    to Snakemake as it is.
     """
 
     scale: str
@@ -31,6 +33,7 @@ class Arguments:
     dry_run: bool
     rehearse: bool
     train: bool
+    settings: dict[str, Any]
     executor: str
     snakemake: tuple[str, ...]
     all_papers: bool
@@ -78,6 +81,14 @@ def value_of(text: str):
         return text
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE."""
+    name, sign, value = text.partition("=")
+    if not name or not sign or not value:
+        raise argparse.ArgumentTypeError(f"setting {text!r}: give NAME=VALUE, such as epochs=50")
+    return name.strip(), value_of(value.strip())
+
+
 def known_papers() -> list[str]:
     """The folders of notebooks/ that hold a paper.yaml, in order."""
     return sorted(path.parent.name for path in (_ROOT / "notebooks").glob("*/paper.yaml"))
@@ -99,6 +110,8 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--rehearse", action="store_true", help="paper: a few steps of it, and what the whole costs")
     parser.add_argument("--train", action="store_true", help="train anew what weights/ holds, and what it lacks")
+    other = "in place of a setting of paper.yaml, for the papers that are named; a run of its own"
+    parser.add_argument("--set", dest="settings", action="append", default=[], type=_setting, help=other, metavar="K=V")
     parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
     own, snakemake = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     options = [word.split("=")[0] for word in own if word.startswith("-") and not word[1:].isdecimal()]
@@ -118,6 +131,8 @@ def parse(argv: list[str]) -> Arguments:
                 f"papers are {', '.join(known_papers()) or 'none'}"
             )
     scale = scales[0] if scales else "demo"
+    if found.settings and (not papers or found.executor != "local" or found.rehearse):
+        raise ValueError("--set replaces settings of a paper, here: name the paper, and no executor or rehearsal")
     if found.rehearse and (scale != "paper" or found.cohort == "public" or found.executor != "local"):
         raise ValueError("--rehearse draws phantoms in published numbers, here: give it to the scale paper alone")
     if scale == "paper" and found.cohort is None and not found.rehearse:
@@ -133,6 +148,7 @@ def parse(argv: list[str]) -> Arguments:
         dry_run=found.dry_run,
         rehearse=found.rehearse,
         train=found.train,
+        settings=dict(found.settings),
         executor=found.executor,
         snakemake=tuple(snakemake),
         all_papers=not papers,

@@ -9,6 +9,7 @@ if os.environ.pop("SUITE_HEARS_INTERRUPTS", ""):
 
 import contextlib
 import importlib.util
+import json
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
 from lib.runner.rehearsal import rehearse
 from lib.runner.remaining import end_after, seconds_left
 from lib.runner.run_folder import hold, last_line, set_aside, sockets_folder
+from lib.runner.settings import check_settings, keep_settings
 from lib.runner.snakemake_command import command_for
 
 _COST = 24  # letters of time and memory in a line
@@ -39,6 +41,8 @@ def main(argv: list[str]) -> int:
     try:
         arguments = parse(argv)
         os.environ |= {"SUITE_TRAIN": "1"} if arguments.train else {}
+        check_settings(arguments.settings, arguments.papers, arguments.scale)
+        os.environ |= {"SUITE_SETTINGS": json.dumps(arguments.settings)} if arguments.settings else {}
         notebooks = _planned(arguments)
         _require_cohort(arguments, notebooks)
         plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
@@ -82,6 +86,8 @@ def _run_all(arguments: Arguments, argv: list[str]) -> tuple[list[Notebook], int
     """Run what is out of date; all notebooks, and the exit code."""
     notebooks = _planned(arguments)
     with hold([notebook.run_folder for notebook in notebooks], shlex.join(["./run_all.sh", *argv])):
+        for folder in {notebook.run_folder for notebook in notebooks if arguments.settings}:
+            keep_settings(folder)
         return notebooks, _Run(arguments, notebooks, argv).execute()
 
 
