@@ -6,9 +6,9 @@
     made = generator.sample(100, labels=wanted, seed=1)    # uint8 (100, s, s)
 
 `names()` are those that lib.training.gan.registry knows; what each is trained by, its module there says.
-`published_mcgan` is one that others trained: its weights are downloaded by hand (data/README.md). What is stored in
-weights/, with what each card says, and what was trained in this checkout; images of one as a folder of PNG files with
-labels.csv, or as a cohort file; and a finished training of phantoms put into the store:
+`published_mcgan`, "mcgan-published" on the command line, is one that others trained: its weights are downloaded by hand
+(data/README.md). What is stored in weights/, with its card, and what was trained in this checkout; images of one as a
+folder of PNG files with labels.csv, or as a cohort file; and a finished training of phantoms put into the store:
 
     python -m lib.generators list
     python -m lib.generators sample NAME|FOLDER --n 1000 [--label NAME] --out FOLDER|FILE.h5 [--seed N]
@@ -27,7 +27,7 @@ from lib.core.json_objects import read_object
 from lib.core.paths import root
 from lib.core.revision import revision
 from lib.training.gan.named_labels import label_columns, label_names, labels_to_draw
-from lib.training.gan.published import published_mcgan
+from lib.training.gan.published import PUBLISHED, published_mcgan
 from lib.training.gan.registry import keep, load, names, register, train
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.loop.store import read_card, stored_names
@@ -38,7 +38,7 @@ __all__ = ["TrainedGenerator", "draw", "load", "names", "published_mcgan", "regi
 def draw(
     name_or_folder: str | Path, n: int, *, label: str | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
-    """`n` images of a stored or trained generator, and their labels.
+    """`n` images of a stored, published or trained generator, and their labels.
 
     label: the name of one, as the card in weights/ has it, or its number where there is no card; None has all labels
     take turns. Returns uint8 (n, s, s), or (n, c, s, s) with c > 1 channels, and (n,) classes, (n, k) findings, or None
@@ -49,9 +49,15 @@ def draw(
 
 def _drawn(name_or_folder: str | Path, n: int, label: str | None, seed: int):
     """Images and labels as `draw` returns them, and the names of the labels."""
-    generator = load(name_or_folder)
-    is_stored = str(name_or_folder) in stored_names() and not Path(name_or_folder).exists()
-    names = label_names(generator, read_card(str(name_or_folder)).get("labels", ()) if is_stored else ())
+    name, labelled = str(name_or_folder), list[str]()
+    if name in PUBLISHED and not Path(name).exists():
+        generator: TrainedGenerator = PUBLISHED[name][0]()
+        labelled = [*PUBLISHED[name][1]]
+    else:
+        generator = load(name_or_folder)
+        if name in stored_names() and not Path(name).exists():
+            labelled = read_card(name).get("labels", [])
+    names = label_names(generator, labelled)
     labels = labels_to_draw(generator, n, label=label, names=names)
     return generator.sample(n, labels=labels, seed=seed), labels, names
 
@@ -69,7 +75,7 @@ def main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="each with its card")
     drawn = commands.add_parser("sample", help="draw images into a folder of PNG files, with labels.csv")
-    drawn.add_argument("name", metavar="NAME|FOLDER", help="in weights/, or the folder of a finished training")
+    drawn.add_argument("name", metavar="NAME|FOLDER", help="as listed, or the folder of a finished training")
     drawn.add_argument("--n", type=int, required=True, help="how many images")
     drawn.add_argument("--label", help="of all of them, by its name in the card (without it labels take turns)")
     drawn.add_argument("--out", required=True, metavar="FOLDER|FILE.h5", help="a new one: pictures, or a cohort file")
@@ -119,6 +125,8 @@ def _list() -> None:
         print(f"    {card['hours']:.1f} hours on {card['machine']}, {card['arithmetic']}")
         print(f"    revision {card['revision']}, {card['date']}")
         print(*(f"    {measure} {value:g}\n" for measure, value in card["gate"].items()), sep="", end="")
+    for name, (_, labels) in PUBLISHED.items():
+        print(f"{name}: weights that others published (data/README.md)\n    labels {', '.join(labels)}")
     for folder in trained_here():
         print(f"{folder.relative_to(root())}: trained here")
 

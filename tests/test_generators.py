@@ -38,6 +38,7 @@ def test_a_cohort_file_holds_the_same_images_with_the_names_of_their_labels(tmp_
     [
         (f"sample {MASSES} --n 2 --label cyst", "unknown label 'cyst': choose one of malignant, benign"),
         (f"sample {MASSES} --n 0", "n is 0: give a whole number of at least 1"),
+        ("sample mcgan-published --n 2", "doi"),
         ("sample nobody --n 2", "no stored one of that name, but mcgan-phantom"),
     ],
 )

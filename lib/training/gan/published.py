@@ -4,11 +4,15 @@ generator = published_mcgan()                          # data/weights/1400_ckpt_
 made = generator.sample(100, labels=[0, 1] * 50, seed=1)    # uint8 (100, 128, 128); 0 malignant, 1 benign
 """
 
+from collections.abc import Callable
+
 import torch
 
 from lib.core import seeding
 from lib.models.pretrained.mcgan import DOI, load_mcgan
 from lib.training.gan.dcgan import DCGAN
+
+MCGAN_LABELS = ("malignant", "benign")
 
 
 def published_mcgan(path=None, *, device: torch.device | None = None) -> DCGAN:
@@ -25,3 +29,7 @@ def published_mcgan(path=None, *, device: torch.device | None = None) -> DCGAN:
         "width": 64, "norm": "batch", "ema": None, "origin": f"doi:{DOI}",
     }  # fmt: skip
     return DCGAN(network, settings)
+
+
+# By the name under which `lib.generators` draws from it: what opens it, and the names of its labels.
+PUBLISHED: dict[str, tuple[Callable[[], DCGAN], tuple[str, ...]]] = {"mcgan-published": (published_mcgan, MCGAN_LABELS)}
