@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     source = "a folder of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI, or a Cohort file"
     parser.add_argument("train", metavar="TRAIN", help=f"the real images that were trained on: {source}")
     parser.add_argument(
-        "heldout", metavar="HELDOUT", help="real images of other people of the same group, not trained on"
+        "heldout",
+        metavar="HELDOUT",
+        help="real images of other people of the same group, not trained on; the word none where there are none",
     )
     parser.add_argument("synthetic", metavar="SYNTHETIC", help="the images that are to be shared")
     parser.add_argument("--patients", metavar="TABLE.csv", help="whose the real images are: columns file and patient")

@@ -67,8 +67,9 @@ def assess(
 
     Errors as `audit`.
     """
-    real = np.concatenate([sets.small["train"], sets.small["heldout"]])
-    groups = {"train": sets.train.patient, "heldout": sets.heldout.patient}
+    real_sets = {name: part for name, part in sets.parts.items() if name != "synthetic"}
+    real = np.concatenate([sets.small[name] for name in real_sets])
+    groups = {name: part.patient for name, part in real_sets.items()}
     rng = numpy_generator(seed, "copies")
     total = len(real) + len(sets.small["synthetic"])
     told(f"looking for copies: {total:,} images are laid upon those that they resemble")
@@ -83,7 +84,7 @@ def assess(
     told(f"false alarms: {settings.splits} null splits of the real images")
     flags = null_flags(found.real, found.gallery.patient, splits=settings.splits, level=settings.level, rng=rng)
     names = {name: np.asarray(part.source_name) for name, part in sets.parts.items()}
-    doubles = _double_rows(found, np.concatenate([names["train"], names["heldout"]]))
+    doubles = _double_rows(found, np.concatenate([names[name] for name in real_sets]))
     alarms = (flags, settings.splits)
     return Assessment(
         found, power, mixed, alarms,
@@ -103,7 +104,7 @@ def _verdict(
     alarms: tuple[int, int],
     settings: Settings,
 ) -> Verdict:
-    (matched, test), member = found.sets[GIVEN], found.test["member"]
+    (matched, test), member = found.sets[GIVEN], found.of_training
     is_close, of_member = test.pair_pvalues <= settings.level, member[matched.nearest]
     flagged = {name: of.test.pvalue <= settings.level for name, of in found.sets.items()}
     injected = injected_as(BINDING, len(matched.nearest))[1]
@@ -127,6 +128,7 @@ def _verdict(
         positive_control_flagged=flagged[POSITIVE_CONTROL],
         negative_control_flagged=flagged[NEGATIVE_CONTROL],
         alarms=alarms,
+        has_heldout=sets.heldout is not None,
         without_patient=sum(of.get(OWN, 0) for of in sets.patients_from.values()),
     )
 

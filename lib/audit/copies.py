@@ -37,8 +37,15 @@ class Audit(NamedTuple):
     null: Matches  # of each real image with those of the other patients: none can be a copy
     doubles: Doubles  # of all real images
     row: np.ndarray  # (n,) rows of those that were kept, among training, then held-out images
-    test: dict[str, Any]  # what `copy_test` takes besides matches
+    test: dict[
+        str, Any
+    ]  # what `copy_test` takes besides matches; a random half of patients is "member" without held-out
     population_pvalue: float  # of training and held-out images being of one population
+
+    @property
+    def of_training(self) -> np.ndarray:
+        """Which of the real images were given as those of training, (n,) bool: all without held-out ones."""
+        return self.test["member"] if self.test["is_heldout"] else np.ones(len(self.row), bool)
 
 
 def audit(
@@ -55,17 +62,22 @@ def audit(
     images: uint8 (n, H, H) of "train", "heldout" and "synthetic", none constant; groups: patients (n,) of the real
     ones, in one numbering. First near-doubles among the real images are found and merged. Controls: `copies` training
     images in each of the declared disguises, and half of the held-out patients, offered as synthetic and left out of
-    the held-out set. Errors as `copy_test`, and ValueError where near-doubles leave less than ten held-out patients.
+    the held-out set. Without "heldout" a random half of the patients takes its place, of which nobody knows that it was
+    not trained on. Errors as `copy_test`, and ValueError where near-doubles leave less than ten held-out patients.
     """
-    every = np.concatenate([images["train"], images["heldout"]])
+    has_heldout = "heldout" in images
+    real_sets = [name for name in ("train", "heldout") if name in images]
+    every = np.concatenate([images[name] for name in real_sets])
     is_member = np.arange(len(every)) < len(images["train"])
-    patient = np.unique(np.concatenate([groups["train"], groups["heldout"]]), return_inverse=True)[1]
+    patient = np.unique(np.concatenate([groups[name] for name in real_sets]), return_inverse=True)[1]
     gallery = open_gallery(every, patient, views=VIEWS, rng=rng)
     real = search(gallery, every, own=patient, progress=progress)
     doubles = merge_doubles(find_doubles(real), member=is_member, patient=patient)
     row = np.flatnonzero(doubles.kept)
     code, is_member = np.unique(doubles.patient[row], return_inverse=True)[1], is_member[row]
-    if len(np.unique(code[~is_member])) < 10:
+    if not has_heldout:
+        is_member = (rng.permutation(int(code.max()) + 1) % 2 == 0)[code]
+    if has_heldout and len(np.unique(code[~is_member])) < 10:
         raise ValueError(
             f"{len(doubles.trained_on)} of {len(images['heldout'])} held-out images are of patients with a near-double "
             "among the training images, so they are not held out; give images of patients who were not trained on"
@@ -74,6 +86,7 @@ def audit(
     gallery = gallery._replace(vectors=gallery.vectors[row], edges=gallery.edges[row], patient=code)
     null = matches(real, code, own=code)
     test: dict[str, Any] = {"member": is_member, "groups": code, "permutations": permutations, "rng": rng}
+    test["is_heldout"] = has_heldout
     test["null"] = closest_of_each(null.ratio, code)
 
     given = search(gallery, images["synthetic"], progress=progress)
@@ -110,23 +123,27 @@ def control_rows(audit: Audit, *, level: float) -> list[dict]:
     """A row for each set of an audit: how many images, is it flagged, by which test?"""
     rows = []
     for name, (found, test) in audit.sets.items():
+        name = name if audit.test["is_heldout"] else name.replace("held-out patients", "half of the patients")
         row = {"set": name, "images": len(found.nearest), "flagged": "yes" if test.pvalue <= level else "no"}
         row |= {"p": test.pvalue, "p, counts": test.count_pvalue, "p, tail": test.tail_pvalue}
         rows.append(row | {"pairs too close": int((test.pair_pvalues <= level).sum())})
     return rows
 
 
-def pair_rows(audit: Audit, *, train: np.ndarray, heldout: np.ndarray, synthetic: np.ndarray) -> list[dict]:
+def pair_rows(
+    audit: Audit, *, train: np.ndarray, heldout: np.ndarray | None = None, synthetic: np.ndarray
+) -> list[dict]:  # fmt: skip
     """A row for each synthetic image and the real one that it resembles most, the closest first: PAIR_COLUMNS.
 
     train, heldout and synthetic: names of the images.
     """
     found, test = audit.sets[GIVEN]
-    names, negative = np.concatenate([train, heldout])[audit.row], _best(audit.given.is_negative, audit)
+    names = train if heldout is None else np.concatenate([train, heldout])
+    names, negative = names[audit.row], _best(audit.given.is_negative, audit)
     rows = []
     for rank, row in enumerate(ranked(audit), 1):
         nearest = found.nearest[row]
-        of = "train" if audit.test["member"][nearest] else "heldout"
+        of = "train" if audit.of_training[nearest] else "heldout"
         pair = {"rank": rank, "of": of, "real image": names[nearest], "synthetic image": synthetic[row]}
         pair |= {"placed": NAMES[found.mirror[row]], "negative": "yes" if negative[row] else "no"}
         rows.append(

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class AuditSets(NamedTuple):
     """What `open_sets` returns. `images` are (n, size, size) uint8; `source_name` of each is its file's name."""
 
     train: Cohort  # patients of train and heldout share one numbering
-    heldout: Cohort
+    heldout: Cohort | None  # None: no real image is known not to have been trained on
     synthetic: Cohort  # each image its own patient
     small: dict[str, np.ndarray]  # the images of each set at the audited size, uint8, none constant
     found: dict[str, int]  # images there before any rule, by set
@@ -39,8 +39,9 @@ class AuditSets(NamedTuple):
 
     @property
     def parts(self) -> dict[str, Cohort]:
-        """The three sets by name."""
-        return {"train": self.train, "heldout": self.heldout, "synthetic": self.synthetic}
+        """The sets by name, three, or two without held-out images."""
+        held = {} if self.heldout is None else {"heldout": self.heldout}
+        return {"train": self.train, **held, "synthetic": self.synthetic}
 
     @property
     def digest(self) -> str:
@@ -83,7 +84,7 @@ def example_sets(cohort: str, *, patients: int, size: int, seed: int) -> dict[st
 def open_sets(
     *,
     train: str | Path | Cohort,
-    heldout: str | Path | Cohort,
+    heldout: str | Path | Cohort | None,
     synthetic: str | Path | Cohort,
     sizes: Sequence[int],
     audit_size: int,
@@ -96,6 +97,7 @@ def open_sets(
 ) -> AuditSets:
     """Open the sets by the rules of `user_images`, at the largest of `sizes` that fits, and bring them together.
 
+    heldout: None, or the word "none", where there are no real images that were not trained on.
     Copies are looked for at `audit_size`, or at that size if it is smaller; each of `sizes` is a multiple of it or
     below. A few images that fall short of `audit_size` are left out and listed (FEW_SHORT of each set, or one); with
     more of them, or with images that fall short of a larger size alone, all sets are brought to a smaller one.
@@ -106,11 +108,11 @@ def open_sets(
     real sets. strict: refuse what would be passed over or left out for its size.
     Raises ValueError, before an image is read, for other sizes and what `locate` refuses; and for what `read_drawn`
     refuses, a patient or an identical image in both real sets, and a set of fewer than ten images that vary, or a
-    real one of fewer than ten patients.
+    real one of fewer than ten patients, twenty without held-out images.
     """
     if any(size > audit_size and size % audit_size for size in sizes):
         raise ValueError(f"sizes are {list(sizes)}: give multiples of the audited size, {audit_size}, or less")
-    sources = {"train": train, "heldout": heldout, "synthetic": synthetic}
+    sources = _given(train, heldout, synthetic)
     for source in sources.values():
         if not isinstance(source, Cohort):
             existing(source)
@@ -137,31 +139,41 @@ def open_sets(
         low, high = PERCENTILES
         rules[name] += (f"stretched from percentile {low} to {high} of its pixels, image by image",) * stretch
         rules[name] += (f"{counted(lost, 'constant image')} left out",) * bool(lost)
-        _require_enough(name, part, keep)
+        _require_enough(name, part, keep, people=FEWEST if "heldout" in sources else 2 * FEWEST)
     codes = _joint(opened, keeps)
     _require_disjoint_images(images, {name: opened[name].names[keeps[name]] for name in opened})
     cohorts = {}
-    for name, split in (("train", "train"), ("heldout", "test"), ("synthetic", "train")):
-        n = len(images[name])
+    for name in sources:
+        n, split = len(images[name]), SPLITS["test" if name == "heldout" else "train"]
         cohorts[name] = Cohort(
-            images[name], codes[name], np.zeros(n), np.full(n, SPLITS[split]),
+            images[name], codes[name], np.zeros(n), np.full(n, split),
             source_name=opened[name].names[keeps[name]], name=name, label_names=("image",),
         )  # fmt: skip
     return AuditSets(
-        **cohorts,
+        cohorts["train"], cohorts.get("heldout"), cohorts["synthetic"],
         small=small,
         found={name: part.found for name, part in opened.items()},
         rules=rules,
-        exact={name: _identical(images["synthetic"], images[name]) for name in ("train", "heldout")},
+        exact={name: _identical(images["synthetic"], images[name]) for name in _real(sources)},
         passed={name: part.passed for name, part in opened.items()},
-        patients_from={name: opened[name].patients_from for name in ("train", "heldout")},
-    )
+        patients_from={name: opened[name].patients_from for name in _real(sources)},
+    )  # fmt: skip
+
+
+def _given(train, heldout, synthetic) -> dict[str, Any]:
+    """The sources by name, without held-out images where there are none."""
+    held = {} if heldout is None or (isinstance(heldout, str) and heldout == "none") else {"heldout": heldout}
+    return {"train": train, **held, "synthetic": synthetic}
+
+
+def _real(sources: Iterable[str]) -> list[str]:
+    return [name for name in sources if name != "synthetic"]
 
 
 def describe_sets(
     *,
     train: str | Path | Cohort,
-    heldout: str | Path | Cohort,
+    heldout: str | Path | Cohort | None,
     synthetic: str | Path | Cohort,
     patients: str | Path | None = None,
     patient_from: str | None = None,
@@ -170,8 +182,8 @@ def describe_sets(
 
     No pixel is decoded. Raises ValueError for a source that is not there.
     """
-    sources, summary, files = {"train": train, "heldout": heldout, "synthetic": synthetic}, [], {}
-    for name, source in sources.items():
+    summary, files = list[dict](), dict[str, list[Described]]()
+    for name, source in _given(train, heldout, synthetic).items():
         if name == "synthetic":
             every = describe_images(source)
         else:
@@ -268,20 +280,21 @@ def _averaged(images: np.ndarray, size: int) -> np.ndarray:
     return np.rint(mean).astype(np.uint8)
 
 
-def _require_enough(name: str, part: OpenedImages, keep: np.ndarray) -> None:
+def _require_enough(name: str, part: OpenedImages, keep: np.ndarray, *, people: int) -> None:
     if len(keep) < FEWEST:
         raise ValueError(
             f"{name}: {counted(len(keep), 'image')}, constant ones left out; an audit needs {FEWEST} in each set"
         )
-    people = len(np.unique(part.patients[keep]))
-    if name != "synthetic" and people < FEWEST:
-        raise ValueError(f"{name}: {counted(people, 'patient')}; an audit needs {FEWEST} in each real set")
+    found = len(np.unique(part.patients[keep]))
+    if name != "synthetic" and found < people:
+        of = "in each real set" if people == FEWEST else "where there are no held-out images"
+        raise ValueError(f"{name}: {counted(found, 'patient')}; an audit needs {people} {of}")
 
 
 def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Patient codes by set; the real sets share one numbering."""
     # Of all that is there, read or not, constant or not: an image that is left out reveals an overlap as well.
-    train, heldout = (opened[name].everyone for name in ("train", "heldout"))
+    train, heldout = (opened[name].everyone if name in opened else np.array([], str) for name in ("train", "heldout"))
     both = np.intersect1d(train, heldout)
     if len(both):
         raise ValueError(
@@ -290,13 +303,13 @@ def _joint(opened: dict[str, OpenedImages], keeps: dict[str, np.ndarray]) -> dic
         )
     everyone = np.concatenate([train, heldout])
     number = dict(zip(everyone.tolist(), range(len(everyone)), strict=True))
-    codes = {n: np.array([number[p] for p in opened[n].patients[keeps[n]].tolist()]) for n in ("train", "heldout")}
+    codes = {n: np.array([number[p] for p in opened[n].patients[keeps[n]].tolist()]) for n in _real(opened)}
     return codes | {"synthetic": np.arange(len(keeps["synthetic"]))}
 
 
 def _require_disjoint_images(images: dict[str, np.ndarray], names: dict[str, np.ndarray]) -> None:
     first = {image.tobytes(): name for image, name in zip(images["train"], names["train"].tolist(), strict=True)}
-    heldout = zip(images["heldout"], names["heldout"].tolist(), strict=True)
+    heldout = zip(images.get("heldout", ()), names.get("heldout", np.array([])).tolist(), strict=True)
     twice = [(first[image.tobytes()], name) for image, name in heldout if image.tobytes() in first]
     if twice:
         raise ValueError(

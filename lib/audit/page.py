@@ -19,7 +19,9 @@ _SHOWN = 20  # pairs on the page
 
 
 def quality_table(sets: AuditSets, *, seed: int) -> pd.DataFrame:
-    """Fidelity and diversity of the synthetic images beside held-out ones; empty with too few patients to say."""
+    """Fidelity and diversity of the synthetic images beside held-out ones; empty without these."""
+    if sets.heldout is None:  # nothing says what is reached at these numbers
+        return pd.DataFrame()
     images = {name: part.images[:] for name, part in sets.parts.items()}
     groups = {name: part.patient for name, part in sets.parts.items()}
     trials: dict[str, Any] = {"most": 300, "subsets": 5, "draws": 1000, "rng": numpy_generator(seed, "quality")}
@@ -63,7 +65,8 @@ def write_page(
         record |= {"pairs": close, "near-doubles": found.doubles, "passed over": passed}
         with atomic(out.with_suffix(".pairs.csv")) as partial:
             without_formulas(found.pairs).to_csv(partial, index=False)
-    sections.append(("Fidelity and diversity", typeset_table(quality)))
+    if len(quality):
+        sections.append(("Fidelity and diversity", typeset_table(quality)))
     banner = BANNER if with_images else ""
     about: dict[str, Any] = {"title": "Audit of synthetic images", "facts": facts, "verdict": found.verdict}
     write_report(out, **about, sections=sections, banner=banner)

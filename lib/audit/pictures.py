@@ -32,10 +32,14 @@ def copies_figure(assessment: Assessment, *, level: float) -> Figure:
     plots.distributions(axes["ratio"], ratios)
     axes["ratio"].set(title="how close is each match?", xlabel="distance ratio (0: a copy)")
     axes["ratio"].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="none")
-    axes["share"].fill_between(test.k, test.low, test.high, color="0.85", label="chance, 95 %")
-    axes["share"].plot(test.k, test.share, "o-", color=plots.COLOURS[0], label=GIVEN)
-    axes["share"].set(xscale="log", ylim=(0, 1.05), title="training among the k nearest", xlabel="k")
-    axes["share"].legend(loc="lower right")
+    if found.test["is_heldout"]:
+        axes["share"].fill_between(test.k, test.low, test.high, color="0.85", label="chance, 95 %")
+        axes["share"].plot(test.k, test.share, "o-", color=plots.COLOURS[0], label=GIVEN)
+        axes["share"].set(xscale="log", ylim=(0, 1.05), title="training among the k nearest", xlabel="k")
+        axes["share"].legend(loc="lower right")
+    else:
+        axes["share"].set_axis_off()
+        axes["share"].text(0.5, 0.5, "no held-out images", ha="center", va="center", transform=axes["share"].transAxes)
     shares = [100 * trial.copies / trial.images for trial in power]
     seen = np.array([proportion(trial.flagged, trial.repeats) for trial in power])
     axes["power"].errorbar(shares, seen[:, 0], np.abs(seen[:, 1:] - seen[:, :1]).T, fmt="o-", capsize=1.5)
@@ -62,14 +66,15 @@ def pair_pictures(assessment: Assessment, sets: AuditSets, *, most: int) -> list
     """A title and pictures (3, H, H) of each of the `most` closest pairs: real, synthetic laid upon it, difference."""
     found = assessment.found
     base, test = found.sets[GIVEN]
-    real, shown = np.concatenate([sets.train.images[:], sets.heldout.images[:]])[found.row], []
+    real = np.concatenate([part.images[:] for name, part in sets.parts.items() if name != "synthetic"])[found.row]
+    shown = []
     for rank, row in enumerate(ranked(found)[:most].tolist(), 1):
         best = int(found.given.similarity[row].argmax())
         target = without_margins(real[base.nearest[row]][None], real.shape[1])[0].astype(np.float32)
         other = without_margins(sets.synthetic.images[row : row + 1], real.shape[1])[0].astype(np.float32)
         other = 255 - other if found.given.is_negative[row, best] else other
         other = laid_upon(target, other, found.given.map[row, best], int(base.mirror[row]))
-        of = "train" if found.test["member"][base.nearest[row]] else "held-out"
+        of = "train" if found.of_training[base.nearest[row]] else "held-out"
         title = f"{rank}, {of}: ratio {base.ratio[row]:.2f}, p {test.pair_pvalues[row]:.1g}"
         shown.append((title, np.stack([target, other, 127 + (target - other) / 2])))
     return shown

@@ -58,6 +58,7 @@ def verdict(
     positive_control_flagged: bool,
     negative_control_flagged: bool,
     alarms: tuple[int, int],
+    has_heldout: bool = True,
     without_patient: int = 0,
 ) -> Verdict:
     """The verdict of an audit.
@@ -70,15 +71,17 @@ def verdict(
     share of the runs. smallest_seen: the smallest share of copies in declared disguises that was flagged in nine of
     ten, None if even copies alone were not. population_pvalue: of training and held-out images being of one
     population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged,
-    of how many. without_patient: real images whose patient is not known.
+    of how many. has_heldout: whether any real image is known not to have been trained on. without_patient: real images
+    whose patient is not known.
 
     Identical images and single certain pairs make "leak flagged", whatever else; otherwise a failed control or sets
     that differ as groups, "cannot tell"; otherwise the flag decides, and without one, a declared disguise that would
-    not be seen makes "cannot tell".
+    not be seen makes "cannot tell". Without held-out images a flag without a certain pair does too.
     """
-    n = "{train:,} training, {heldout:,} held-out and {synthetic:,} synthetic images".format(**counts)
+    held = "{heldout:,} held-out and " if has_heldout else "no held-out and "
+    n = ("{train:,} training, " + held + "{synthetic:,} synthetic images").format(**counts)
     is_exact, is_flagged = any(exact.values()), pvalue <= level
-    says = [_identical(exact[name], counts["synthetic"], **facts) for name, facts in _REAL.items() if exact[name]]
+    says = [_identical(exact[name], counts["synthetic"], **facts) for name, facts in _REAL.items() if exact.get(name)]
     if is_flagged:
         says.append(
             f"Synthetic images match real images more closely than chance allows (p = {pvalue:.2g}, flagged at or "
@@ -89,7 +92,7 @@ def verdict(
             f"The synthetic images match real images no more closely than chance explains (p = {pvalue:.2g}, not "
             f"flagged above {level:g}, {n})."
         )
-    if pairs["heldout"] or exact["heldout"]:
+    if has_heldout and (pairs["heldout"] or exact["heldout"]):
         copied = max(pairs["heldout"], exact["heldout"])
         says.append(
             f"Copies of held-out images, as it seems: {_counted(copied, 'synthetic image')}. So the held-out images "
@@ -113,6 +116,16 @@ def verdict(
     doubts = _doubts(
         level, smallest_seen, population_pvalue, positive_control_flagged, negative_control_flagged, without_patient
     )
+    if not has_heldout and is_flagged:
+        doubts.append(
+            "Without held-out images nobody can say how close a generator comes that copies nobody: give images of "
+            "other patients of the same group."
+        )
+    elif not has_heldout:
+        says.append(
+            "Without held-out images only a synthetic image that stands out by itself is seen, and not that training "
+            "images are too frequent among the closest ones."
+        )
     splits = (
         f"Of {alarms[1]:,} null splits of your own real images {alarms[0]:,} {'was' if alarms[0] == 1 else 'were'} "
         f"flagged; at {level:g} about {level * alarms[1]:.2g} are expected."

@@ -35,6 +35,11 @@ def _exact(**counts):
     [
         ({}, "no copies found", "2 % of copies in any declared disguise (re-encoded, resampled"),
         ({}, "no copies found", "and 1 % of copies in all of them mixed"),
+        ({"has_heldout": False}, "no copies found", "only a synthetic image that stands out by itself is seen"),
+        ({"has_heldout": False}, "no copies found", "1,104 training, no held-out and 3,000 synthetic"),
+        ({"has_heldout": False, "pvalue": 0.01}, "cannot tell", "nobody can say how close a generator comes"),
+        ({"has_heldout": False, "pvalue": 0.001, "certain": 2}, "leak flagged", "Certain by themselves"),
+        ({"has_heldout": False, "exact": {"train": 1}}, "leak flagged", "1 of 3,000 synthetic images is identical"),
         (
             {"smallest_seen": 1.0, "unseen": {"negative": 0.5}},
             "cannot tell",

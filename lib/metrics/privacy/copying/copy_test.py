@@ -146,6 +146,7 @@ def copy_test(
     member: ArrayLike,
     groups: ArrayLike,
     null: ArrayLike,
+    is_heldout: bool = True,
     permutations: int = 999,
     rng: np.random.Generator,
 ) -> CopyTest:
@@ -165,7 +166,8 @@ def copy_test(
     that matches with held-out images are tested alike. Those that are no outliers say how close this synthetic set
     comes to images that it cannot have copied. Are they closer than the null (Kolmogorov-Smirnov), a match with a
     training image has the larger p-value of that by the null and that by them; else they would only add the
-    uncertainty of a tail that is fitted to a few.
+    uncertainty of a tail that is fitted to a few. is_heldout=False: the other side may have been trained on as well, so
+    it says nothing of that, and only outliers by themselves are found.
 
     Raises ValueError if shapes differ, a side is empty, a patient is on both, or null matches are fewer than 10.
     """
@@ -184,7 +186,11 @@ def copy_test(
     closeness = _closeness(matches.ratio)
     pairs = _tail(closeness, _closeness(null)) * len(closeness)
     elsewhere = closeness[~of_member & (pairs > _OUTLIER)]
-    if len(elsewhere) >= _FEW and ks_2samp(elsewhere, _closeness(null), alternative="less").pvalue <= _CLOSER:
+    if (
+        is_heldout
+        and len(elsewhere) >= _FEW
+        and ks_2samp(elsewhere, _closeness(null), alternative="less").pvalue <= _CLOSER
+    ):
         pairs = np.where(of_member, np.maximum(pairs, _tail(closeness, elsewhere) * len(closeness)), pairs)
     pairs = np.clip(pairs, _RAREST, 1)
     tail_p = float(pairs.min())
