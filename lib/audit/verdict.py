@@ -119,7 +119,7 @@ def verdict(
     if not has_heldout and is_flagged:
         doubts.append(
             "Without held-out images nobody can say how close a generator comes that copies nobody: give images of "
-            "other patients of the same group."
+            "people of the same group who were not trained on."
         )
     elif not has_heldout:
         says.append(
