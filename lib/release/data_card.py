@@ -20,6 +20,11 @@ FACTS = {  # key of the file of facts -> what it says
     "licence": "under which they are shared",
     "contact": "who answers questions",
 }
+_MEASURES = {
+    "coverage": "coverage of the training images", "coverage_disjoint": "the same by held-out images",
+    "precision": "precision", "recall": "recall", "sd_of_means": "SD of the images' means, over that of real images",
+    "sd_of_pixels": "SD of pixels, over that of real images",
+}  # fmt: skip
 _NOT_STATED = "Not stated."
 
 
@@ -60,7 +65,7 @@ def data_card(
     size = "×".join(map(str, cohort.images.shape[1:]))
     lines = [f"# Data card: {cohort.name}", "", f"**{status}**", ""]
     lines += ["## Motivation", "", facts.get("purpose", _NOT_STATED), ""]
-    lines += ["## Composition", "", f"{len(cohort):,} synthetic images of {size} pixels, of no patient.", ""]
+    lines += ["## Composition", "", f"{len(cohort):,} synthetic images of {size} pixels.", ""]
     lines += ["| label | images |", "|---|--:|", *(f"| {_cell(k)} | {n:,} |" for k, n in _counts(cohort).items()), ""]
     lines += [*(f"* `{name}`: {what}" for name, what in files.items()), ""]
     lines += ["## Collection process", "", f"Trained on: {facts.get('origin', _NOT_STATED)}", ""]
@@ -88,8 +93,8 @@ def _counts(cohort: Cohort) -> dict[str, int]:
 def _fidelity(found: Fidelity | None, short: Sequence[str]) -> list[str]:
     if found is None:
         return [*short]
-    rows = [f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in asdict(found).items()]
-    asked = f"coverage of {COVERAGE:g} of what disjoint patients reach, and SDs within {WIDTH:.0%} of real ones"
+    rows = [f"| {_MEASURES[name]} | {value:.3f} |" for name, value in asdict(found).items()]
+    asked = f"coverage of {COVERAGE:g} of what held-out images reach, and SDs within {100 * WIDTH:g} % of real ones"
     says = f"The gate ({asked}) is passed." if not short else f"The gate ({asked}) is not passed: {'; '.join(short)}."
     return [says, "", "| of 48 principal components of the pixels | |", "|---|--:|", *rows]
 

@@ -46,7 +46,7 @@ def write_dicom(
         data.ImageType = ["DERIVED", "SECONDARY"]
         data.Modality, data.ConversionType = _MODALITY, "SYN"
         data.PatientName, data.PatientID = "SYNTHETIC^", f"SYNTHETIC-{name}"
-        data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "Synthetic image of no patient"
+        data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", "Synthetic image, drawn by a generator"
         data.StudyInstanceUID = generate_uid(entropy_srcs=[series, "study"])
         data.SeriesInstanceUID = generate_uid(entropy_srcs=[series, "series"])
         for absent in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber", "StudyID"):

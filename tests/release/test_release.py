@@ -62,7 +62,7 @@ class TestReleased:
         assert "Licence: CC0" in card
         assert "Method: a perfect generator" in card
         assert "An audit is no guarantee" in card
-        assert "coverage disjoint" in card
+        assert "the same by held-out images" in card
 
     def test_the_audit_is_of_these_files_and_shows_no_patient(self, made):
         record = json.loads((made[1] / "audit.json").read_text(encoding="utf-8"))
