@@ -6,7 +6,6 @@ A claim that an effect is there is compared with the same effect of these (`lib.
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 _BLOCK = 512  # images at a time
 
 

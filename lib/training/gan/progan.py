@@ -44,7 +44,7 @@ class ProGAN(TrainedGenerator):
     def restored(
         cls, tensors: dict[str, Tensor], settings: dict, device: torch.device, *, size: int | None = None
     ) -> Self:  # fmt: skip
-        """The last generator, or that which drew `size` px when they were last the whole; ValueError for other sizes."""
+        """The last generator, or that of `size` px when these were last the whole; ValueError for another size."""
         whole = settings["image_size"]
         if size in (None, whole):
             return cls(restored(lambda: _generator(settings), "average", tensors, device), settings)
