@@ -12,7 +12,7 @@ from tests.paths import ROOT
 
 FILE = ROOT / "notebooks" / "limits.yaml"
 # Change it only with the file, in a commit that changes nothing else, before any run that the limits decide.
-DIGEST = "53e9fb46dae4c9783df961cad867e1534ddab1577e05e0efcef3e1374c2c3f60"
+DIGEST = "e59401732819fdf8336c7d0f9ee278c2b37d843e4994e196204cf3a05499e850"
 
 
 def git(*words: str) -> str:
