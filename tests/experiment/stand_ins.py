@@ -161,9 +161,9 @@ def _han() -> Study:
     # Where a notebook asks the generator for radiographs of its own, the null that it knows draws them.
     ask, add = '    if origin == "generated":\n        generator = generators.load', '    if origin == "label means":\n'
     more = '    elif origin == "label means":\n'
-    noise = (
-        ("03_diversity_correlation", ask, ask.replace('"generated"', '"no longer asked"')),
-        ("05_utility_rare", ask, ask.replace('"generated"', '"no longer asked"')),
+    noise = tuple(
+        (notebook, old, old.replace('"generated"', '"no longer asked"'))
+        for notebook, old in (("03_diversity_correlation", ask), ("05_utility_rare", ask.replace("if", "elif", 1)))
     )
     means = (
         *noise,
