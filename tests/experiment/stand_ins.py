@@ -182,7 +182,7 @@ def _han() -> Study:
         ),
         quick={
             "patients_a": [150, 40, 260], "patients_b": [200, 40, 40], "further_patients": 150,
-            "external_patients": 20, "image_size": 32, "total_kimg": 0.2, "level_kimg": 0.016, "latent": 16,
+            "external_patients": 20, "image_size": 32, "total_kimg": 0.5, "level_kimg": 0.064, "latent": 16,
             "maps": [16, 128], "repetitions": 5, "gate_images": 300, "frechet_images": 100, "similarity_pairs": 40,
             "controls": 200, "doses": 10, "attack_size": 16, "evaluation_steps": 40, "rare_shares": [1],
             "bootstrap_draws": 50, "federated_repetitions": 1,
