@@ -48,6 +48,7 @@ def draw(
     leak: float = 0.06,  # SD of the patient's texture in the disc, of pixels in [-1, 1]
     noise: float = 0.07,  # SD of each pixel's noise, of pixels in [-1, 1]
     variety: float = 1.0,  # how much patients differ outside the disc: all SDs between them, times this
+    severity: float = 0.7,  # the least of a glaucoma, whose severities are uniform from there to 1
 ) -> Cohort:
     """Draw `images` images of each of 1 or 2 `eyes` of each patient.
 
@@ -58,11 +59,11 @@ def draw(
     each patient is in every split (`closed_set`); `source_name` names patient, eye and image. leak: the SD of the
     patient's texture in the disc. noise: the SD of the noise of each pixel. variety: below 1 all patients are drawn
     nearer to their median outside the disc, so that they are told apart less easily; at 0 they differ there by eye and
-    image alone. The same state of `rng` gives the same eyes for every size, regime, leak and noise. Apart from the
+    image alone. severity: near 0 the slightest glaucoma hardly shows. The same state of `rng` gives the same eyes for every size, regime, leak and noise. Apart from the
     noise and the rim of the disc, size 32 is size 64 box-averaged.
 
     Raises ValueError for an unknown regime or size, fewer than one patient, one eye or three images a patient, more
-    than two eyes, a leak or noise outside 0 to 0.5, or a variety outside 0 to 1.
+    than two eyes, a leak or noise outside 0 to 0.5, or a variety or severity outside 0 to 1.
     """
     for name, value, low, high in (("patients", patients, 1, None), ("eyes", eyes, 1, 2), ("images", images, 1, None)):
         if not isinstance(value, (int, np.integer)) or value < low or (high and value > high):
@@ -76,15 +77,16 @@ def draw(
     for name, sd in (("leak", leak), ("noise", noise)):
         if not 0 <= sd <= 0.5:
             raise ValueError(f"{name} is {sd}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
-    if not 0 <= variety <= 1:
-        raise ValueError(f"variety is {variety}; give a value from 0, patients alike, to 1")
+    for name, value in (("variety", variety), ("severity", severity)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; give a value from 0 to 1")
     of_face, of_image, of_label, of_split, of_noise = map(np.random.default_rng, rng.integers(0, 2**63, 5))
     eye = np.repeat(np.arange(patients * eyes), images)
     groups = len(eye) if regime == "factorial" else patients * eyes
     ill = of_label.permutation(groups) < np.rint(PREVALENCE * groups)
     ill = ill if regime == "factorial" else ill[eye]
     tables = _faces(patients, eyes, of_face, variety)
-    truth = _images(eye, ill, eye % eyes, of_image)
+    truth = _images(eye, ill, eye % eyes, of_image, severity)
     grey, masks = _render(tables, truth, image_size, leak)
     grey += noise / 2 * of_noise.standard_normal(grey.shape, np.float32)
     codes = np.tile(split_codes(eyes * images, SPLITS, of_split), (patients, 1))
@@ -135,10 +137,10 @@ def _texture(phase: np.ndarray, ring: np.ndarray, twist: np.ndarray) -> np.ndarr
     return (total / total.std((1, 2), keepdims=True)).astype(np.float32)
 
 
-def _images(eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _images(eye, ill, side, rng: np.random.Generator, least: float = 0.7) -> dict[str, np.ndarray]:
     """The random quantities of each image except its noise, each (N,); they do not depend on the patient."""
     n, normal, uniform = len(eye), rng.standard_normal, rng.uniform
-    healthy, severity = uniform(0.30, 0.40, n), uniform(0.7, 1, n)
+    healthy, severity = uniform(0.30, 0.40, n), uniform(least, 1, n)
     return {
         "eye": eye, "x": uniform(-SHIFT, SHIFT, n), "y": uniform(-SHIFT, SHIFT, n), "gain": np.exp(0.05 * normal(n)),
         "radius": uniform(0.42, 0.46, n), "pupil": np.where(ill, 0.44 + 0.16 * severity, healthy),
