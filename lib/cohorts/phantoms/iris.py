@@ -59,8 +59,9 @@ def draw(
     each patient is in every split (`closed_set`); `source_name` names patient, eye and image. leak: the SD of the
     patient's texture in the disc. noise: the SD of the noise of each pixel. variety: below 1 all patients are drawn
     nearer to their median outside the disc, so that they are told apart less easily; at 0 they differ there by eye and
-    image alone. severity: near 0 the slightest glaucoma hardly shows. The same state of `rng` gives the same eyes for every size, regime, leak and noise. Apart from the
-    noise and the rim of the disc, size 32 is size 64 box-averaged.
+    image alone. severity: near 0 the slightest glaucoma hardly shows. The same state of `rng` gives the same eyes for
+    every size, regime, leak, noise, variety and severity. Apart from the noise and the rim of the disc, size 32 is
+    size 64 box-averaged.
 
     Raises ValueError for an unknown regime or size, fewer than one patient, one eye or three images a patient, more
     than two eyes, a leak or noise outside 0 to 0.5, or a variety or severity outside 0 to 1.
