@@ -34,7 +34,9 @@ def segmented(radiographs: ArrayLike) -> Lungs:
     """The lungs on frontal radiographs (n, s, s) uint8, with bright bone. ValueError for another shape or type."""
     images = np.asarray(radiographs)
     if images.ndim != 3 or images.shape[1] != images.shape[2] or images.dtype != np.uint8 or not len(images):
-        raise ValueError(f"radiographs are {images.dtype} of shape {images.shape}: give square grey ones, (n, s, s) uint8")
+        raise ValueError(
+            f"radiographs are {images.dtype} of shape {images.shape}: give square grey ones, (n, s, s) uint8"
+        )
     size = images.shape[1]
     smooth = ndimage.gaussian_filter(images.astype(np.float32), (0, size / 64, size / 64), mode="nearest")
     masks, found = np.zeros(images.shape, bool), np.zeros((len(images), 2), bool)

@@ -52,7 +52,13 @@ def test_where_no_lung_is_seen_the_ellipse_stands_in():
 
 
 @pytest.mark.parametrize(
-    "wrong", [np.zeros((2, 64, 32), np.uint8), np.zeros((64, 64), np.uint8), np.zeros((2, 64, 64)), np.zeros((0, 8, 8), np.uint8)]
+    "wrong",
+    [
+        np.zeros((2, 64, 32), np.uint8),
+        np.zeros((64, 64), np.uint8),
+        np.zeros((2, 64, 64)),
+        np.zeros((0, 8, 8), np.uint8),
+    ],
 )
 def test_other_images_are_refused(wrong):
     with pytest.raises(ValueError, match="give square grey ones"):

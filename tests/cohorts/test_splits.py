@@ -43,7 +43,9 @@ def test_within_patients_the_test_images_and_the_numbers_of_each_patient_stay():
     for split in anew:
         np.testing.assert_array_equal(split == 2, codes == 2)
         for patient in (4, 9, 11):
-            np.testing.assert_array_equal(np.bincount(split[patients == patient]), np.bincount(codes[patients == patient]))
+            np.testing.assert_array_equal(
+                np.bincount(split[patients == patient]), np.bincount(codes[patients == patient])
+            )
     often = np.mean([split == 1 for split in anew], axis=0)
     for patient in (4, 9, 11):
         free = (patients == patient) & (codes != 2)

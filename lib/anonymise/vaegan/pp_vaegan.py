@@ -85,9 +85,9 @@ def train_pp_vaegan(
 
     What a validation compares is the weighted sum of finding, privacy, source and evidence. The checkpoint keeps both
     classifiers too (`load_auxiliary`). A stored training is found by `classifiers` in place of their weights, which
-    another machine rounds otherwise, as it is by a summary of the images (`lib.anonymise.vaegan.stored`). Checkpoints, exact
-    resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour images, masks that do
-    not fit, identities without an image, an unknown name, a damaged checkpoint, or divergence.
+    another machine rounds otherwise, as it is by a summary of the images (`lib.anonymise.vaegan.stored`). Checkpoints,
+    exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour images, masks that
+    do not fit, identities without an image, an unknown name, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, identities, device=device)
