@@ -29,8 +29,8 @@ def error_share(errors: ArrayLike, of_means: ArrayLike, *, noise: float = 0.0, w
 
     errors, of_means: (n,) mean squared errors of the same cases (`masked_error.masked_mse`). noise: where it is
     known, the SD of the noise in the originals, which no network can know. 0: the case itself; 1: no better than the
-    mean image of its finding. weights (b, n): (b,) values of resamples; None: one value of all. Cases without a mask are
-    left out. ValueError where the mean image errs by no more than the noise.
+    mean image of its finding. weights (b, n): (b,) values of resamples; None: one value of all. Cases without a mask
+    are left out. ValueError where the mean image errs by no more than the noise.
     """
     first, second = np.asarray(errors, float), np.asarray(of_means, float)
     if first.shape != second.shape or first.ndim != 1:
