@@ -138,7 +138,9 @@ def _texture(phase: np.ndarray, ring: np.ndarray, twist: np.ndarray) -> np.ndarr
     return (total / total.std((1, 2), keepdims=True)).astype(np.float32)
 
 
-def _images(eye, ill, side, rng: np.random.Generator, least: float = 0.7) -> dict[str, np.ndarray]:
+def _images(
+    eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.Generator, least: float = 0.7
+) -> dict[str, np.ndarray]:
     """The random quantities of each image except its noise, each (N,); they do not depend on the patient."""
     n, normal, uniform = len(eye), rng.standard_normal, rng.uniform
     healthy, severity = uniform(0.30, 0.40, n), uniform(least, 1, n)

@@ -24,7 +24,9 @@ class Evidence:
     drift: float
 
 
-def error_share(errors: ArrayLike, of_means: ArrayLike, *, noise: float = 0.0, weights: ArrayLike | None = None):
+def error_share(
+    errors: ArrayLike, of_means: ArrayLike, *, noise: float = 0.0, weights: ArrayLike | None = None
+) -> float | np.ndarray:
     """Squared error within the masks, over that of the finding's mean image, the noise's variance taken off both.
 
     errors, of_means: (n,) mean squared errors of the same cases (`masked_error.masked_mse`). noise: where it is
