@@ -162,6 +162,25 @@ def repeated(records: Sequence[Mapping[str, np.ndarray]], name: str, *, patients
     return Repeated(values, draws=[record[f"{name}{_RESAMPLED}"] for record in records], patients=patients)
 
 
+def of_images(
+    statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
+    *,
+    n: int,
+    weights: ArrayLike | None = None,
+    patients: int = 0,
+) -> Repeated:
+    """A statistic of weighted images in every repetition, and on resamples of the patients where these stay the same.
+
+    statistics: of each repetition a function of weights (b, n) -> (b,), such as those of `lib.statistics.weighted`, of
+    its `n` images. weights (b, n): of the resamples (`lib.statistics.bootstrap.patient_weights`), and the number of
+    `patients` behind them; None where each repetition has patients of its own.
+    """
+    values = [float(np.asarray(of(np.ones((1, n))))[0]) for of in statistics]
+    if weights is None:
+        return Repeated(values)
+    return Repeated(values, draws=[of(np.asarray(weights)) for of in statistics], patients=patients)
+
+
 def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
     """Where the value of one more repetition lies with probability `level`, normal values assumed.
 

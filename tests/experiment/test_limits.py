@@ -7,7 +7,7 @@ import pytest
 
 from lib.experiment import verdict
 from lib.experiment.paper import known_papers, limits, load_paper
-from lib.metrics.fidelity import gate
+from lib.metrics.fidelity import evidence_gate, gate
 from tests.paths import ROOT
 
 FILE = ROOT / "notebooks" / "limits.yaml"
@@ -37,6 +37,8 @@ def test_the_code_has_the_limits_of_the_file():
     assert found.pop("repetitions without a generator") == verdict.REPETITIONS_ALONE
     assert found.pop("non-members") == verdict.NONMEMBERS
     gates = {"coverage": gate.COVERAGE, "width": gate.WIDTH, "labels": gate.LABELS, "seen": gate.SEEN}
+    gates |= {"evidence": evidence_gate.ERROR, "evidence, noise unknown": evidence_gate.ERROR_WITH_NOISE}
+    gates |= {"spread": evidence_gate.SPREAD, "drift": evidence_gate.DRIFT}
     assert {name: found.pop(f"gate/{name}") for name in gates} == gates
     margins = {}
     for paper in known_papers():
