@@ -43,7 +43,7 @@ def keep(folder, name: str, *, about: str, gate: dict[str, float] | None = None)
     def add_probe(made: Path) -> None:
         keep_probe(made, _OfPatterns(load_pp_vaegan(made)))
 
-    return store.keep(Path(folder), name, about=about, needed=_NEEDED, gate=gate or {}, complete=add_probe)
+    return store.keep(Path(folder), name, about=about, needed=_NEEDED, facts={}, gate=gate or {}, complete=add_probe)
 
 
 class _OfPatterns:

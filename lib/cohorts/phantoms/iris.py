@@ -78,9 +78,9 @@ def draw(
     for name, sd in (("leak", leak), ("noise", noise)):
         if not 0 <= sd <= 0.5:
             raise ValueError(f"{name} is {sd}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
-    for name, value in (("variety", variety), ("severity", severity)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; give a value from 0 to 1")
+    for name, amount in (("variety", variety), ("severity", severity)):
+        if not 0 <= amount <= 1:
+            raise ValueError(f"{name} is {amount}; give a value from 0 to 1")
     of_face, of_image, of_label, of_split, of_noise = map(np.random.default_rng, rng.integers(0, 2**63, 5))
     eye = np.repeat(np.arange(patients * eyes), images)
     groups = len(eye) if regime == "factorial" else patients * eyes
