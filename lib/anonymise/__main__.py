@@ -89,13 +89,12 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument("--batch", type=int, default=64, help="of a step (64)")
         return made
 
-    folder = {"out": "FOLDER", "trains": True}
-    known = command("known", "train a classifier of patients or findings", **folder)
+    known = command("known", "train a classifier of patients or findings", out="FOLDER", trains=True)
     known.add_argument("--task", required=True, choices=files.TASKS)
     known.add_argument("--width", type=int, help="of its layers (32)")
-    siamese = command("embedding", "train the embedding of patients that guides pp-sir", **folder)
+    siamese = command("embedding", "train the embedding of patients that guides pp-sir", out="FOLDER", trains=True)
     siamese.add_argument("--width", type=int, help="of its first layer (32)")
-    train = command("train", "train an anonymiser", masks=True, **folder)
+    train = command("train", "train an anonymiser", out="FOLDER", trains=True, masks=True)
     train.add_argument("--method", required=True, choices=files.METHODS)
     train.add_argument("--finding", required=True, metavar="FOLDER", help="of the classifier of findings")
     train.add_argument(
@@ -103,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--width", type=int, help="of its widest layers (256)")
     train.add_argument("--learning-rate", type=float, help="2e-5, as published, unless given")
-    opposite = command("counterfactual", "train a decoder of counterfactual cases", masks=True, **folder)
+    opposite = command(
+        "counterfactual", "train a decoder of counterfactual cases", out="FOLDER", trains=True, masks=True
+    )  # fmt: skip
     opposite.add_argument("--weights", required=True, metavar="W", help="of the anonymiser")
     opposite.add_argument("--finding", required=True, metavar="FOLDER", help="of the classifier of findings")
     opposite.add_argument("--learning-rate", type=float, help="2e-5, as published, unless given")

@@ -20,6 +20,7 @@ from lib.core.files import atomic
 from lib.core.json_objects import read_object
 from lib.core.seeding import initialising
 from lib.models.classifiers.identity import ConvClassifier
+from lib.models.gan.vaegan import VAE
 from lib.training.classifier.siamese import load_embedding, train_siamese
 from lib.training.classifier.single_label import load_classifier, train_classifier
 from lib.training.loop import store
@@ -169,7 +170,7 @@ def averaged(cases: Cohort, *, k: int, within_class: bool = True) -> Cohort:
     return cases.with_images(drawn, made_by=f"k-Same, k {k}, {'within' if within_class else 'across'} findings")
 
 
-def opened_anonymiser(folder_or_name: str | Path) -> nn.Module:
+def opened_anonymiser(folder_or_name: str | Path) -> VAE:
     """The anonymiser of a finished training, or of that name in weights/."""
     is_stored = str(folder_or_name) in store.stored_names() and not Path(folder_or_name).exists()
     return load_pp_vaegan(store.STORE / str(folder_or_name) if is_stored else folder_or_name)
