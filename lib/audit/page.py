@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lib.audit.assessment import Assessment
 from lib.audit.inputs import AuditSets
@@ -71,3 +73,5 @@ def write_page(
     about: dict[str, Any] = {"title": "Audit of synthetic images", "facts": facts, "verdict": found.verdict}
     write_report(out, **about, sections=sections, banner=banner)
     write_record(out.with_suffix(".json"), record)
+    for figure in (shown for _, shown in sections if isinstance(shown, Figure)):
+        plt.close(figure)

@@ -1,5 +1,6 @@
 """No held-out images: copies that stand out are flagged, and nothing else is claimed."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +70,7 @@ def test_the_verdict_says_what_it_cannot_say(tmp_path):
     quality = quality_table(sets, seed=0)
     assert quality.empty
     write_page(out, sets, found, quality, facts={}, level=0.05, with_images=True)
+    assert not plt.get_fignums()
     assert "Fidelity and diversity" not in out.read_text(encoding="utf-8")
     pairs = pd.read_csv(out.with_suffix(".pairs.csv"))
     assert set(pairs["of"]) == {"train"}
