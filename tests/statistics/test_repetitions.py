@@ -6,7 +6,7 @@ from scipy.stats import ttest_1samp
 
 from lib.core.seeding import numpy_generator
 from lib.statistics.multiple_testing import holm
-from lib.statistics.repetitions import Estimate, Repeated, crossed, independent, prediction_interval
+from lib.statistics.repetitions import Estimate, Repeated, crossed, independent, measured, prediction_interval, repeated
 
 TRIALS, PATIENTS, DRAWS = 2000, 150, 120
 
@@ -111,6 +111,22 @@ def test_what_does_not_fit_is_refused(values, draws, says):
         crossed([0.1, 0.2], [[0.1, 0.1], [0.2, 0.1]], patients=1)
     with pytest.raises(ValueError, match="0 to 1"):
         holm({"a": 1.2})
+
+
+def test_what_a_record_keeps_is_what_a_claim_is_made_of():
+    rng = numpy_generator(0, "records")
+    weights, values = rng.integers(0, 3, (7, 5)), rng.random((4, 5))
+    mean = lambda w, of: (w @ of) / w.sum(axis=1)  # noqa: E731
+    records = [measured("mean", lambda w, of=of: mean(w, of), n=5, weights=weights) for of in values]
+    found = repeated(records, "mean", patients=5)
+    np.testing.assert_allclose(found.values, values.mean(axis=1))
+    np.testing.assert_allclose(found.draws, np.stack([mean(weights, of) for of in values]))
+    assert found.patients == 5
+    alone = repeated([measured("mean", lambda w, of=of: mean(w, of), n=5) for of in values], "mean", patients=5)
+    assert alone.draws is None
+    assert alone.patients == 0
+    with pytest.raises(KeyError):
+        repeated(records, "median")
 
 
 def test_pairs_are_subtracted_repetition_by_repetition_and_draw_by_draw():
