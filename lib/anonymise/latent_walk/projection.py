@@ -23,7 +23,7 @@ def projected(
     start: Tensor,  # (n, ...), such as the mean w of each image's class
     steps: int = 100,
     learning_rate: float = 0.05,
-    memory_images: int = 64,
+    memory_images: int = 32,  # drawn and differentiated at a time
 ) -> Tensor:
     """Latents (n, ...) whose images are near to `images`; none depends on the other images.
 
