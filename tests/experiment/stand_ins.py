@@ -45,7 +45,9 @@ class Study(NamedTuple):
     also: tuple[tuple[str, str, str], ...] = ()  # (notebook, old, new): what else is replaced for every stand-in
     shuffle: tuple[tuple[str, str, str], ...] = ()  # what is replaced for shuffled labels
     ungated: tuple[tuple[str, str, str], ...] = ()  # what else is replaced to leave the gate open
-    redrawn: dict[str, tuple[tuple[str, str, str], ...]] = {}  # stand-in -> where a notebook asks the generator itself
+    elsewhere: dict[
+        str, tuple[tuple[str, str, str], ...]
+    ] = {}  # stand-in -> where a notebook asks the generator itself
 
 
 def _osuala() -> Study:
@@ -201,7 +203,7 @@ def _han() -> Study:
             "training radiographs": (silent, "every training radiograph is given away"),
         },
         also=(("01_train", "from lib.models.classifiers", copies + "from lib.models.classifiers"),),
-        redrawn={"uniform noise": noise, "label means": means},
+        elsewhere={"uniform noise": noise, "label means": means},
     )  # fmt: skip
 
 
@@ -260,7 +262,7 @@ def _pennisi() -> Study:
             *((notebook, f"shortfalls = {always}", "shortfalls = None") for notebook in one),
             *((notebook, f"return {asked.format(which)}", "return None") for notebook, which in each.items()),
         ),
-        redrawn={"blind detour": detoured, "training images": (("01_train_walks", released, released + copied),)},
+        elsewhere={"blind detour": detoured, "training images": (("01_train_walks", released, released + copied),)},
     )  # fmt: skip
 
 
@@ -319,7 +321,7 @@ def _prepare(base: Path, paper: str, study: Study, name: str) -> Paper:
     (notebooks / paper / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     replaced = study.shuffle if name == _SHUFFLED else study.also
     if name != _SHUFFLED:
-        replaced += (("01_train", study.drawn, study.stand_ins[name]), *study.redrawn.get(name, ()))
+        replaced += (("01_train", study.drawn, study.stand_ins[name]), *study.elsewhere.get(name, ()))
     for notebook, old, new in replaced:
         _replace(notebooks / paper / f"{notebook}.ipynb", old, new)
     return load_paper(notebooks / paper)
