@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused(values, draws, says):
 
 def test_what_a_record_keeps_is_what_a_claim_is_made_of():
     rng = numpy_generator(0, "records")
-    weights, values = rng.integers(0, 3, (7, 5)), rng.random((4, 5))
+    weights, values = rng.integers(1, 4, (7, 5)), rng.random((4, 5))
     mean = lambda w, of: (w @ of) / w.sum(axis=1)  # noqa: E731
     records = [measured("mean", lambda w, of=of: mean(w, of), n=5, weights=weights) for of in values]
     found = repeated(records, "mean", patients=5)

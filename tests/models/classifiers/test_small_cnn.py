@@ -26,7 +26,7 @@ def test_images_do_not_mix():
 def test_colour_images_have_three_channels():
     model = classifier("small_cnn", classes=5, channels=3, seed=0)
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, 5)
-    assert classifier("wide_resnet", channels=3, seed=0)(torch.rand(1, 3, 32, 32)).shape == (1, 2)
+    assert classifier("wide_resnet", channels=3, seed=0).eval()(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     for name, channels in (("swin", 3), ("small_cnn", 2)):
         with pytest.raises(ValueError, match=f"{name} does not take images of {channels} channels"):
             classifier(name, channels=channels, seed=0)
