@@ -14,17 +14,24 @@ from lib.plots.style import COLOURS, GREY, MARKERS
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
-    """Images (n, H, W) in rows of `columns`, on one grey scale, a blank `gap` (share of a side) between them."""
+    """Images (n, H, W) or colour ones (n, 3, H, W) in rows of `columns`, on one scale, a blank `gap` between them.
+
+    gap: in parts of a side.
+    """
     images = np.asarray(images, np.float32)
-    if images.ndim != 3:
-        raise ValueError(f"images have shape {images.shape}: give (n, H, W)")
-    n, high, wide = images.shape
+    if images.ndim != 3 and (images.ndim != 4 or images.shape[1] != 3):
+        raise ValueError(f"images have shape {images.shape}: give (n, H, W), or (n, 3, H, W) in colour")
+    n, high, wide = len(images), *images.shape[-2:]
     rows, gap = -(-n // columns), max(1, round(gap * wide))
-    sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan, np.float32)
+    size, low, high_value = (rows * (high + gap) - gap, columns * (wide + gap) - gap), *value_range
+    if images.ndim == 4:
+        images, sheet = (images.transpose(0, 2, 3, 1) - low) / (high_value - low), np.ones((*size, 3), np.float32)
+    else:
+        sheet = np.full(size, np.nan, np.float32)
     for place, image in enumerate(images):
         top, left = place // columns * (high + gap), place % columns * (wide + gap)
         sheet[top : top + high, left : left + wide] = image
-    ax.imshow(sheet, vmin=value_range[0], vmax=value_range[1])
+    ax.imshow(sheet, vmin=low, vmax=high_value)
     ax.set_axis_off()
     return ax
 

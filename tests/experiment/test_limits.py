@@ -60,7 +60,11 @@ def is_a_margin(name: str) -> bool:
 
 @pytest.mark.parametrize("name", filter(is_a_margin, limits()))
 def test_a_margin_of_an_attack_lies_below_a_leak_of_a_tenth(name):
-    """A tenth of the members found, and one of a hundred non-members, is a share of .109: far outside the margin."""
+    """A tenth of the members found is far outside the margin.
+
+    With one of a hundred of the rest, and of non-members, that is a share of .109; with a guess on the rest, a balanced
+    accuracy of .525.
+    """
     paper, claim = name.split("/")
     of = verdict.claimed(load_paper(ROOT / "notebooks" / paper).claims[claim].claimed)
-    assert of.centre + of.margin < 0.109 - of.margin
+    assert of.centre + of.margin < {0.01: 0.109, 0.5: 0.525}[of.centre] - of.margin
