@@ -2,10 +2,11 @@
 
     python -m tests.experiment.stand_ins 05_osuala2024_dpsgd [--folder FOLDER] [--only NAME …]
 
-The notebooks of one paper run on the phantom with five quick repetitions, once for each stand-in, with the fidelity gate
-as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores a paper,
-and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with simulated values.
-Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says which and why).
+The notebooks of one paper run on the phantom with five quick repetitions, once for each stand-in, with the fidelity
+gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores a
+paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with simulated
+values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says which and
+why).
 """
 
 import argparse

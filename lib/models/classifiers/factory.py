@@ -51,7 +51,7 @@ def classifier(
         raise ValueError(f"unknown variant {variant!r} of {name}: choose {' or '.join(variants)}")
     if state is not None:
         model.load_state_dict(state)
-    elif name == "densenet":
+    elif isinstance(model, densenet.DenseNet):
         published = root() / "data" / "weights" / densenet.WEIGHTS
         return model if rehearsed_without(published) else densenet.load_imagenet(model, published)
     if variant == "frozen_linear":
