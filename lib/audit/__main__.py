@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from lib.audit.assessment import THOROUGH, assess
-from lib.audit.inputs import describe_sets, open_sets
+from lib.audit.inputs import SIZES, describe_sets, open_sets
 from lib.audit.page import quality_table, write_page
 from lib.audit.verdict import ANSWERS
 from lib.cohorts.io.resampling import FITS
@@ -20,7 +20,6 @@ from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
 
 EXIT = dict(zip(ANSWERS, (4, 0, 3), strict=True))
-SIZES = (64, 32, 16)  # pixels a side, the largest that all images reach
 _SHOWN = 20  # refused files that are named
 
 

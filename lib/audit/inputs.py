@@ -18,6 +18,7 @@ from lib.cohorts.phantoms import mass
 from lib.cohorts.public import open_public
 from lib.core.seeding import numpy_generator
 
+SIZES = (64, 32, 16)  # pixels a side, at the largest of which, that all images reach, a thorough audit works
 FEWEST = 10  # images, and patients, of each real set
 FEW_SHORT = 0.05  # of a set, or one image; as many that are too small are left out
 PERCENTILES = (1, 99)  # of an image's pixels, that become black and white: a marker's edge is beyond them

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.audit.assessment import THOROUGH, Settings, assess
-from lib.audit.inputs import AuditSets, open_sets
+from lib.audit.inputs import SIZES, AuditSets, open_sets
 from lib.audit.page import quality_table, write_page
 from lib.audit.verdict import ANSWERS
 from lib.cohorts.cohort import Cohort
@@ -29,7 +29,6 @@ from lib.release.data_card import data_card
 from lib.release.dicom_export import write_dicom
 
 FORMATS = ("png", "dicom")
-_SIZES = (64, 32, 16)  # pixels a side, at the largest of which all images are audited
 _FLAGGED, _CLEAN, _UNSURE = ANSWERS
 _ADVICE = {
     _FLAGGED: "look at the pairs in the audit, take those images out or train anew on more patients, and audit again",
@@ -87,7 +86,7 @@ def release(
         told("reading the real images")
         sets = open_sets(
             train=train, heldout=heldout, synthetic=stored, patients=patients, patient_from=patient_from,
-            sizes=_SIZES, audit_size=_SIZES[0], most=max(5000, len(stored)), rng=numpy_generator(seed, "open"),
+            sizes=SIZES, audit_size=SIZES[0], most=max(5000, len(stored)), rng=numpy_generator(seed, "open"),
         )  # fmt: skip
         audited = assess(sets, settings, seed=seed, told=told)
         found, short = _gate(sets, seed)

@@ -73,8 +73,9 @@ def restore(run: str) -> list[str]:
     products come back, no file that another notebook reads: a command that needs such a notebook runs it.
     Raises ValueError for a tag of which nothing is committed, OSError if a file cannot be written.
     """
+    parts_of(run)  # or it is refused
     reference = RunFolders(run, reference=True, checkout=root())
-    if parts_of(run) and not reference.is_there:
+    if not reference.is_there:
         raise ValueError(f"nothing is committed of {run}: figures/reference has no such folder")
     folders = RunFolders(run, reference=False, checkout=root())
     back = []
