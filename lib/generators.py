@@ -62,11 +62,17 @@ def _drawn(name_or_folder: str | Path, n: int, label: str | None, seed: int):
     return generator.sample(n, labels=labels, seed=seed), labels, names
 
 
-def trained_here() -> list[Path]:
-    """The folders in data/runs/ that hold a finished training of a generator, sorted."""
-    records = sorted((root() / "data" / "runs").glob("**/checkpoint.json"))
-    found = ((file.parent, read_object(file)) for file in records)
-    return [path for path, of in found if of.get("finished") and of.get("settings", {}).get("model") in names()]
+def trained_here() -> tuple[list[Path], list[str]]:
+    """The folders in data/runs/ that hold a finished training of a generator, sorted; a line for each damaged one."""
+    found, damaged = [], []
+    for file in sorted((root() / "data" / "runs").glob("**/checkpoint.json")):
+        try:
+            of = read_object(file)
+            if of.get("finished") and of.get("settings", {}).get("model") in names():
+                found.append(file.parent)
+        except (ValueError, OSError, AttributeError) as error:
+            damaged.append(f"{file.parent.relative_to(root())}: damaged, its run makes it anew ({error})")
+    return found, damaged
 
 
 def main(argv: list[str]) -> int:
@@ -127,8 +133,10 @@ def _list() -> None:
         print(*(f"    {measure} {value:g}\n" for measure, value in card["gate"].items()), sep="", end="")
     for name, (_, labels) in PUBLISHED.items():
         print(f"{name}: weights that others published (data/README.md)\n    labels {', '.join(labels)}")
-    for folder in trained_here():
+    here, damaged = trained_here()
+    for folder in here:
         print(f"{folder.relative_to(root())}: trained here")
+    print(*(f"{line}\n" for line in damaged), sep="", end="")
 
 
 if __name__ == "__main__":

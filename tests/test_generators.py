@@ -62,3 +62,16 @@ def test_what_is_stored_is_listed_with_its_labels(capsys):
     told = capsys.readouterr().out
     assert f"{MASSES}: 892 phantom patients" in told
     assert "labels malignant, benign" in told
+
+
+def test_a_damaged_training_does_not_hide_the_others(tmp_path, monkeypatch, capsys):
+    for name, text in (("a", "{"), ("b", "[]"), ("c", '{"finished": true, "settings": {"model": "dcgan"}}')):
+        folder = tmp_path / "data/runs/demo-phantom" / name
+        folder.mkdir(parents=True)
+        (folder / "checkpoint.json").write_text(text)
+    monkeypatch.setattr(generators, "root", lambda: tmp_path)
+    assert generators.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert "demo-phantom/c: trained here" in listed
+    assert "demo-phantom/a: damaged" in listed
+    assert "demo-phantom/b: damaged" in listed

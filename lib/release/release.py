@@ -20,6 +20,7 @@ from lib.audit.page import quality_table, write_page
 from lib.audit.verdict import ANSWERS
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.picture_folder import assert_new, write_pictures
+from lib.core.files import scratch_name, sweep_scratch
 from lib.core.manifest import sha256
 from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
@@ -76,7 +77,8 @@ def release(
         raise ValueError(f"{synthetic.name}: images are {synthetic.images.dtype}; convert them to uint8")
     if unknown := [name for name in formats if name not in FORMATS]:
         raise ValueError(f"unknown format {unknown[0]!r}: choose of {', '.join(FORMATS)}")
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    sweep_scratch(folder.parent)  # what a killed release left
+    part = folder.with_name(f"{scratch_name()}{folder.name}.incomplete")
     try:
         part.mkdir(parents=True)
         told(f"writing {len(synthetic):,} images")

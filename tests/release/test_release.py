@@ -7,12 +7,14 @@ import pytest
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.phantoms import mass
+from lib.core.files import machine
 from lib.release import __main__ as command
 from lib.release import release as module
 from lib.release.checksums import damages
 from lib.release.data_card import read_facts
 from lib.release.release import release
 
+ENDED = 2**22 + 1  # above the largest number of a process
 QUICK = module.THOROUGH._replace(permutations=99, copies=4, shares=(0.2, 1), repeats=2, splits=5)
 
 
@@ -77,6 +79,8 @@ class TestReleased:
 @pytest.mark.slow
 def test_copies_are_not_released_and_the_report_stays(real, tmp_path):
     copies = real["train"]
+    killed = tmp_path / f"suite-{machine()}-{ENDED}-masses.incomplete"  # of a release whose process is gone
+    killed.mkdir()
     outcome = release(tmp_path / "masses", copies, **real, settings=QUICK)
     assert outcome.folder is None
     assert outcome.answer == "leak flagged"
