@@ -485,8 +485,11 @@ def test_a_paper_reads_and_declares_each_of_its_notebooks(paper):
 def test_no_patient_image_is_committed():
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     pictures = [f for f in files if re.search(r"\.(png|jpe?g|dcm|h5|hdf5|npy)$", f)]
-    committed = ("figures/reference/demo-phantom/", "figures/reference/study-phantom/")
-    assert [f for f in pictures if not f.startswith(committed)] == []
+    of_real = re.compile(r"figures/reference/study-public/(\w+)/(\w+)\.png")
+    found = [of_real.fullmatch(f) for f in pictures if not re.match("figures/reference/(demo|study)-phantom/", f)]
+    assert all(found), "a picture that is no chart of a run"
+    items = [load_paper(ROOT / "notebooks" / made[1]).items[made[2]] for made in found if made]
+    assert not any(item.images for item in items)  # charts alone
     sizes = {f: (ROOT / f).stat().st_size for f in files if f and (ROOT / f).exists()}
     assert {f for f, size in sizes.items() if size > (8 if f.startswith("weights/") else 2) * 2**20} == set()
     assert sum(size for f, size in sizes.items() if f.startswith("weights/")) <= 60 * 2**20

@@ -16,6 +16,7 @@ _START, _END = "<!-- scorecard: python -m lib.report {run} --readme -->", "<!-- 
 def scorecard_table(run: str) -> str:
     """Markdown: one row a paper that has claims of its own, one column a verdict, from the table tab_counts of `run`.
 
+    Papers of which it made nothing, as a study of one paper, are named below the table and not counted in it.
     FileNotFoundError where the scorecard's notebook did not run, ValueError for a damaged table or record.
     """
     folders = find_run(run)
@@ -30,6 +31,8 @@ def scorecard_table(run: str) -> str:
 
 def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     counts = counts[counts.claims > 0]
+    is_missing = (counts["items made"] == 0) & (counts["not run"] == counts.claims)
+    missing, counts = counts[is_missing], counts[~is_missing]
     shown = [verdict for verdict in VERDICTS if counts[verdict].sum() or verdict != "not run"]
     headings = [f"{VERDICTS[verdict][0]} {verdict}" for verdict in shown]
     lines = [
@@ -47,7 +50,8 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     lines.append(" | ".join(["", f"**{counts.claims.sum()} claims**", *sums, given, whole]))
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
     made = f"Run `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
-    return f"{table}\n\n{' '.join(filter(None, [chance(counts['replicated by chance'].sum()), made]))}"
+    absent = f"Not run: {', '.join(name.split('_')[0] for name in missing.paper)}." if len(missing) else ""
+    return f"{table}\n\n{' '.join(filter(None, [chance(counts['replicated by chance'].sum()), made, absent]))}"
 
 
 def _revisions(page: Path) -> str:

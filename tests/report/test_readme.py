@@ -2,13 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from lib.experiment.run import Run
 from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.readme import parts_of_readme, scorecard_table
-from lib.report.records import read_run
+from lib.report.records import VERDICTS, read_run
 
 
 def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
@@ -51,6 +52,18 @@ def test_nothing_is_said_of_chance_where_no_claim_has_a_verdict(suite):
     Run("08_card", "demo", "phantom", 0).table("tab_counts", scorecard.counts(read_run("demo-phantom")), n=5)
     assert "\n\nRun `demo-phantom`, seed 0; " in (shown := scorecard_table("demo-phantom"))
     assert "chance" not in shown
+
+
+def test_a_paper_of_which_nothing_was_made_is_named_and_not_counted(suite):
+    counts = scorecard.counts(read_run("demo-phantom"))
+    another = counts[counts.claims > 0].iloc[:1].copy()
+    verdicts = [*VERDICTS, "with a published number", "items made", "replicated by chance"]
+    another[verdicts] = 0
+    another["paper"], another["not run"] = "07_another", another.claims
+    Run("08_card", "demo", "phantom", 0).table("tab_counts", pd.concat([counts, another]), n=5)
+    assert "**5 claims**" in (shown := scorecard_table("demo-phantom"))
+    assert "07_another" not in shown
+    assert shown.endswith(" Not run: 07.")
 
 
 @pytest.mark.parametrize(
