@@ -252,7 +252,7 @@ _VERDICT_LOOKS = {  # face, ink, hatch: symbol, number and place say the same as
     "inconclusive": ("white", "black", ""),
     "not discriminating": ("#f4c95d", "black", ""),
     "not testable here": ("0.93", "black", "...."),
-    "pending": ("white", "black", "...."),
+    "pending": ("0.9", "black", ""),
     "not run": ("white", "black", "////"),
 }
 
@@ -286,5 +286,5 @@ def verdict_bars(ax: Axes, counts: DataFrame, *, symbols: Mapping[str, str]) -> 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.legend(ncols=len(counts.columns), loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2, columnspacing=1)
+    ax.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1), handlelength=1.2, columnspacing=1)
     return ax
