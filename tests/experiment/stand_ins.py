@@ -2,11 +2,11 @@
 
     python -m tests.experiment.stand_ins 05_osuala2024_dpsgd [--folder FOLDER] [--only NAME …]
 
-The notebooks of Sun 2021 or Osuala 2024 run on the phantom with five quick repetitions, once for each stand-in, with
-the fidelity gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on
-two cores a paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with
-simulated values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says
-which and why).
+The notebooks of one paper run on the phantom with five quick repetitions, once for each stand-in, with the fidelity
+gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores a
+paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with simulated
+values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says which and
+why).
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Study(NamedTuple):
     gate: str  # the notebook that leaves shortfalls.csv
     gated: tuple[str, ...]  # those that read it
     quick: dict  # settings of demo
-    drawn: str  # the expression in 01_train that draws the units
+    drawn: str  # the expression in `trains` that draws the units
     stand_ins: dict[str, str]  # name -> what is put in its place
     must_not: dict[
         str, tuple
@@ -45,6 +45,8 @@ class Study(NamedTuple):
     also: tuple[tuple[str, str, str], ...] = ()  # (notebook, old, new): what else is replaced for every stand-in
     shuffle: tuple[tuple[str, str, str], ...] = ()  # what is replaced for shuffled labels
     ungated: tuple[tuple[str, str, str], ...] = ()  # what else is replaced to leave the gate open
+    trains: str = "01_train"  # the notebook
+    elsewhere: dict[str, tuple[tuple[str, str, str], ...]] = {}  # stand-in -> what else is replaced for it
 
 
 def _osuala() -> Study:
@@ -149,7 +151,90 @@ def as_cohort("""
     )  # fmt: skip
 
 
-STUDIES = {"02_sun2021_vertebrae": _sun, "05_osuala2024_dpsgd": _osuala}
+def _montenegro() -> Study:
+    """In the place of all cases that PP-MIR and PP-SIR draw, and of the counterfactual ones, made from the factual."""
+    drawn = "anonymise(network, of.images[:], of.masks[:], seed=k), of"
+    turned = "anonymise(network, images, masks, seed=k, decoder=decoder)"
+    made = {  # of images `x`, with the cohort that they are from, `of`, and the finding `wanted`
+        "uniform noise": "uniform_noise(x.shape, rng=numpy_generator(k, 'stand-in'))",
+        "class means": "means_of(of)[wanted]",
+        "blur": "blurred(x, sigma=s.blur)",
+        "k-Same": "average_with_nearest_people(x, of.patient, gallery=of.split == 0, k=s.k)",
+    }
+    means = """
+
+def means_of(of):
+    train = of.subset("train")
+    return np.stack([train.images[train.labels == label].mean(axis=0) for label in (0, 1)]).round().astype(np.uint8)
+
+
+"""
+    names = """("PP-MIR", "PP-SIR", "no leak")"""
+
+    def of_originals(how: str) -> str:
+        given = (
+            how.replace("wanted", "of.labels").replace("x.shape", "of.images.shape").replace("(x,", "(of.images[:],")
+        )
+        return f"({given} if name in {names} else {drawn.removesuffix(', of')}), of"
+
+    def of_factual(how: str) -> str:
+        given = how.replace("wanted", "1 - test.labels").replace("(of)", "(whole)").replace("x.shape", "images.shape")
+        return given.replace("(x,", "(factual,").replace(
+            "of.patient, gallery=of.split == 0", "test.patient, gallery=True"
+        )
+
+    per_stand_in = {
+        name: (("01_train_counterfactual", turned, of_factual(how)),) for name, how in made.items() if name != "k-Same"
+    }
+    of_networks = (
+        "A10_realism", "A6_inside", "A6_outside", "A11_flip", "A11_place", "A11_identity", "A2_hidden", "A2_entropy",
+        "A4_hidden", "A4_people", "A12_no_leak", "A5_finding",
+    )  # fmt: skip
+    return Study(
+        notebooks=(
+            "01_train_classifiers", "01_train_anonymiser", "02_fidelity", "01_train_counterfactual", "04_privacy",
+            "05_utility",
+        ),
+        gate="02_fidelity",
+        gated=(),
+        quick={
+            "patients": 12, "images": 10, "image_size": 32, "repetitions": 5, "evidence_repetitions": 5,
+            "leak_repetitions": 5, "other_repetitions": 0, "classifier_repetitions": 5, "classifier_epochs": 8,
+            "attacker_epochs": 8, "siamese_steps": 60, "steps": 15, "distance_steps": 15, "bootstrap_draws": 50,
+            "anonymiser": {
+                "batch": 16, "kernel": 4, "width": 16, "latent": 8, "dropout": 0.0, "learning_rate": 1e-3,
+                "betas": [0.5, 0.9], "critic_steps": 1, "generator_steps": 1,
+            },
+            "counterfactual": {"steps": 4, "batch": 16, "learning_rate": 1e-3}, "blur": 2.0,
+        },
+        trains="01_train_anonymiser",
+        drawn=drawn,
+        stand_ins={name: of_originals(how) for name, how in made.items()},
+        elsewhere=per_stand_in,
+        must_not={
+            "uniform noise": (of_networks, "images of nothing"),
+            "class means": (of_networks, "the finding and nothing of the case"),
+            "blur": (of_networks, "a filter"),
+            "k-Same": (tuple(name for name in of_networks if "A11" not in name), "an average of people"),
+        },
+        also=(
+            ("01_train_anonymiser", "def without(term):", f"{means}def without(term):"),
+            ("01_train_counterfactual", "def grey(images):", f"{means}def grey(images):"),
+        ),
+        ungated=(
+            ("02_fidelity", 'shortfalls=short["PP-MIR"]', "shortfalls=None"),
+            ("01_train_counterfactual", 'shortfalls = gate[gate["set"] == "PP-MIR"].why.tolist()', "shortfalls = None"),
+            ("04_privacy", 'return gate[gate["set"] == name].why.tolist()', "return None"),
+            ("05_utility", 'shortfalls = gate[gate["set"] == "PP-MIR"].why.tolist()', "shortfalls = None"),
+        ),
+    )  # fmt: skip
+
+
+STUDIES = {
+    "02_sun2021_vertebrae": _sun,
+    "03_montenegro2021_cases": _montenegro,
+    "05_osuala2024_dpsgd": _osuala,
+}
 
 
 def main() -> int:
@@ -199,7 +284,7 @@ def _prepare(base: Path, paper: str, study: Study, name: str) -> Paper:
     (notebooks / paper / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     replaced = study.shuffle if name == _SHUFFLED else study.also
     if name != _SHUFFLED:
-        replaced += (("01_train", study.drawn, study.stand_ins[name]),)
+        replaced += ((study.trains, study.drawn, study.stand_ins[name]), *study.elsewhere.get(name, ()))
     for notebook, old, new in replaced:
         _replace(notebooks / paper / f"{notebook}.ipynb", old, new)
     return load_paper(notebooks / paper)
