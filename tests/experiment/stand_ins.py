@@ -230,9 +230,69 @@ def means_of(of):
     )  # fmt: skip
 
 
+def _pennisi() -> Study:
+    """Here PLAN is what is stood in for, in its walks and in what is released from them; the generators stay."""
+    same = "require_weights(s.perceptual)"  # 01_train is as it is
+    blind = "detour({0}[:, 0], {0}[:, -1], energy=step_energy({0}), points={0}.shape[1], rng={1})"
+    walk, released = (
+        "            walk = walks[number, of]\n",
+        '            sets[f"{prefix}{words}"] = np.concatenate(images), some.labels\n',
+    )
+    bent = blind.format("walk.plan", _FRESH)
+    copied = """            if bend == "plan":
+                members = train_of(number)
+                rows = [np.resize(np.flatnonzero(members.labels == c), s.released) for c in range(classes)]
+                rows = np.concatenate(rows)
+                sets[f"{prefix}{words}"] = members.images[:][rows], members.labels[rows]
+"""
+    detoured = (
+        ("01_train_walks", "import spacing_variation, step_energy", "import detour, spacing_variation, step_energy"),
+        ("01_train_walks", walk, f"{walk}            walk = walk._replace(plan={bent})\n"),
+        ("03_diversity_walk", '"plan": found.plan,', f'"plan": {blind.format("found.plan", _FRESH)},'),
+        ("03_diversity_controls", '"PLAN": plan}', f'"PLAN": {blind.format("plan", _FRESH)}}}'),
+    )  # fmt: skip
+    of_plan = (
+        "B7", "B8", "B8_patients", "B8_decoder", "B9", "B13", "C3_detour", "C3_untrained", "B6", "B6_drawn",
+        "C3_closest", "L_both", "L_ends", "B10_gap", "B10_linear", "B11", "C8_lci", "C8_salsa", "C8_averages",
+    )  # fmt: skip
+    silent = tuple(f"L_{attack}_{of}" for attack in ("near", "pairwise", "identity") for of in ("plan", "lci", "salsa"))
+    asked = 'failed.why[failed["set"] == {}].tolist()'
+    one = ("02_fidelity", "03_diversity_controls", "04_privacy_membership", "05_utility")
+    each = {"03_diversity_walk": "KINDS[kind][1]", "04_privacy": "gates[kind]", "04_privacy_linkage": "name"}
+    always = asked.format('"StyleGAN2"')
+    return Study(
+        notebooks=(
+            "01_train", "01_train_walks", "02_fidelity_gate", "02_fidelity", "03_diversity_walk",
+            "03_diversity_controls", "04_privacy", "04_privacy_linkage", "04_privacy_membership", "05_utility",
+        ),
+        gate="02_fidelity_gate",
+        gated=(),
+        quick={
+            "image_size": 32, "patients": [100, 40, 520], "further_patients": 100, "maps": [16, 128],
+            "gan": {"steps": 60, "batch": 8, "latent": 16, "path_weight": 0.0, "mixing": 0.0, "ada_target": None},
+            "autodecoder": {"steps": 300, "batch": 8, "latent": 16, "learning_rate": 2.0e-2},
+            "autodecoder_maps": [16, 128], "repetitions": 5, "classifier_repetitions": 5, "epochs": 5,
+            "gate_images": 150, "control_pairs": 2, "projected": 20, "map_size": 8, "attack_draws": 20,
+            "bootstrap_draws": 50,
+        },
+        drawn=same,
+        stand_ins=dict.fromkeys(("blind detour", "training images"), same),
+        must_not={
+            "blind detour": (of_plan, "a walk that knows of no patient"),
+            "training images": (silent, "the training images themselves are released"),
+        },
+        ungated=(
+            *((notebook, f"shortfalls = {always}", "shortfalls = None") for notebook in one),
+            *((notebook, f"return {asked.format(which)}", "return None") for notebook, which in each.items()),
+        ),
+        elsewhere={"blind detour": detoured, "training images": (("01_train_walks", released, released + copied),)},
+    )  # fmt: skip
+
+
 STUDIES = {
     "02_sun2021_vertebrae": _sun,
     "03_montenegro2021_cases": _montenegro,
+    "04_pennisi2023_walk": _pennisi,
     "05_osuala2024_dpsgd": _osuala,
 }
 
