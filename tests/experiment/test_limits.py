@@ -67,4 +67,4 @@ def test_a_margin_of_an_attack_lies_below_a_leak_of_a_tenth(name):
     """
     paper, claim = name.split("/")
     of = verdict.claimed(load_paper(ROOT / "notebooks" / paper).claims[claim].claimed)
-    assert of.centre + of.margin < {0.01: 0.109, 0.5: 0.525}[of.centre] - of.margin
+    assert of.centre + of.margin < {0.0: 0.1, 0.01: 0.109, 0.5: 0.525}[of.centre] - of.margin
