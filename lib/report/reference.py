@@ -22,7 +22,7 @@ from lib.report.records import DAMAGE, Records, what
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.runner.plan import plan
 
-LARGEST_FILE, LARGEST = 2 * 2**20, 8 * 2**20  # bytes; of one file, and of all together
+LARGEST_FILE, LARGEST = 2 * 2**20, 12 * 2**20  # bytes; of one file, and of all of a run
 KINDS = {"figure": ("png", "json"), "table": ("csv", "tex", "json")}  # of an item's files, those that are committed
 _RECORDED = ("study",)  # scales whose repetitions are kept: those of a demo are measured again, in minutes
 # Of the record of a finished notebook, what the page shows.

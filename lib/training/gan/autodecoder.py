@@ -41,7 +41,7 @@ class AutoDecoder(TrainedGenerator):
     @classmethod
     def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
         generator = restored(lambda: _generator(settings), "generator", tensors, device)
-        return cls(generator, settings, tensors["latents.w"].to(device))
+        return cls(generator, settings, tensors["latents.w"].to(device, torch.float32))  # stored in float16
 
     @torch.inference_mode()
     def sample(

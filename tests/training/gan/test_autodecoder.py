@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.training.gan import autodecoder
+from lib import generators
+from lib.training.gan import autodecoder, registry
 from lib.training.gan.autodecoder import train_autodecoder
+from lib.training.loop import store
 from lib.training.loop.images import pixels
 
 OPTIONS = {"steps": 60, "batch": 6, "latent": 4, "maps": (16, 256), "seed": 0}
@@ -40,6 +42,17 @@ def test_new_latents_follow_the_law_of_those_learnt(images, tmp_path):
     w = torch.cat(given)
     torch.testing.assert_close(w.mean(dim=0), found.latents.mean(dim=0), rtol=0, atol=0.05)
     torch.testing.assert_close(w.T.cov(), found.latents.T.cov(), rtol=0, atol=0.1)
+
+
+def test_what_is_stored_draws_new_images_and_those_it_remembers(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "STORE", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    options = OPTIONS | {"steps": 5}
+    found = generators.train("autodecoder", images, path=tmp_path / "run", device=torch.device("cpu"), **options)
+    loaded = generators.load(registry.keep(tmp_path / "run", "discs", about="twelve discs", gate={}))
+    for given in ({"seed": 1}, {"latents": found.latents}):  # the store rounds to float16
+        before, after = (of.sample(12, **given).astype(int) for of in (found, loaded))
+        assert np.abs(before - after).mean() < 1
 
 
 def test_many_are_drawn_a_few_at_a_time(images, tmp_path, monkeypatch):
