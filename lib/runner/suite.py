@@ -226,8 +226,9 @@ class _Run:
                         "lib.runner.fork_server.server", variables["SUITE_FORK_SERVER"], str(os.getpid())
                     )
                 snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
-                while snakemake.poll() is None:
-                    time.sleep(_LOOK)
+                while snakemake.returncode is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        snakemake.wait(_LOOK)  # its end is seen at once
                     self._progress()
             finally:
                 if snakemake and snakemake.poll() is None and not self.is_local:
