@@ -17,6 +17,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 from tests.paths import ROOT  # noqa: E402
+from tests.preloaded import preloading  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -36,8 +37,18 @@ def device(request) -> torch.device:
 
 
 @pytest.fixture(scope="session")
+def preloaded():
+    """Starts fresh processes that need not import the libraries (`Preloaded.run`)."""
+    with preloading() as parent:
+        yield parent
+
+
+@pytest.fixture(scope="session")
 def fork_server(tmp_path_factory):
-    """One fork server for the tests, so that a notebook costs no import."""
+    """One fork server for the tests, so that a notebook costs no import.
+
+    With torch and scipy.stats, which Run imports: without them each notebook takes seconds more.
+    """
     path = str(tmp_path_factory.mktemp("fork server") / "s")
     code = "import sys; from lib.runner.fork_server.server import serve; "
     code += "serve(sys.argv[1], int(sys.argv[2]), when_idle=('scipy.stats', 'sklearn.metrics'))"

@@ -96,17 +96,17 @@ def test_data_count_with_their_package(house):
     assert {module for module in before if before[module] != after[module]} == {"lib.sets"}
 
 
-def loaded_by(code: str) -> set[str]:
+def loaded_by(code: str, preloaded) -> set[str]:
     """The modules of lib that Python has loaded after `code`."""
-    ask = f"{code}\nimport sys\nprint(*(name for name in sys.modules if name.split('.')[0] == 'lib'))"
-    made = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    made = preloaded.run(f"{code}\nimport sys\nprint(*(name for name in sys.modules if name.split('.')[0] == 'lib'))")
+    assert made.returncode == 0, made.stderr
     return set(made.stdout.split())
 
 
 @pytest.mark.slow
-def test_what_python_loads_is_found():
+def test_what_python_loads_is_found(preloaded):
     code = "from lib.experiment.run import Run\nfrom lib.cohorts.public import open_public\nfrom lib import plots"
-    loaded, found = loaded_by(code), set(imports.closure([code]))
+    loaded, found = loaded_by(code, preloaded), set(imports.closure([code]))
     assert len(loaded) > 10
     assert loaded <= found
     assert not any(name.startswith("lib.runner") for name in found)
@@ -186,12 +186,12 @@ def test_a_docstring_makes_only_those_stale_that_import_its_module(copy):
 @pytest.mark.parametrize(
     "notebook", ["03_montenegro2021_cases/01_train_anonymiser", "comparison/01_train_sets", "comparison/05_front"]
 )
-def test_what_a_notebook_loads_is_found(notebook):
+def test_what_a_notebook_loads_is_found(preloaded, notebook):
     """Its own imports, run: all of them lie in its closure, and ksame is loaded where the list above says so."""
     cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     own = "\n".join(ast.unparse(node) for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom))
-    loaded = loaded_by(own)
+    loaded = loaded_by(own, preloaded)
     assert loaded <= set(imports.closure([code]))
     assert ("lib.anonymise.ksame" in loaded) == (notebook in REST_ON_KSAME)
 
