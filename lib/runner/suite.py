@@ -190,7 +190,8 @@ class _Run:
         if killed := kills_for_memory() - kills:
             problem = f"The system has ended {killed} processes for want of memory: run fewer at a time, --jobs 1"
         problems = [problem, *(says for made, says in pages if not made)]
-        print("\n".join(filter(None, [*problems, *(says for made, says in pages if made)])), flush=True)
+        said = filter(None, [*problems, *(says for made, says in pages if made)])
+        print(*(f"{line}\n" for line in said), sep="", end="", flush=True)
         return 1 if any(problems) or unfinished else 0
 
     def _plan(self, notebooks: list[Notebook]) -> None:
