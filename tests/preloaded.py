@@ -29,6 +29,8 @@ for line in sys.stdin:
             sys.argv = ["-c", *request["words"]]
             exec(compile(request["code"], "<string>", "exec"), {"__name__": "__main__"})
             code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -40,21 +42,31 @@ for line in sys.stdin:
 
 
 class Preloaded:
-    """As `python -c CODE WORD…` in the project's folder, in processes that have imported NumPy, pandas, torch, …"""
+    """As `python -c CODE WORD…`, in processes that have imported NumPy, pandas, matplotlib, SciPy, scikit-learn, torch.
+
+    `env`: their environment, ours where None is given. `folder`: where they work, and find lib; the project's.
+    """
 
     def __init__(self, parent: subprocess.Popen):
         self._parent = parent
 
-    def run(self, code: str, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Its exit code, negative for a signal, and what it wrote; `env`: its environment, ours where None is given."""
-        with tempfile.TemporaryDirectory() as folder:
-            streams = [os.path.join(folder, name) for name in ("stdout", "stderr")]
-            request = {"code": code, "words": words, "env": dict(env or os.environ), "cwd": str(ROOT)}
+    def run(
+        self, code: str, *words: str, env: Mapping[str, str] | None = None, folder: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
+        """Its exit code, negative for a signal, and what it wrote."""
+        with tempfile.TemporaryDirectory() as scratch:
+            streams = [os.path.join(scratch, name) for name in ("stdout", "stderr")]
+            request = {"code": code, "words": words, "env": dict(env or os.environ), "cwd": str(folder)}
             self._parent.stdin.write(json.dumps(request | {"streams": streams}) + "\n")
             self._parent.stdin.flush()
-            code_of_exit = int(self._parent.stdout.readline())
+            returned = int(self._parent.stdout.readline())
             said = [Path(stream).read_text(encoding="utf-8") for stream in streams]
-        return subprocess.CompletedProcess([code, *words], code_of_exit, *said)
+        return subprocess.CompletedProcess([code, *words], returned, *said)
+
+    def run_module(self, name: str, *words: str, **where) -> subprocess.CompletedProcess[str]:
+        """The same for `python -m NAME WORD…`."""
+        code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_module(sys.argv[0], None, '__main__', True)"
+        return self.run(code, name, *words, **where)
 
 
 @contextlib.contextmanager

@@ -323,12 +323,12 @@ def test_a_generator_and_a_measure_are_compared(project, run):
     assert table["pixel spread"].notna().all()
 
 
-def test_the_generator_is_loaded_and_sampled_by_its_name(project, run):
+def test_the_generator_is_loaded_and_sampled_by_its_name(project, preloaded):
     folder = project / "data/runs/smoke-phantom/comparison/01_train/class mean"
     code = (
         "from lib import generators; import numpy as np; "
         f"made = generators.load({str(folder)!r}).sample(4, labels=[0, 1, 0, 1], seed=0); "
         "print(made.shape, made.dtype)"
     )
-    said = run(sys.executable, "-c", code).strip().splitlines()
-    assert said[-1] == "(4, 16, 16) uint8"
+    made = preloaded.run(code, folder=project)
+    assert made.stdout.strip().splitlines()[-1:] == ["(4, 16, 16) uint8"], made.stderr

@@ -259,7 +259,7 @@ def test_the_terminal_shows_what_a_running_notebook_said_last(tmp_path, fork_ser
     assert lines.count("running 01_slow/01_train every 0.5") >= 2
 
 
-def test_one_run_at_a_time(tmp_path, fork_server, pageless):
+def test_one_run_at_a_time(tmp_path, fork_server, pageless, preloaded):
     """Whoever comes second is told who runs and writes nothing: the suite, one notebook, torchrun's cells, and Run."""
     papers = {"01_p": {"01_train": ((), SLEEP), "02_fidelity": ((), "print('once')")}}
     suite = Suite(tmp_path, papers, fork_server, pageless)
@@ -271,13 +271,15 @@ def test_one_run_at_a_time(tmp_path, fork_server, pageless):
     assert (exit_code, says in output) == (2, True)
     before = {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()}
     one = [sys.executable, "-m", "lib.runner", "01_p", "02_fidelity", "--scale", "smoke", "--seed", "3"]
-    cells = [sys.executable, "-m", "lib.experiment.run", str(suite.source("01_p/02_fidelity")), "-p", "scale", "smoke"]
-    for command in (one, [*cells, "-p", "seed", "3"]):
-        made = subprocess.run(command, cwd=pageless, env=suite.env, capture_output=True, text=True)
+    cells = [str(suite.source("01_p/02_fidelity")), "-p", "scale", "smoke", "-p", "seed", "3"]
+    for made in (
+        subprocess.run(one, cwd=pageless, env=suite.env, capture_output=True, text=True),
+        preloaded.run_module("lib.experiment.run", *cells, env=suite.env),
+    ):
         assert (made.returncode, says in made.stderr, len(made.stderr.splitlines())) == (2, True, 1)
     write = "import pandas as pd; from lib.experiment.run import Run; "
     write += "Run('01_p', 'smoke', 'phantom', 3).save('01_train/a.csv', pd.DataFrame())"
-    made = subprocess.run([sys.executable, "-c", write], cwd=pageless, env=suite.env, capture_output=True, text=True)
+    made = preloaded.run(write, env=suite.env)
     assert says in made.stderr.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()} == before
     (tmp_path / "go").touch()
