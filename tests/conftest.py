@@ -20,10 +20,11 @@ from tests.paths import ROOT  # noqa: E402
 from tests.preloaded import preloading  # noqa: E402
 
 
-def pytest_collection_modifyitems(items):
-    """The files with most slow tests come first: workers that take a file at a time then end at the same time."""
-    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+def pytest_collection_modifyitems(config, items):
+    """Of workers that take a file at a time, the files with most slow tests first: then they end at the same time."""
+    if hasattr(config, "workerinput"):
+        slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="session")
