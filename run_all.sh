@@ -63,7 +63,8 @@ fi
 case ${1:-} in
     test)  # the machine's Python may have plugins that nobody asked for, such as pytest-benchmark, which dies beside xdist
         export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
-        exec "$python" -m pytest -p xdist -n 2 --dist loadfile "${@:2}"
+        # By files, in the order of tests/conftest.py, in which the longest come first.
+        exec "$python" -m pytest -p xdist -n 2 --dist loadfile --no-loadscope-reorder "${@:2}"
         ;;
     check)
         "$python" -m ruff check .

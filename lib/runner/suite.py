@@ -190,7 +190,8 @@ class _Run:
         if killed := kills_for_memory() - kills:
             problem = f"The system has ended {killed} processes for want of memory: run fewer at a time, --jobs 1"
         problems = [problem, *(says for made, says in pages if not made)]
-        print("\n".join(filter(None, [*problems, *(says for made, says in pages if made)])), flush=True)
+        said = filter(None, [*problems, *(says for made, says in pages if made)])
+        print(*(f"{line}\n" for line in said), sep="", end="", flush=True)
         return 1 if any(problems) or unfinished else 0
 
     def _plan(self, notebooks: list[Notebook]) -> None:
@@ -226,8 +227,9 @@ class _Run:
                         "lib.runner.fork_server.server", variables["SUITE_FORK_SERVER"], str(os.getpid())
                     )
                 snakemake = start("lib.runner.fork_server.lifetime", str(os.getpid()), "snakemake", *self._snakemake())
-                while snakemake.poll() is None:
-                    time.sleep(_LOOK)
+                while snakemake.returncode is None:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        snakemake.wait(_LOOK)  # its end is seen at once
                     self._progress()
             finally:
                 if snakemake and snakemake.poll() is None and not self.is_local:

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +19,6 @@ from lib.core.paths import tag
 from lib.experiment.paper import load_paper
 from lib.experiment.run import Run
 from lib.statistics.repetitions import Repeated, prediction_interval
-from tests.paths import ROOT
 
 PAPER = """\
 title: A paper
@@ -501,12 +498,11 @@ Run("09_nobody", "demo", "phantom", 0).save(f"01_train/x.{sys.argv[1]}", content
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "npz", "h5"])
-def test_a_killed_writer_leaves_no_file_that_need_takes_for_a_finished_one(suite, ending):
+def test_a_killed_writer_leaves_no_file_that_need_takes_for_a_finished_one(suite, preloaded, ending):
     run = Run("09_nobody", "demo", "phantom", 0)
 
     def kill_a_writer():
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        killed = subprocess.run([sys.executable, "-c", KILLED, ending], env=env, capture_output=True, text=True)
+        killed = preloaded.run(KILLED, ending)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     kill_a_writer()

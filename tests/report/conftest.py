@@ -30,16 +30,29 @@ def suite(fabricated, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def finished(suite, monkeypatch):
-    """A copy of the run in which every notebook is done and nothing is missing, committed to git, and not stale."""
-    monkeypatch.setattr("lib.experiment.run.revision", lambda: "abc1234")
-    finish(suite)
-    (suite / ".gitignore").write_text((ROOT / ".gitignore").read_text())
+@pytest.fixture(scope="session")
+def committed(fabricated, tmp_path_factory):
+    """The run in which every notebook is done and nothing is missing, committed to git."""
+    root = tmp_path_factory.mktemp("committed")
+    shutil.copytree(fabricated, root, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUITE_ROOT", str(root))
+        patch.setattr("lib.experiment.run.revision", lambda: "abc1234")
+        finish(root)
+    (root / ".gitignore").write_text((ROOT / ".gitignore").read_text())
     for words in (["init", "-q"], ["add", "-A"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "all"]):
-        subprocess.run(["git", "-C", suite, *words], check=True)
+        subprocess.run(["git", "-C", root, *words], check=True)
+    return root
+
+
+@pytest.fixture
+def finished(committed, tmp_path, monkeypatch):
+    """A copy of `committed`, which the test may spoil, and in which no notebook is stale."""
+    shutil.copytree(committed, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    monkeypatch.setattr("lib.experiment.run.revision", lambda: "abc1234")
     monkeypatch.setattr("lib.report.reference.plan", lambda *_, **__: [])
-    return suite
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

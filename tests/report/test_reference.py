@@ -243,7 +243,7 @@ def test_a_run_changes_no_committed_file_and_becomes_the_reference(tmp_path):
     git("add", "-A")
     git("commit", "-qm", "all")
     assert publish()[0] == 1
-    exit_code, output = suite.run()
+    exit_code, output = suite.run(script=True)
     assert exit_code == 0, output
     assert git("status", "--porcelain") == ""
     folder = tmp_path / "figures/reference/smoke-phantom-seed3"

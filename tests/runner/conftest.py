@@ -1,10 +1,6 @@
-"""A copy of the runner, and one fork server, for all its tests."""
+"""Copies of the runner for all its tests."""
 
-import os
 import shutil
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -13,23 +9,30 @@ from tests.paths import ROOT
 
 @pytest.fixture(scope="session")
 def code(tmp_path_factory):
-    """A copy of the runner and of lib, which nobody edits while the tests run."""
+    """A copy of the runner and of lib, which nobody edits while the tests run.
+
+    The fork servers that it starts load no torch, which takes longer than the runs they are for; those of
+    tests/report/test_reference.py do.
+    """
     folder = tmp_path_factory.mktemp("code")
     for name in ("run_all.sh", "Snakefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "lib", folder / "lib")
+    server = folder / "lib/runner/fork_server/server.py"
+    text = server.read_text(encoding="utf-8")
+    for line in ('    "torch",\n', '"scipy.stats", "sklearn.metrics", "opacus"'):
+        assert text.count(line) == 1, f"{server.name} no longer says what it loads by {line!r}"
+        text = text.replace(line, "")
+    server.write_text(text, encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="session")
-def fork_server(tmp_path_factory):
-    """One fork server for the tests, without torch, so that a notebook costs no import."""
-    path = str(tmp_path_factory.mktemp("fork server") / "s")
-    code = "import sys; from lib.runner.fork_server.server import PRELOADED, serve; "
-    code += "serve(sys.argv[1], int(sys.argv[2]), PRELOADED[:-1], ())"
-    with subprocess.Popen([sys.executable, "-c", code, path, str(os.getpid())], cwd=ROOT) as process:
-        while not os.path.exists(path):
-            assert process.poll() is None
-            time.sleep(0.02)
-        yield path
-        process.kill()
+def pageless(tmp_path_factory, code):
+    """The same with a lib.report that does nothing: its runs write no page, which takes a third of a short run."""
+    folder = tmp_path_factory.mktemp("pageless") / "code"
+    shutil.copytree(code, folder, ignore=shutil.ignore_patterns("report"))
+    (folder / "lib/report").mkdir()
+    for name in ("__init__", "__main__"):
+        (folder / f"lib/report/{name}.py").write_text('"""No page."""\n')
+    return folder

@@ -50,7 +50,7 @@ esac
         code, output, log = run("test", "-k", "x")
         assert (code, output) == (0, "")
         assert "pip" not in log
-        assert log.endswith(".venv/bin -m pytest -p xdist -n 2 --dist loadfile -k x\n")
+        assert log.endswith(".venv/bin -m pytest -p xdist -n 2 --dist loadfile --no-loadscope-reorder -k x\n")
 
     def test_completes_what_was_cut_off(self, run, tmp_path):
         (tmp_path / "broken").write_text("1")

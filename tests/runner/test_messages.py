@@ -20,8 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def suite(tmp_path, fork_server, code):
-    return Suite(tmp_path / "project", {"01_p": {"01_train": ((), "print('done')")}}, fork_server, code)
+def suite(tmp_path, fork_server, pageless):
+    """Without a page; a test whose matter it is takes the whole code instead."""
+    return Suite(tmp_path / "project", {"01_p": {"01_train": ((), "print('done')")}}, fork_server, pageless)
 
 
 def only_sentence(output: str) -> str:
@@ -34,8 +35,9 @@ def own_server(suite) -> None:
     suite.env.pop("SUITE_FORK_SERVER", None)
 
 
-def test_a_long_temporary_folder(suite, tmp_path):
+def test_a_long_temporary_folder(suite, tmp_path, code):
     """Sockets have a path of 107 letters at most, so they lie elsewhere."""
+    suite.code = code
     own_server(suite)
     suite.env["TMPDIR"] = str(tmp_path / ("t" * (110 - len(str(tmp_path)))))
     os.mkdir(suite.env["TMPDIR"])
@@ -46,13 +48,14 @@ def test_a_long_temporary_folder(suite, tmp_path):
 
 
 @pytest.mark.parametrize("home", ["/proc/none", "{folder}/file"])
-def test_a_home_that_cannot_be_written(suite, tmp_path, home):
+def test_a_home_that_cannot_be_written(suite, tmp_path, code, home):
     (tmp_path / "file").touch()
+    suite.code = code
     suite.env["HOME"] = home.format(folder=tmp_path)
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
         suite.env.pop(name, None)
     write_notebook(suite.source("01_p/01_train"), "import matplotlib.pyplot as plt; plt.figure()")
-    code, output = suite.run()
+    code, output = suite.run(script=True)
     assert code == 0, output
     assert "not a writable" not in (suite.folder / "log/01_p/01_train.log").read_text()
 
@@ -105,7 +108,7 @@ def test_a_disk_that_is_closed_or_full_at_the_start(suite, options, says):
 def test_an_interrupt_at_any_moment_of_the_start(suite):
     """From the first tenth of a second on: no traceback, exit code 130 (or the signal's own), nothing left running."""
     for moment in (0.02, 0.07, 0.12, 0.2, 0.3, 0.45, 0.6):
-        process = suite.start()
+        process = suite.start(script=True)
         time.sleep(moment)
         while process.poll() is None:  # while Python itself starts nobody listens
             os.kill(process.pid, signal.SIGINT)
@@ -128,7 +131,8 @@ def test_a_pipe_that_is_closed(suite):
     wait_for(lambda: processes_of(suite) == [], seconds=20)
 
 
-def test_a_page_that_cannot_be_written(suite):
+def test_a_page_that_cannot_be_written(suite, code):
+    suite.code = code
     (suite.root / "figures/smoke-phantom-seed3/index.html").mkdir(parents=True)
     code, output = suite.run()
     assert code == 1
@@ -162,7 +166,8 @@ def test_a_kernel_that_is_killed(suite, forked):
     assert "want of memory" in suite.record("01_p/01_train", "failed")["error"]
 
 
-def test_temporary_folders_of_killed_runs_go(suite):
+def test_temporary_folders_of_killed_runs_go(suite, code):
+    suite.code = code
     own_server(suite)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # shorter than those of pytest
         _kill_and_run_again(suite, Path(folder))
@@ -223,37 +228,38 @@ def test_a_kernel_that_is_busy_when_its_notebook_ends_is_not_interrupted(suite):
     assert (suite.folder / "log/01_p/01_train.log").read_text() == "the end\n"
 
 
-def test_how_far_it_is_and_when_it_ends(tmp_path, fork_server, code):
+def test_how_far_it_is_and_when_it_ends(tmp_path, fork_server, pageless):
     notebooks = {f"0{k}_n": ((), "import time; time.sleep(1)") for k in range(1, 4)}
-    suite = Suite(tmp_path, {"01_p": notebooks}, fork_server, code)
+    suite = Suite(tmp_path, {"01_p": notebooks}, fork_server, pageless)
     lines = [line for line in suite.run("--jobs", "1")[1].splitlines() if "  done  " in line]
     assert [line.split(" MB  ")[1].split(",")[0] for line in lines] == ["1 of 3", "2 of 3", "3 of 3"]
     assert ", the last about " in lines[0]
     assert lines[2].endswith("3 of 3")
 
 
-def test_a_damaged_file_is_made_again_by_the_same_command(tmp_path, fork_server, code):
-    """An emptied CSV, an emptied executed copy, a figure cut off: each is named, and mended."""
+def test_a_damaged_file_is_made_again_by_the_same_command(tmp_path, fork_server, code, pageless):
+    """An emptied CSV, an emptied executed copy, each of a notebook of its own: both are named, and mended."""
     make = "import pandas as pd; from lib.experiment.run import Run\nrun = Run('01_p', scale, cohort, seed)\n"
     made = make + "run.save('01_train/a.csv', pd.DataFrame({'a': [1, 2]}))"
     read = make + "print(pd.read_csv(run.need('01_train/a.csv')).a.sum())"
-    papers = {"01_p": {"01_train": ((), made), "02_read": (("01_train",), read)}}
-    suite = Suite(tmp_path, papers, fork_server, code)
+    papers = {"01_p": {"01_train": ((), made), "02_read": (("01_train",), read), "03_alone": ((), "print('alone')")}}
+    suite = Suite(tmp_path, papers, fork_server, pageless)
     assert suite.run()[0] == 0
-    whole = (suite.folder / "01_p/01_train/a.csv").read_bytes()
-    for damaged in ("01_p/01_train/a.csv", "executed/01_p/01_train.ipynb"):
-        (suite.folder / damaged).write_bytes(b"")
-        says = f"data/runs/smoke-phantom-seed3/{damaged} is damaged (0 bytes of "
-        assert says in suite.run("--dry-run")[1]
-        page = [sys.executable, "-m", "lib.report", "smoke-phantom-seed3"]
-        subprocess.run(page, cwd=code, env=suite.env, check=True, capture_output=True)
-        assert says in (tmp_path / "figures/smoke-phantom-seed3/index.html").read_text()
-        if damaged.endswith("csv"):
-            one = [sys.executable, "-m", "lib.runner", "01_p", "02_read", "--scale", "smoke", "--seed", "3"]
-            failed = subprocess.run(one, cwd=code, env=suite.env, capture_output=True, text=True)
-            assert says in failed.stderr
-            assert "./run_all.sh smoke 01_p --seed 3 makes it again" in failed.stderr
-        assert suite.run()[0] == 0
-        assert (suite.folder / "01_p/01_train/a.csv").read_bytes() == whole
-        assert json.loads((suite.folder / "executed/01_p/01_train.ipynb").read_text())["cells"]
-    assert suite.run()[1].count("finished before") == 2
+    table, copy = suite.folder / "01_p/01_train/a.csv", suite.folder / "executed/01_p/03_alone.ipynb"
+    whole = table.read_bytes()
+    for damaged in (table, copy):
+        damaged.write_bytes(b"")
+    says = [f"{damaged.relative_to(tmp_path)} is damaged (0 bytes of " for damaged in (table, copy)]
+    planned = suite.run("--dry-run")[1]
+    page = [sys.executable, "-m", "lib.report", "smoke-phantom-seed3"]
+    subprocess.run(page, cwd=code, env=suite.env, check=True, capture_output=True)
+    shown = (tmp_path / "figures/smoke-phantom-seed3/index.html").read_text()
+    assert [(sentence in planned, sentence in shown) for sentence in says] == [(True, True)] * 2
+    one = [sys.executable, "-m", "lib.runner", "01_p", "02_read", "--scale", "smoke", "--seed", "3"]
+    failed = subprocess.run(one, cwd=code, env=suite.env, capture_output=True, text=True)
+    assert says[0] in failed.stderr
+    assert "./run_all.sh smoke 01_p --seed 3 makes it again" in failed.stderr
+    assert suite.run()[0] == 0
+    assert table.read_bytes() == whole
+    assert json.loads(copy.read_text())["cells"]
+    assert suite.run()[1].count("finished before") == 3

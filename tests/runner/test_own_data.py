@@ -30,8 +30,9 @@ print(train, run.tag)
 
 
 @pytest.fixture
-def suite(tmp_path, fork_server, code):
-    suite = Suite(tmp_path / "project", {"01_p": {"01_show": ((), "")}}, fork_server, code)
+def suite(tmp_path, fork_server, pageless):
+    """Without a page; a test that looks for images in it takes the whole code before the last run."""
+    suite = Suite(tmp_path / "project", {"01_p": {"01_show": ((), "")}}, fork_server, pageless)
     write_notebook(suite.source("01_p/01_show"), SHOW, parameters=PARAMETERS)
     suite.images = tmp_path / "clinic of Dr Own"
     suite.images.mkdir()
@@ -73,7 +74,7 @@ def contents(suite) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in suite.folder.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def test_own_images_run_apart_and_are_not_published(suite):
+def test_own_images_run_apart_and_are_not_published(suite, code):
     assert suite.run()[0] == 0
     before = contents(suite)
     made = execute(suite, "-p", "train", str(suite.images))
@@ -86,8 +87,10 @@ def test_own_images_run_apart_and_are_not_published(suite):
     assert kept == {"executed/01_p/01_show.ipynb", "01_p/01_show/done.json", "01_p/01_show/table.csv"}
     assert len(traces(suite, own)) == 3  # what is looked for below is found where it is
     assert contents(suite) == before
-    code, output = suite.run()
-    assert (code, output.count("finished before")) == (0, 1)
+    suite.code = code
+    exit_code, output = suite.run()
+    assert (exit_code, output.count("finished before")) == (0, 1)
+    assert (suite.root / "figures" / suite.folder.name / "index.html").exists()
     assert traces(suite, *published(suite)) == []
 
 
@@ -110,28 +113,31 @@ def test_what_decides_the_folder_is_no_parameter(suite, parameter):
     assert not suite.folder.exists()
 
 
-def test_papermill_with_own_images_leaves_the_run_alone(suite, tmp_path):
+def test_papermill_with_own_images_leaves_the_run_alone(suite, tmp_path, code):
     assert suite.run()[0] == 0
     before = contents(suite)
     papermill(suite, tmp_path, "-p", "train", suite.images)
     assert str(suite.images) in (tmp_path / "out.ipynb").read_text()
     assert (suite.root / "data/runs/own-smoke-0123abcd-seed3/01_p/01_show/table.csv").exists()
     assert contents(suite) == before
+    suite.code = code
     assert suite.run()[1].count("finished before") == 1
     assert traces(suite, *published(suite)) == []
 
 
-def test_own_images_in_the_parameters_cell_are_refused(suite):
+def test_own_images_in_the_parameters_cell_are_refused(suite, code, pageless):
     """Saved in JupyterLab: the suite would execute the notebook with them, and publish the copy."""
     edited = PARAMETERS.replace('train = ""', f'train = "{suite.images}"')
     write_notebook(suite.source("01_p/01_show"), SHOW, parameters=edited)
-    code, output = suite.run()
-    assert code == 1
+    suite.code = code
+    exit_code, output = suite.run()
+    assert exit_code == 1
     assert "its parameters cell fills train: leave it empty there and give -p train VALUE" in output
     assert traces(suite, *published(suite)) == []
     write_notebook(suite.source("01_p/01_show"), f'train = "{suite.images}"\n{SHOW}', parameters=PARAMETERS)
-    code, output = suite.run()
-    assert code == 1
+    suite.code = pageless
+    exit_code, output = suite.run()
+    assert exit_code == 1
     assert "own images in the run smoke-phantom-seed3, which is published: give them by -p" in output
 
 

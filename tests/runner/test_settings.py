@@ -25,8 +25,8 @@ SETTINGS = {
 
 
 @pytest.fixture
-def suite(tmp_path, monkeypatch, fork_server, code):
-    suite = Suite(tmp_path, {"01_p": {"01_train": ((), SOURCE)}}, fork_server, code)
+def suite(tmp_path, monkeypatch):
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), SOURCE)}}, None)
     paper = tmp_path / "notebooks/01_p/paper.yaml"
     item = {"tab": {"notebook": "01_train", "shows": "epochs", "published": None}}
     content = yaml.safe_load(paper.read_text()) | {"settings": SETTINGS, "items": item}
@@ -37,10 +37,12 @@ def suite(tmp_path, monkeypatch, fork_server, code):
 
 
 @pytest.mark.slow
-def test_a_setting_is_used_stamped_and_has_a_run_of_its_own(suite, monkeypatch, capsys):
+def test_a_setting_is_used_stamped_and_has_a_run_of_its_own(suite, fork_server, pageless, code, monkeypatch, capsys):
+    suite.code, suite.env["SUITE_FORK_SERVER"] = pageless, fork_server
     assert suite.run("01_p")[0] == 0
-    code, output = suite.run("01_p", "--set", "epochs=7", "--set", "way=a b")
-    assert code == 0, output
+    suite.code = code
+    exit_code, output = suite.run("01_p", "--set", "epochs=7", "--set", "way=a b")
+    assert exit_code == 0, output
     (folder,) = suite.root.glob("figures/smoke-phantom-seed3-set-*")
     made = json.loads((folder / "01_p/tab.json").read_text())
     assert made["rows"]["data"] == [["7"]]
@@ -49,7 +51,7 @@ def test_a_setting_is_used_stamped_and_has_a_run_of_its_own(suite, monkeypatch, 
     assert plain["rows"]["data"] == [["1"]]
     assert plain["settings_sha256"] != made["settings_sha256"]
     assert "epochs = 7" in (folder / "index.html").read_text()
-    assert "1 of them finished" in suite.run("01_p", "--set", "epochs=7", "--set", "way=a b")[1]
+    assert "1 of them finished" in suite.run("01_p", "--set", "epochs=7", "--set", "way=a b", "--dry-run")[1]
     with pytest.raises(ValueError, match="is of other settings than paper.yaml has: of these nothing is published"):
         write_reference(folder.name)
     monkeypatch.setattr("sys.argv", ["report", folder.name])  # a page is written again by the settings of its run

@@ -24,7 +24,7 @@ while not (here / "go").exists():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, fork_server, code):
+def finished(tmp_path_factory, fork_server, pageless):
     """A suite that was run once: two that depend, a paper in which one fails, one that reads the others."""
     model = "from pathlib import Path; model = Path('../../data/runs/smoke-phantom-seed3/01_good/01_train/model')\n"
     made, read = model + "model.write_text('42')", model + "print(model.read_text(), scale, seed)"
@@ -33,9 +33,9 @@ def finished(tmp_path_factory, fork_server, code):
     seen = "from pathlib import Path; runs = Path('../../data/runs/smoke-phantom-seed3')\n"
     seen += "print(*sorted(f'{p.parts[-3]}/{p.parts[-2]} {p.stem}' for p in runs.glob('*/*/*.json')), sep='\\n')"
     papers = {"00_last": {"01_read": ((), seen)}, "01_good": good, "02_bad": bad}
-    suite = Suite(tmp_path_factory.mktemp("suite"), papers, fork_server, code)
+    suite = Suite(tmp_path_factory.mktemp("suite"), papers, fork_server, pageless)
     before = suite.source("01_good/02_fidelity").read_bytes()
-    suite.exit_code, suite.output = suite.run()
+    suite.exit_code, suite.output = suite.run(script=True)
     assert suite.source("01_good/02_fidelity").read_bytes() == before
     return suite
 
@@ -121,12 +121,14 @@ class TestARun:
         assert finished.record("01_good/02_fidelity")["finished_at"] > before[1]["finished_at"]
 
 
-def test_what_needs_a_notebook_follows_if_it_left_other_files(tmp_path, fork_server, code):
+def test_what_needs_a_notebook_follows_if_it_left_other_files(tmp_path, fork_server, pageless):
     read = "from pathlib import Path\nfrom lib.core.inputs import reading\n"
     read += "model = Path('../../data/runs/smoke-phantom-seed3/01_p/01_train/model')\n"
     read += "model.write_text(reading('../../data/cohorts/a.csv').read_text())"
     train, fidelity = "01_p/01_train", "01_p/02_fidelity"
-    suite = Suite(tmp_path, {"01_p": {"01_train": ((), read), "02_fidelity": (("01_train",), "")}}, fork_server, code)
+    suite = Suite(
+        tmp_path, {"01_p": {"01_train": ((), read), "02_fidelity": (("01_train",), "")}}, fork_server, pageless
+    )
     raw = tmp_path / "data" / "cohorts" / "a.csv"
     raw.parent.mkdir(parents=True)
     raw.write_text("1")
@@ -162,8 +164,8 @@ if (net / "final.safetensors").read_text() != "weights":
 """
 
 
-def test_a_damaged_training_is_put_aside_and_made_again(tmp_path, fork_server, code):
-    suite = Suite(tmp_path, {"01_p": {"01_train": ((), TRAINS)}}, fork_server, code)
+def test_a_damaged_training_is_put_aside_and_made_again(tmp_path, fork_server, pageless):
+    suite = Suite(tmp_path, {"01_p": {"01_train": ((), TRAINS)}}, fork_server, pageless)
     assert suite.run()[0] == 0
     weights = suite.folder / "01_p/01_train/net/final.safetensors"
     weights.write_text("")
@@ -175,7 +177,7 @@ def test_a_damaged_training_is_put_aside_and_made_again(tmp_path, fork_server, c
     assert "finished before" in suite.run()[1]
 
 
-def test_several_seeds_side_by_side(tmp_path, fork_server, code):
+def test_several_seeds_side_by_side(tmp_path, fork_server, code, pageless):
     """Each seed has a run of its own; a failure in one is that seed's alone."""
     source = "print('seed', seed)\nassert seed != 2, 'an unlucky seed'"
     suite = Suite(tmp_path, {"01_p": {"01_train": ((), source), "02_fidelity": (("01_train",), "")}}, fork_server, code)
@@ -188,6 +190,7 @@ def test_several_seeds_side_by_side(tmp_path, fork_server, code):
     for k in (1, 2):
         assert f"seed {k}" in (tmp_path / f"data/runs/smoke-phantom-seed{k}/log/01_p/01_train.log").read_text()
         assert (tmp_path / f"figures/smoke-phantom-seed{k}/index.html").exists()
+    suite.code = pageless
     exit_code, output = suite.run("--seed", "1", seeded=False)
     assert (exit_code, output.count("finished before")) == (0, 2)
 
@@ -215,14 +218,14 @@ def processes_of(suite: Suite) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("killed", ["suite", "snakemake", "job", "interrupt"])
-def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server, code, killed):
+def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server, pageless, killed):
     notebooks = {"01_train": ((), "1"), "02_fidelity": (("01_train",), SLEEP)}
     own_fork_server = killed == "suite"
-    suite = Suite(tmp_path, {"01_p": notebooks}, None if own_fork_server else fork_server, code)
+    suite = Suite(tmp_path, {"01_p": notebooks}, None if own_fork_server else fork_server, pageless)
     process = suite.start()
     wait_for((tmp_path / "pids").exists)
     running = processes_of(suite)
-    assert len(running) == 6 if own_fork_server else 5  # suite, snakemake, job, papermill, kernel; fork server
+    assert len(running) == (6 if own_fork_server else 5)  # suite, snakemake, job, papermill, kernel; fork server
     if killed == "interrupt":
         process.send_signal(signal.SIGINT)
     else:
@@ -246,40 +249,42 @@ def test_a_kill_leaves_no_process_and_the_next_run_goes_on(tmp_path, fork_server
         assert suite.record("01_p/02_fidelity")["needs"] == {"01_train": before["products"]}
 
 
-def test_the_terminal_shows_what_a_running_notebook_said_last(tmp_path, fork_server, code):
+def test_the_terminal_shows_what_a_running_notebook_said_last(tmp_path, fork_server, pageless):
     """The notebook prints once and goes on for a while; its kernel is told how often to speak as well."""
     cell = "import os, time\nprint('every', os.environ['SUITE_PROGRESS_SECONDS'], flush=True)\ntime.sleep(4)"
-    suite = Suite(tmp_path, {"01_slow": {"01_train": ((), cell)}}, fork_server, code)
+    suite = Suite(tmp_path, {"01_slow": {"01_train": ((), cell)}}, fork_server, pageless)
     suite.env["SUITE_PROGRESS_SECONDS"] = "0.5"
     _, output = suite.run()
     lines = [" ".join(line.split()[1:]) for line in output.splitlines()]
     assert lines.count("running 01_slow/01_train every 0.5") >= 2
 
 
-def test_one_run_at_a_time(tmp_path, fork_server, code):
+def test_one_run_at_a_time(tmp_path, fork_server, pageless, preloaded):
     """Whoever comes second is told who runs and writes nothing: the suite, one notebook, torchrun's cells, and Run."""
     papers = {"01_p": {"01_train": ((), SLEEP), "02_fidelity": ((), "print('once')")}}
-    suite = Suite(tmp_path, papers, fork_server, code)
+    suite = Suite(tmp_path, papers, fork_server, pageless)
     process = suite.start("--jobs", "1")
     wait_for((tmp_path / "pids").exists)
     held = json.loads((suite.folder / ".lock").read_text())
     says = f"is in use by process {held['pid']} (./run_all.sh smoke --jobs 1 --seed 3) since {held['since']}; wait"
-    assert suite.run()[0] == 2
-    assert says in suite.run()[1]
+    exit_code, output = suite.run()
+    assert (exit_code, says in output) == (2, True)
     before = {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()}
     one = [sys.executable, "-m", "lib.runner", "01_p", "02_fidelity", "--scale", "smoke", "--seed", "3"]
-    cells = [sys.executable, "-m", "lib.experiment.run", str(suite.source("01_p/02_fidelity")), "-p", "scale", "smoke"]
-    for command in (one, [*cells, "-p", "seed", "3"]):
-        made = subprocess.run(command, cwd=code, env=suite.env, capture_output=True, text=True)
+    cells = [str(suite.source("01_p/02_fidelity")), "-p", "scale", "smoke", "-p", "seed", "3"]
+    for made in (
+        subprocess.run(one, cwd=pageless, env=suite.env, capture_output=True, text=True),
+        preloaded.run_module("lib.experiment.run", *cells, env=suite.env),
+    ):
         assert (made.returncode, says in made.stderr, len(made.stderr.splitlines())) == (2, True, 1)
     write = "import pandas as pd; from lib.experiment.run import Run; "
     write += "Run('01_p', 'smoke', 'phantom', 3).save('01_train/a.csv', pd.DataFrame())"
-    made = subprocess.run([sys.executable, "-c", write], cwd=code, env=suite.env, capture_output=True, text=True)
+    made = preloaded.run(write, env=suite.env)
     assert says in made.stderr.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in suite.folder.rglob("*") if path.is_file()} == before
     (tmp_path / "go").touch()
     assert process.communicate(timeout=120)[0].count("done") >= 2
     assert process.returncode == 0
-    made = subprocess.run(one, cwd=code, env=suite.env, capture_output=True, text=True)
+    made = subprocess.run(one, cwd=pageless, env=suite.env, capture_output=True, text=True)
     assert (made.returncode, "once" in made.stdout) == (0, True)
     assert suite.run()[1].count("finished before") == 2

@@ -49,14 +49,16 @@ class Suite:
             for name, (_, source) in notebooks.items():
                 write_notebook(folder / f"{name}.ipynb", source)
 
-    def start(self, *words: str, seeded: bool = True) -> subprocess.Popen:
-        command = [self.code / "run_all.sh", "smoke", *words, *(("--seed", "3") if seeded else ())]
+    def start(self, *words: str, seeded: bool = True, script: bool = False) -> subprocess.Popen:
+        """A command of the suite; `script`: by run_all.sh, which first looks through the environment, half a second."""
+        command = [self.code / "run_all.sh"] if script else [sys.executable, "-m", "lib.runner.suite"]
+        command += ["smoke", *words, *(("--seed", "3") if seeded else ())]
         # A shell starts what it puts in the background deaf to SIGINT, and so may have started these tests.
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": self.code}
         return subprocess.Popen(command, env=self.env, preexec_fn=_hears_interrupts, **options)
 
-    def run(self, *words: str, seeded: bool = True) -> tuple[int, str]:
-        process = self.start(*words, seeded=seeded)
+    def run(self, *words: str, seeded: bool = True, script: bool = False) -> tuple[int, str]:
+        process = self.start(*words, seeded=seeded, script=script)
         output, _ = process.communicate(timeout=240)
         return process.returncode, output
 
