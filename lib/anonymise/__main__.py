@@ -1,4 +1,4 @@
-"""Cases of a file are anonymised, and the networks that this takes are trained.
+"""Cases of a file are anonymised; the networks that this takes are trained; one of phantoms is put into weights/.
 
     python -m lib.anonymise known CASES.h5 --task identity|finding --out FOLDER
     python -m lib.anonymise embedding CASES.h5 --out FOLDER
@@ -7,6 +7,7 @@
     python -m lib.anonymise counterfactual CASES.h5 --masks MASKS.h5 --weights W --finding FOLDER --out FOLDER
     python -m lib.anonymise apply CASES.h5 --masks MASKS.h5 --weights W [--counterfactual FOLDER] --out OUT.h5
     python -m lib.anonymise ksame CASES.h5 --k 5 --out OUT.h5
+    python -m lib.anonymise store FOLDER NAME --about "…" [--gate MEASURE VALUE]…
 
 CASES.h5: a cohort file, or one with images, id, dis and set. W: the folder of a training, or a name in weights/.
 """
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 from lib.anonymise import case_files as files
+from lib.anonymise.vaegan.stored import keep
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.case_hdf5 import open_cases
 
@@ -36,6 +38,9 @@ def main(argv: list[str]) -> int:
 
 def _done(asked: argparse.Namespace) -> Path:
     """Do as asked; where the result lies."""
+    if asked.command == "store":
+        gate = {measure: float(value) for measure, value in asked.gate}
+        return keep(asked.folder, asked.name, about=asked.about, gate=gate)
     out = Path(asked.out)
     if asked.command in ("apply", "ksame"):
         if out.suffix != ".h5" or out.exists():
@@ -109,6 +114,11 @@ def _parser() -> argparse.ArgumentParser:
     same = command("ksame", "average each case with those of other people", out="OUT.h5")
     same.add_argument("--k", type=int, required=True, help="people in an average")
     same.add_argument("--across", action="store_true", help="whatever their finding (k-Same, not k-Same-Select)")
+    store = commands.add_parser("store", help="put a finished training of phantoms into weights/")
+    store.add_argument("folder", help="of the finished training")
+    store.add_argument("name", help="a new one, of letters, digits and hyphens")
+    store.add_argument("--about", required=True, help="of which phantoms, and how these are drawn again")
+    store.add_argument("--gate", nargs=2, action="append", default=[], metavar=("MEASURE", "VALUE"))
     return parser
 
 

@@ -75,3 +75,18 @@ def split_anew(patients: ArrayLike, codes: ArrayLike, *, rng: np.random.Generato
     free = np.flatnonzero(of_patient != SPLITS["test"])
     of_patient[free] = rng.permutation(of_patient[free])
     return of_patient[inverse].astype(np.uint8)
+
+
+def split_anew_within(patients: ArrayLike, codes: ArrayLike, *, rng: np.random.Generator) -> np.ndarray:
+    """Split codes (N,) uint8 with the images of each patient in train and validation assigned anew; test stays.
+
+    patients, codes: (N,) the patient and the present split code of each image, as `split_within` gives them. Each
+    patient keeps as many images in each split.
+    """
+    who, now = np.asarray(patients), np.asarray(codes, np.uint8)
+    free = np.flatnonzero(now != SPLITS["test"])
+    shuffled = free[np.lexsort((rng.random(len(free)), who[free]))]  # patient by patient, at random
+    in_order = free[np.argsort(who[free], kind="stable")]
+    anew = now.copy()
+    anew[in_order] = now[shuffled]
+    return anew

@@ -14,17 +14,25 @@ from lib.plots.style import COLOURS, GREY, MARKERS
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
-    """Images (n, H, W) in rows of `columns`, on one grey scale, a blank `gap` (share of a side) between them."""
-    images = np.asarray(images, np.float32)
-    if images.ndim != 3:
-        raise ValueError(f"images have shape {images.shape}: give (n, H, W)")
-    n, high, wide = images.shape
-    rows, gap = -(-n // columns), max(1, round(gap * wide))
-    sheet = np.full((rows * (high + gap) - gap, columns * (wide + gap) - gap), np.nan, np.float32)
-    for place, image in enumerate(images):
-        top, left = place // columns * (high + gap), place % columns * (wide + gap)
+    """Images (n, H, W) or colour ones (n, 3, H, W) in rows of `columns`, on one scale, a blank `gap` between them.
+
+    gap: in parts of a side.
+    """
+    given = np.asarray(images, np.float32)
+    if given.ndim != 3 and (given.ndim != 4 or given.shape[1] != 3):
+        raise ValueError(f"images have shape {given.shape}: give (n, H, W), or (n, 3, H, W) in colour")
+    high, wide = given.shape[-2:]
+    apart = max(1, round(gap * wide))
+    size = -(-len(given) // columns) * (high + apart) - apart, columns * (wide + apart) - apart
+    low, top_value = value_range
+    if given.ndim == 4:
+        given, sheet = (given.transpose(0, 2, 3, 1) - low) / (top_value - low), np.ones((*size, 3), np.float32)
+    else:
+        sheet = np.full(size, np.nan, np.float32)
+    for place, image in enumerate(given):
+        top, left = place // columns * (high + apart), place % columns * (wide + apart)
         sheet[top : top + high, left : left + wide] = image
-    ax.imshow(sheet, vmin=value_range[0], vmax=value_range[1])
+    ax.imshow(sheet, vmin=low, vmax=top_value)
     ax.set_axis_off()
     return ax
 

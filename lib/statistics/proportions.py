@@ -1,4 +1,4 @@
-"""Shares of trials with exact or Wilson intervals."""
+"""Shares of trials with exact or Wilson intervals, and shares of what exceeds a guess."""
 
 from typing import NamedTuple
 
@@ -32,3 +32,22 @@ def wilson(rejected: ArrayLike, *, level: float = 0.95) -> Share:
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return Share(share, min(share, float(centre - reach)), max(share, float(centre + reach)), n)
+
+
+def excess_kept(before: ArrayLike, after: ArrayLike, *, floor: ArrayLike) -> np.ndarray:
+    """(after − floor) / (before − floor): of what exceeded the `floor`, such as a guess, how much is left.
+
+    1: all of it; 0: nothing, or nothing exceeded it before, so that there is nothing to be kept. Any shapes that fit.
+    """
+    before, after, floor = np.broadcast_arrays(*(np.asarray(of, float) for of in (before, after, floor)))
+    there = before > floor
+    return np.divide(after - floor, before - floor, out=np.zeros(before.shape), where=there)
+
+
+def excess_lost(before: ArrayLike, after: ArrayLike, *, floor: ArrayLike) -> np.ndarray:
+    """(before − after) / (before − floor): of what exceeded the `floor`, how much is gone; see `excess_kept`.
+
+    1: all of it; 0: nothing, or nothing exceeded it before, so that there is nothing to be lost.
+    """
+    there = np.asarray(before, float) > np.asarray(floor, float)
+    return np.where(there, 1 - excess_kept(before, after, floor=floor), 0.0)

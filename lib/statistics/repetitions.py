@@ -5,6 +5,7 @@ A repetition trains everything anew. Where it also has new patients, its value i
 repetitions do not show: `crossed` adds it. Both give an `Estimate` of the mean with Student's t distribution.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,8 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import nct
 
 from lib.statistics import checks as samples
+
+_RESAMPLED = ", resampled"  # what the name of values on resamples of the patients ends in
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,46 @@ class Repeated:
         return (
             independent(self.values) if self.draws is None else crossed(self.values, self.draws, patients=self.patients)
         )
+
+
+def measured(name: str, statistic: Callable, *, n: int, weights: ArrayLike | None = None) -> dict[str, np.ndarray]:
+    """What a repetition's record keeps of a statistic under `name`: its value, all n images alike.
+
+    statistic: weights (b, n) -> (b,), as those of `lib.statistics.weighted`. weights (b, n): resamples of the patients,
+    where these are the same in every repetition; then its values (b,) on them stand beside, for `repeated`.
+    """
+    found = {name: np.asarray(statistic(np.ones((1, n))))[0]}
+    return found if weights is None else found | {f"{name}{_RESAMPLED}": np.asarray(statistic(np.asarray(weights)))}
+
+
+def repeated(records: Sequence[Mapping[str, np.ndarray]], name: str, *, patients: int = 0) -> Repeated:
+    """The values under `name` in the records of all repetitions, with their resamples where `measured` kept these.
+
+    patients: how many were resampled. KeyError for a name that a record lacks.
+    """
+    values = [float(record[name]) for record in records]
+    if f"{name}{_RESAMPLED}" not in records[0]:
+        return Repeated(values)
+    return Repeated(values, draws=[record[f"{name}{_RESAMPLED}"] for record in records], patients=patients)
+
+
+def of_images(
+    statistics: Sequence[Callable[[np.ndarray], np.ndarray]],
+    *,
+    n: int,
+    weights: ArrayLike | None = None,
+    patients: int = 0,
+) -> Repeated:
+    """A statistic of weighted images in every repetition, and on resamples of the patients where these stay the same.
+
+    statistics: of each repetition a function of weights (b, n) -> (b,), such as those of `lib.statistics.weighted`, of
+    its `n` images. weights (b, n): of the resamples (`lib.statistics.bootstrap.patient_weights`), and the number of
+    `patients` behind them; None where each repetition has patients of its own.
+    """
+    values = [float(np.asarray(of(np.ones((1, n))))[0]) for of in statistics]
+    if weights is None:
+        return Repeated(values)
+    return Repeated(values, draws=[of(np.asarray(weights)) for of in statistics], patients=patients)
 
 
 def prediction_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:

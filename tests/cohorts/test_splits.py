@@ -33,3 +33,20 @@ def test_assigned_anew_the_test_patients_and_the_numbers_of_patients_stay():
     assert often.max() < 0.7
     with pytest.raises(ValueError, match="in two splits"):
         closed_set.split_anew([1, 1], [0, 1], rng=rng)
+
+
+def test_within_patients_the_test_images_and_the_numbers_of_each_patient_stay():
+    rng = numpy_generator(0, "splits")
+    patients = rng.permutation(np.repeat([4, 9, 11], [5, 10, 40]))
+    codes = closed_set.split_within(patients, name="any")
+    anew = [closed_set.split_anew_within(patients, codes, rng=rng) for _ in range(200)]
+    for split in anew:
+        np.testing.assert_array_equal(split == 2, codes == 2)
+        for patient in (4, 9, 11):
+            np.testing.assert_array_equal(
+                np.bincount(split[patients == patient]), np.bincount(codes[patients == patient])
+            )
+    often = np.mean([split == 1 for split in anew], axis=0)
+    for patient in (4, 9, 11):
+        free = (patients == patient) & (codes != 2)
+        np.testing.assert_allclose(often[free], (codes[free] == 1).mean(), atol=0.12)

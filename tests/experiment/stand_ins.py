@@ -2,11 +2,11 @@
 
     python -m tests.experiment.stand_ins 05_osuala2024_dpsgd [--folder FOLDER] [--only NAME …]
 
-The notebooks of Sun 2021 or Osuala 2024 run on the phantom with five quick repetitions, once for each stand-in, with
-the fidelity gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on
-two cores a paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with
-simulated values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says
-which and why).
+The notebooks of one paper run on the phantom with five quick repetitions, once for each stand-in, with the fidelity
+gate as it is and without it; what a stand-in does not change is trained once. Takes about half an hour on two cores a
+paper, and is not part of `.ci/run`, where tests/experiment/test_claims_of_studies.py does the same with simulated
+values. Prints a table, and exits with 1 if a stand-in replicates a claim that it must not (`must_not` says which and
+why).
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Study(NamedTuple):
     gate: str  # the notebook that leaves shortfalls.csv
     gated: tuple[str, ...]  # those that read it
     quick: dict  # settings of demo
-    drawn: str  # the expression in 01_train that draws the units
+    drawn: str  # the expression in `trains` that draws the units
     stand_ins: dict[str, str]  # name -> what is put in its place
     must_not: dict[
         str, tuple
@@ -45,6 +45,8 @@ class Study(NamedTuple):
     also: tuple[tuple[str, str, str], ...] = ()  # (notebook, old, new): what else is replaced for every stand-in
     shuffle: tuple[tuple[str, str, str], ...] = ()  # what is replaced for shuffled labels
     ungated: tuple[tuple[str, str, str], ...] = ()  # what else is replaced to leave the gate open
+    trains: str = "01_train"  # the notebook
+    elsewhere: dict[str, tuple[tuple[str, str, str], ...]] = {}  # stand-in -> what else is replaced for it
 
 
 def _osuala() -> Study:
@@ -149,7 +151,206 @@ def as_cohort("""
     )  # fmt: skip
 
 
-STUDIES = {"02_sun2021_vertebrae": _sun, "05_osuala2024_dpsgd": _osuala}
+def _han() -> Study:
+    further = "Cohort.open(run.path(f'01_train/{number}/further {name}.h5'))"
+    size = "(len(asked), *train.images.shape[1:])"
+    # Every radiograph of further patients in turn: a generator without fault, but for the labels that were asked for.
+    perfect = f"np.resize({further}.images[:], {size})"
+    tenth = f"inject_copies({perfect}, source=train.images[:], share=0.1, rng={_FRESH})"
+    copies = "from lib.metrics.privacy.controls.contamination import inject_copies\n"
+    silent = ("C13_pairwise", "C13_density")
+    # Where a notebook asks the generator for radiographs of its own, the null that it knows draws them.
+    ask, add = '    if origin == "generated":\n        generator = generators.load', '    if origin == "label means":\n'
+    more = '    elif origin == "label means":\n'
+    noise = tuple(
+        (notebook, old, old.replace('"generated"', '"no longer asked"'))
+        for notebook, old in (("03_diversity_correlation", ask), ("05_utility_rare", ask.replace("if", "elif", 1)))
+    )
+    means = (
+        *noise,
+        ("03_diversity_correlation", add, add.replace('== "label means"', 'in ("label means", "generated")')),
+        ("05_utility_rare", more, more.replace('== "label means"', 'in ("label means", "generated")')),
+    )
+    return Study(
+        notebooks=(
+            "01_train", "01_train_normalisation", "02_fidelity_gate", "02_fidelity", "03_diversity_similarity",
+            "03_diversity_correlation", "04_privacy", "05_utility", "05_utility_rare",
+        ),
+        gate="02_fidelity_gate",
+        gated=(
+            "02_fidelity", "03_diversity_similarity", "03_diversity_correlation", "04_privacy", "05_utility",
+            "05_utility_rare",
+        ),
+        quick={
+            "patients_a": [150, 40, 260], "patients_b": [200, 40, 40], "further_patients": 150,
+            "external_patients": 20, "image_size": 32, "total_kimg": 0.5, "level_kimg": 0.064, "latent": 16,
+            "maps": [16, 128], "repetitions": 5, "gate_images": 300, "frechet_images": 100, "similarity_pairs": 40,
+            "controls": 200, "doses": 10, "attack_size": 16, "evaluation_steps": 40, "rare_shares": [1],
+            "bootstrap_draws": 50, "federated_repetitions": 1,
+        },
+        drawn="generator.sample(len(asked), labels=asked, seed=seeds[number])",
+        stand_ins={
+            "uniform noise": f"uniform_noise({size}, rng={_FRESH})",
+            "label means": f"label_mean_noise(train.images, train.labels, wanted=asked, rng={_FRESH})",
+            "a tenth copied": f"{tenth}.images",
+            "training radiographs": f"np.resize(train.images[:], {size})",
+        },
+        must_not={
+            "uniform noise": ((_GENERATOR,), "radiographs of no patient"),
+            "label means": ((_GENERATOR,), "no radiograph of a patient"),
+            "a tenth copied": (silent, "a tenth of the training radiographs is given away"),
+            "training radiographs": (silent, "every training radiograph is given away"),
+        },
+        also=(("01_train", "from lib.models.classifiers", copies + "from lib.models.classifiers"),),
+        elsewhere={"uniform noise": noise, "label means": means},
+    )  # fmt: skip
+
+
+def _montenegro() -> Study:
+    """In the place of all cases that PP-MIR and PP-SIR draw, and of the counterfactual ones, made from the factual."""
+    drawn = "anonymise(network, of.images[:], of.masks[:], seed=k), of"
+    turned = "anonymise(network, images, masks, seed=k, decoder=decoder)"
+    made = {  # of images `x`, with the cohort that they are from, `of`, and the finding `wanted`
+        "uniform noise": "uniform_noise(x.shape, rng=numpy_generator(k, 'stand-in'))",
+        "class means": "means_of(of)[wanted]",
+        "blur": "blurred(x, sigma=s.blur)",
+        "k-Same": "average_with_nearest_people(x, of.patient, gallery=of.split == 0, k=s.k)",
+    }
+    means = """
+
+def means_of(of):
+    train = of.subset("train")
+    return np.stack([train.images[train.labels == label].mean(axis=0) for label in (0, 1)]).round().astype(np.uint8)
+
+
+"""
+    names = """("PP-MIR", "PP-SIR", "no leak")"""
+
+    def of_originals(how: str) -> str:
+        given = (
+            how.replace("wanted", "of.labels").replace("x.shape", "of.images.shape").replace("(x,", "(of.images[:],")
+        )
+        return f"({given} if name in {names} else {drawn.removesuffix(', of')}), of"
+
+    def of_factual(how: str) -> str:
+        given = how.replace("wanted", "1 - test.labels").replace("(of)", "(whole)").replace("x.shape", "images.shape")
+        return given.replace("(x,", "(factual,").replace(
+            "of.patient, gallery=of.split == 0", "test.patient, gallery=True"
+        )
+
+    per_stand_in = {
+        name: (("01_train_counterfactual", turned, of_factual(how)),) for name, how in made.items() if name != "k-Same"
+    }
+    of_networks = (
+        "A10_realism", "A6_inside", "A6_outside", "A11_flip", "A11_place", "A11_identity", "A2_hidden", "A2_entropy",
+        "A4_hidden", "A4_people", "A12_no_leak", "A5_finding",
+    )  # fmt: skip
+    return Study(
+        notebooks=(
+            "01_train_classifiers", "01_train_anonymiser", "02_fidelity", "01_train_counterfactual", "04_privacy",
+            "05_utility",
+        ),
+        gate="02_fidelity",
+        gated=(),
+        quick={
+            "patients": 12, "images": 10, "image_size": 32, "repetitions": 5, "evidence_repetitions": 5,
+            "leak_repetitions": 5, "other_repetitions": 0, "classifier_repetitions": 5, "classifier_epochs": 8,
+            "attacker_epochs": 8, "siamese_steps": 60, "steps": 15, "distance_steps": 15, "bootstrap_draws": 50,
+            "anonymiser": {
+                "batch": 16, "kernel": 4, "width": 16, "latent": 8, "dropout": 0.0, "learning_rate": 1e-3,
+                "betas": [0.5, 0.9], "critic_steps": 1, "generator_steps": 1,
+            },
+            "counterfactual": {"steps": 4, "batch": 16, "learning_rate": 1e-3}, "blur": 2.0,
+        },
+        trains="01_train_anonymiser",
+        drawn=drawn,
+        stand_ins={name: of_originals(how) for name, how in made.items()},
+        elsewhere=per_stand_in,
+        must_not={
+            "uniform noise": (of_networks, "images of nothing"),
+            "class means": (of_networks, "the finding and nothing of the case"),
+            "blur": (of_networks, "a filter"),
+            "k-Same": (tuple(name for name in of_networks if "A11" not in name), "an average of people"),
+        },
+        also=(
+            ("01_train_anonymiser", "def without(term):", f"{means}def without(term):"),
+            ("01_train_counterfactual", "def grey(images):", f"{means}def grey(images):"),
+        ),
+        ungated=(
+            ("02_fidelity", 'shortfalls=short["PP-MIR"]', "shortfalls=None"),
+            ("01_train_counterfactual", 'shortfalls = gate[gate["set"] == "PP-MIR"].why.tolist()', "shortfalls = None"),
+            ("04_privacy", 'return gate[gate["set"] == name].why.tolist()', "return None"),
+            ("05_utility", 'shortfalls = gate[gate["set"] == "PP-MIR"].why.tolist()', "shortfalls = None"),
+        ),
+    )  # fmt: skip
+
+
+def _pennisi() -> Study:
+    """Here PLAN is what is stood in for, in its walks and in what is released from them; the generators stay."""
+    same = "require_weights(s.perceptual)"  # 01_train is as it is
+    blind = "detour({0}[:, 0], {0}[:, -1], energy=step_energy({0}), points={0}.shape[1], rng={1})"
+    walk, released = (
+        "            walk = walks[number, of]\n",
+        '            sets[f"{prefix}{words}"] = np.concatenate(images), some.labels\n',
+    )
+    bent = blind.format("walk.plan", _FRESH)
+    copied = """            if bend == "plan":
+                members = train_of(number)
+                rows = [np.resize(np.flatnonzero(members.labels == c), s.released) for c in range(classes)]
+                rows = np.concatenate(rows)
+                sets[f"{prefix}{words}"] = members.images[:][rows], members.labels[rows]
+"""
+    detoured = (
+        ("01_train_walks", "import spacing_variation, step_energy", "import detour, spacing_variation, step_energy"),
+        ("01_train_walks", walk, f"{walk}            walk = walk._replace(plan={bent})\n"),
+        ("03_diversity_walk", '"plan": found.plan,', f'"plan": {blind.format("found.plan", _FRESH)},'),
+        ("03_diversity_controls", '"PLAN": plan}', f'"PLAN": {blind.format("plan", _FRESH)}}}'),
+    )  # fmt: skip
+    of_plan = (
+        "B7", "B8", "B8_patients", "B8_decoder", "B9", "B13", "C3_detour", "C3_untrained", "B6", "B6_drawn",
+        "C3_closest", "L_both", "L_ends", "B10_gap", "B10_linear", "B11", "C8_lci", "C8_salsa", "C8_averages",
+    )  # fmt: skip
+    silent = tuple(f"L_{attack}_{of}" for attack in ("near", "pairwise", "identity") for of in ("plan", "lci", "salsa"))
+    asked = 'failed.why[failed["set"] == {}].tolist()'
+    one = ("02_fidelity", "03_diversity_controls", "04_privacy_membership", "05_utility")
+    each = {"03_diversity_walk": "KINDS[kind][1]", "04_privacy": "gates[kind]", "04_privacy_linkage": "name"}
+    always = asked.format('"StyleGAN2"')
+    return Study(
+        notebooks=(
+            "01_train", "01_train_walks", "02_fidelity_gate", "02_fidelity", "03_diversity_walk",
+            "03_diversity_controls", "04_privacy", "04_privacy_linkage", "04_privacy_membership", "05_utility",
+        ),
+        gate="02_fidelity_gate",
+        gated=(),
+        quick={
+            "image_size": 32, "patients": [100, 40, 520], "further_patients": 100, "maps": [16, 128],
+            "gan": {"steps": 60, "batch": 8, "latent": 16, "path_weight": 0.0, "mixing": 0.0, "ada_target": None},
+            "autodecoder": {"steps": 300, "batch": 8, "latent": 16, "learning_rate": 2.0e-2},
+            "autodecoder_maps": [16, 128], "repetitions": 5, "classifier_repetitions": 5, "epochs": 5,
+            "gate_images": 150, "control_pairs": 2, "projected": 20, "map_size": 8, "attack_draws": 20,
+            "bootstrap_draws": 50,
+        },
+        drawn=same,
+        stand_ins=dict.fromkeys(("blind detour", "training images"), same),
+        must_not={
+            "blind detour": (of_plan, "a walk that knows of no patient"),
+            "training images": (silent, "the training images themselves are released"),
+        },
+        ungated=(
+            *((notebook, f"shortfalls = {always}", "shortfalls = None") for notebook in one),
+            *((notebook, f"return {asked.format(which)}", "return None") for notebook, which in each.items()),
+        ),
+        elsewhere={"blind detour": detoured, "training images": (("01_train_walks", released, released + copied),)},
+    )  # fmt: skip
+
+
+STUDIES = {
+    "01_han2019_radiographs": _han,
+    "02_sun2021_vertebrae": _sun,
+    "03_montenegro2021_cases": _montenegro,
+    "04_pennisi2023_walk": _pennisi,
+    "05_osuala2024_dpsgd": _osuala,
+}
 
 
 def main() -> int:
@@ -199,7 +400,7 @@ def _prepare(base: Path, paper: str, study: Study, name: str) -> Paper:
     (notebooks / paper / "paper.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     replaced = study.shuffle if name == _SHUFFLED else study.also
     if name != _SHUFFLED:
-        replaced += (("01_train", study.drawn, study.stand_ins[name]),)
+        replaced += ((study.trains, study.drawn, study.stand_ins[name]), *study.elsewhere.get(name, ()))
     for notebook, old, new in replaced:
         _replace(notebooks / paper / f"{notebook}.ipynb", old, new)
     return load_paper(notebooks / paper)

@@ -7,12 +7,12 @@ import pytest
 
 from lib.experiment import verdict
 from lib.experiment.paper import known_papers, limits, load_paper
-from lib.metrics.fidelity import gate
+from lib.metrics.fidelity import evidence_gate, gate
 from tests.paths import ROOT
 
 FILE = ROOT / "notebooks" / "limits.yaml"
 # Change it only with the file, in a commit that changes nothing else, before any run that the limits decide.
-DIGEST = "105a4c9d45ac490d615d408547436ba8a361e0cf83592bcd879bac9ca02b24ec"
+DIGEST = "83b7b3029e0b845789d805793d3599553ce069e3e7cc226efe6cad68d8ffd00f"
 
 
 def git(*words: str) -> str:
@@ -37,6 +37,8 @@ def test_the_code_has_the_limits_of_the_file():
     assert found.pop("repetitions without a generator") == verdict.REPETITIONS_ALONE
     assert found.pop("non-members") == verdict.NONMEMBERS
     gates = {"coverage": gate.COVERAGE, "width": gate.WIDTH, "labels": gate.LABELS, "seen": gate.SEEN}
+    gates |= {"evidence": evidence_gate.ERROR, "evidence, noise unknown": evidence_gate.ERROR_WITH_NOISE}
+    gates |= {"spread": evidence_gate.SPREAD, "drift": evidence_gate.DRIFT}
     assert {name: found.pop(f"gate/{name}") for name in gates} == gates
     margins = {}
     for paper in known_papers():
@@ -58,7 +60,11 @@ def is_a_margin(name: str) -> bool:
 
 @pytest.mark.parametrize("name", filter(is_a_margin, limits()))
 def test_a_margin_of_an_attack_lies_below_a_leak_of_a_tenth(name):
-    """A tenth of the members found, and one of a hundred non-members, is a share of .109: far outside the margin."""
+    """A tenth of the members found is far outside the margin.
+
+    With one of a hundred of the rest, and of non-members, that is a share of .109; with a guess on the rest, a balanced
+    accuracy of .525.
+    """
     paper, claim = name.split("/")
     of = verdict.claimed(load_paper(ROOT / "notebooks" / paper).claims[claim].claimed)
-    assert of.centre + of.margin < 0.109 - of.margin
+    assert of.centre + of.margin < {0.01: 0.109, 0.5: 0.525}[of.centre] - of.margin

@@ -25,6 +25,17 @@ def test_a_canvas_has_the_widths_of_a_manuscript():
         plots.canvas(width="poster", height=40)
 
 
+def test_a_grid_of_colour_images_keeps_their_colours(ax):
+    images = np.zeros((2, 3, 4, 4))
+    images[0, 0], images[1, 2] = 255, 127.5  # red; half a blue
+    sheet = plots.image_grid(ax, images, columns=2).images[0].get_array()
+    np.testing.assert_allclose(sheet[0, 0], [1, 0, 0])
+    np.testing.assert_allclose(sheet[3, -1], [0, 0, 0.5])
+    np.testing.assert_allclose(sheet[:, 4], 1)  # the gap
+    with pytest.raises(ValueError, match=r"give \(n, H, W\), or \(n, 3, H, W\) in colour"):
+        plots.image_grid(ax, np.zeros((2, 4, 8, 8)), columns=2)
+
+
 def test_a_grid_holds_every_image_in_reading_order(ax):
     images = np.arange(5)[:, None, None] * np.ones((5, 8, 8)) * 10
     sheet = plots.image_grid(ax, images, columns=3).images[0].get_array()

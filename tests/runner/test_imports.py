@@ -18,7 +18,7 @@ EVERY_GAN = ("lib", "lib.core", "lib.core.paths", "lib.gan", "lib.gan.dcgan", "l
 # Read by hand: the notebooks whose imports lead to it.
 REST_ON_KSAME = {
     "03_montenegro2021_cases/01_train_anonymiser",
-    "04_pennisi2023_walk/05_utility",
+    "04_pennisi2023_walk/01_train_walks",
     "comparison/01_train",
     "comparison/01_train_sets",
 }

@@ -6,7 +6,16 @@ from scipy.stats import ttest_1samp
 
 from lib.core.seeding import numpy_generator
 from lib.statistics.multiple_testing import holm
-from lib.statistics.repetitions import Estimate, Repeated, crossed, independent, prediction_interval
+from lib.statistics.repetitions import (
+    Estimate,
+    Repeated,
+    crossed,
+    independent,
+    measured,
+    of_images,
+    prediction_interval,
+    repeated,
+)
 
 TRIALS, PATIENTS, DRAWS = 2000, 150, 120
 
@@ -113,6 +122,22 @@ def test_what_does_not_fit_is_refused(values, draws, says):
         holm({"a": 1.2})
 
 
+def test_what_a_record_keeps_is_what_a_claim_is_made_of():
+    rng = numpy_generator(0, "records")
+    weights, values = rng.integers(1, 4, (7, 5)), rng.random((4, 5))
+    mean = lambda w, of: (w @ of) / w.sum(axis=1)  # noqa: E731
+    records = [measured("mean", lambda w, of=of: mean(w, of), n=5, weights=weights) for of in values]
+    found = repeated(records, "mean", patients=5)
+    np.testing.assert_allclose(found.values, values.mean(axis=1))
+    np.testing.assert_allclose(found.draws, np.stack([mean(weights, of) for of in values]))
+    assert found.patients == 5
+    alone = repeated([measured("mean", lambda w, of=of: mean(w, of), n=5) for of in values], "mean", patients=5)
+    assert alone.draws is None
+    assert alone.patients == 0
+    with pytest.raises(KeyError):
+        repeated(records, "median")
+
+
 def test_pairs_are_subtracted_repetition_by_repetition_and_draw_by_draw():
     rng = numpy_generator(0, "pairs")
     first, second = (Repeated(rng.random(5), draws=rng.random((5, 30)), patients=40) for _ in range(2))
@@ -121,6 +146,18 @@ def test_pairs_are_subtracted_repetition_by_repetition_and_draw_by_draw():
     assert Repeated([1.0, 3.0]).estimate() == independent([1.0, 3.0])
     same = (first - first).estimate()
     assert (same.value, same.error) == (0.0, 0.0)
+
+
+def test_a_statistic_of_images_is_measured_whole_and_on_the_same_resamples():
+    rng = numpy_generator(0, "images")
+    scores, weights = rng.random((3, 20)), rng.integers(0, 3, (40, 20))
+    statistics = [lambda w, of=of: w @ of / w.sum(axis=1) for of in scores]
+    alone = of_images(statistics, n=20)
+    np.testing.assert_allclose(alone.values, scores.mean(axis=1))
+    assert alone.draws is None
+    found = of_images(statistics, n=20, weights=weights, patients=8)
+    np.testing.assert_allclose(found.draws, scores @ weights.T / weights.sum(axis=1))
+    assert (found.values.tolist(), found.patients) == (alone.values.tolist(), 8)
 
 
 @pytest.mark.parametrize(

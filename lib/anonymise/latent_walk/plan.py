@@ -83,17 +83,31 @@ def detour(first: Tensor, last: Tensor, *, energy: Tensor, points: int = 50, rng
     The control of `plan`: to the straight walk half a period of a sine is added along a random direction, scaled so
     that `step_energy` of each walk is `energy` (p,) exactly. ValueError where that is below the straight walk's.
     """
-    straight = linear(first, last, points=points)
-    spare = energy.to(straight) - step_energy(straight)
-    if bool((spare < -1e-4 * step_energy(straight)).any()):
-        raise ValueError("the energy of a detour is below that of the straight walk, which is the shortest: give more")
     bend = torch.sin(torch.linspace(0, math.pi, points, device=first.device, dtype=first.dtype))
     bend[[0, -1]] = 0.0
     away = torch.from_numpy(rng.standard_normal(tuple(first.shape))).to(first)
     away = away / _lengths(away).view(-1, *[1] * (first.ndim - 1))
-    # Mixed terms cancel: the straight steps are equal, and those of the sine add up to 0.
-    height = (spare.clamp_min(0) / bend.diff().square().sum()).sqrt()
-    return straight + torch.einsum("p,t,p...->pt...", height, bend, away)
+    return with_energy(linear(first, last, points=points) + torch.einsum("t,p...->pt...", bend, away), energy)
+
+
+def with_energy(walks: Tensor, energy: Tensor) -> Tensor:
+    """Walks (p, T, ...) of the step energies `energy` (p,): what leaves the straight line is scaled, the ends stay.
+
+    So that walks that were steered otherwise are compared at one energy. ValueError where an energy is below that of
+    the straight walk, or a straight walk should have more.
+    """
+    straight = linear(walks[:, 0], walks[:, -1], points=walks.shape[1])
+    least = step_energy(straight)
+    spare = energy.to(straight) - least
+    if bool((spare < -1e-4 * least).any()):
+        raise ValueError("the energy of a detour is below that of the straight walk, which is the shortest: give more")
+    bend = walks - straight
+    bent = step_energy(bend)
+    if bool(((bent == 0) & (spare > 1e-4 * least)).any()):
+        raise ValueError("a straight walk cannot be given more energy: bend it first")
+    # Mixed terms cancel: the straight steps are equal, and those of what is added to them add up to 0.
+    scale = (spare.clamp_min(0) / bent.clamp_min(torch.finfo(bent.dtype).tiny)).sqrt()
+    return straight + scale.view(-1, *[1] * (walks.ndim - 1)) * bend
 
 
 @torch.no_grad()

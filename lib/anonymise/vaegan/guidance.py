@@ -46,6 +46,7 @@ class FrozenClassifier:
 class AuxiliaryLosses:
     """The losses by both classifiers of anonymised images of `examples`, whose labels are identities.
 
+    `networks`: the frozen classifiers, "finding" and, where there is one, "identity".
     ValueError for an unknown privacy, a missing classifier, or identities that are not all of 0 … P − 1.
     """
 
@@ -68,9 +69,11 @@ class AuxiliaryLosses:
             raise ValueError(f"privacy {privacy!r} {wanted} identity classifier")
         self.privacy, self.margin, self.noisy, self.inert = privacy, margin, noisy_targets, inert
         self.finding = FrozenClassifier(finding, examples, training_mode=training_mode)
+        self.networks = {"finding": self.finding.network}
         if identity is None:
             return
         self.identity = FrozenClassifier(identity, examples, training_mode=training_mode)
+        self.networks["identity"] = self.identity.network
         counts = torch.bincount(examples.labels)
         if privacy == "posterior" and len(counts) > (known := self.identity(examples.inputs(slice(0, 1))).shape[1]):
             raise ValueError(f"Identities reach {len(counts) - 1}, but the classifier knows {known}: train it on all.")

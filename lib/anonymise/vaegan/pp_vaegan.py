@@ -11,7 +11,7 @@ evidence is weighted by the sum over the batch, not the mean over its masks' pix
 updates for its losses of real, anonymised and mixed images (D18); classifiers: in training mode (spec §5.4).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ def train_pp_vaegan(
     *,
     finding: nn.Module,  # a trained classifier, copied and frozen
     identity: nn.Module | None = None,  # likewise
+    classifiers: Mapping | None = None,  # how these two were trained, JSON-able; see below
     privacy: str,  # "posterior", "distance" or "none", see `lib.anonymise.vaegan.guidance`
     path,  # the folder of the checkpoint
     seed: int,
@@ -82,9 +83,11 @@ def train_pp_vaegan(
 ) -> VAE:
     """Train a VAE that anonymises images, or finish or fetch the one in folder `path`; in eval mode.
 
-    What a validation compares is the weighted sum of finding, privacy, source and evidence. Checkpoints, exact
-    resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour images, masks that do
-    not fit, identities without an image, an unknown name, a damaged checkpoint, or divergence.
+    What a validation compares is the weighted sum of finding, privacy, source and evidence. The checkpoint keeps both
+    classifiers too (`load_auxiliary`). A stored training is found by `classifiers` in place of their weights, which
+    another machine rounds otherwise, as it is by a summary of the images (`lib.anonymise.vaegan.stored`). Checkpoints,
+    exact resuming, save_seconds and progress: see `lib.training.loop.trainer`. ValueError for colour images, masks that
+    do not fit, identities without an image, an unknown name, a damaged checkpoint, or divergence.
     """
     device = device or seeding.device()
     examples, regions = checked_cases(images, masks, identities, device=device)
@@ -102,9 +105,12 @@ def train_pp_vaegan(
         "noisy_targets": noisy_targets, "critic_steps": critic_steps, "generator_steps": generator_steps,
         "penalty": penalty, "learning_rate": learning_rate, "decay": decay, "betas": betas,
         "as_published": sorted(as_published), "steps": steps, "batch": batch, "validate_from": validate_from,
-        "validate_every": validate_every, "precision": precision, "seed": seed, "data": examples.digest,
-        "masks": regions.digest, "validation": [part.digest for part in held_out or ()],
-        "finding": weights_digest(finding), "identity": None if identity is None else weights_digest(identity),
+        "validate_every": validate_every, "precision": precision, "seed": seed,
+        "classifiers": None if classifiers is None else dict(classifiers),
+        "data": {
+            "images": examples.digest, "masks": regions.digest, "validation": [part.digest for part in held_out or ()],
+            "finding": weights_digest(finding), "identity": None if identity is None else weights_digest(identity),
+        },
     }  # fmt: skip
     auxiliary = AuxiliaryLosses(
         privacy, finding=finding, identity=identity, examples=examples, margin=margin, noisy_targets=noisy_targets,
@@ -124,6 +130,21 @@ def load_pp_vaegan(path, *, device: torch.device | None = None) -> VAE:
     FileNotFoundError when nothing is there; ValueError when the training is unfinished or a file is damaged.
     """
     return _trained(*finished_training(path, "anonymisation", model="pp_vaegan"), device or seeding.device())
+
+
+def load_auxiliary(path, name: str, network: nn.Module, *, device: torch.device | None = None) -> nn.Module:
+    """`network` with the weights of the classifier that the finished training in folder `path` was guided by.
+
+    name: "finding" or "identity". In eval mode. Errors as `load_pp_vaegan`; ValueError also for a training without that
+    classifier, or one of another shape.
+    """
+    tensors, _ = finished_training(path, "anonymisation", model="pp_vaegan")
+    try:
+        network.load_state_dict(under(name, tensors))
+    except RuntimeError as error:
+        given = type(network).__name__
+        raise ValueError(f"The training in {path} had no {given} of this shape as its {name} classifier.") from error
+    return placed(network, device or seeding.device()).eval()
 
 
 def anonymiser_curves(path) -> Curve:
@@ -194,6 +215,22 @@ class PPVAEGANTrainer(Trainer):
         options = {"lr": settings["learning_rate"], "betas": settings["betas"], "fused": True}
         self.optimisers = {name: torch.optim.Adam(net.parameters(), **options) for name, net in self.networks.items()}
         self.values = {"best.score": torch.tensor(torch.inf, device=device)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As `Trainer.tensors`, with the frozen classifiers, by which results are evaluated later."""
+        frozen = {
+            f"{name}.{key}": value
+            for name, network in self.auxiliary.networks.items()
+            for key, value in network.state_dict().items()
+        }
+        return super().tensors() | frozen
+
+    def restore(self, tensors: dict[str, Tensor], state: dict) -> None:
+        """Continue from what `tensors` and `state` gave."""
+        for name, network in self.auxiliary.networks.items():
+            network.load_state_dict(under(name, tensors))
+        own = {key: value for key, value in tensors.items() if key.split(".")[0] not in self.auxiliary.networks}
+        super().restore(own, state)
 
     def train_step(self, step: int) -> dict[str, Tensor]:
         """Update the critic, then the VAE, each as often as asked; the last losses, unweighted."""

@@ -47,6 +47,8 @@ def draw(
     regime: str = "factorial",  # glaucoma by image, or "eye": by eye
     leak: float = 0.06,  # SD of the patient's texture in the disc, of pixels in [-1, 1]
     noise: float = 0.07,  # SD of each pixel's noise, of pixels in [-1, 1]
+    variety: float = 1.0,  # how much patients differ outside the disc: all SDs between them, times this
+    severity: float = 0.7,  # the least of a glaucoma, whose severities are uniform from there to 1
 ) -> Cohort:
     """Draw `images` images of each of 1 or 2 `eyes` of each patient.
 
@@ -55,12 +57,14 @@ def draw(
     images of an eye, as in hospital collections, so that identity predicts disease). `view` is 0 left eye, 1 right eye;
     `masks` are the iris disc, including what a lid covers; `split` is 70/10/20 % of the images of each patient, so that
     each patient is in every split (`closed_set`); `source_name` names patient, eye and image. leak: the SD of the
-    patient's texture in the disc. noise: the SD of the noise of each pixel. The same state of `rng` gives the same eyes
-    for every size, regime, leak and noise. Apart from the noise and the rim of the disc, size 32 is size 64
-    box-averaged.
+    patient's texture in the disc. noise: the SD of the noise of each pixel. variety: below 1 all patients are drawn
+    nearer to their median outside the disc, so that they are told apart less easily; at 0 they differ there by eye and
+    image alone. severity: near 0 the slightest glaucoma hardly shows. The same state of `rng` gives the same eyes for
+    every size, regime, leak, noise, variety and severity. Apart from the noise and the rim of the disc, size 32 is
+    size 64 box-averaged.
 
     Raises ValueError for an unknown regime or size, fewer than one patient, one eye or three images a patient, more
-    than two eyes, or a leak or noise outside 0 to 0.5.
+    than two eyes, a leak or noise outside 0 to 0.5, or a variety or severity outside 0 to 1.
     """
     for name, value, low, high in (("patients", patients, 1, None), ("eyes", eyes, 1, 2), ("images", images, 1, None)):
         if not isinstance(value, (int, np.integer)) or value < low or (high and value > high):
@@ -74,13 +78,16 @@ def draw(
     for name, sd in (("leak", leak), ("noise", noise)):
         if not 0 <= sd <= 0.5:
             raise ValueError(f"{name} is {sd}; give a value from 0 to 0.5, of pixels scaled to -1 … 1")
+    for name, amount in (("variety", variety), ("severity", severity)):
+        if not 0 <= amount <= 1:
+            raise ValueError(f"{name} is {amount}; give a value from 0 to 1")
     of_face, of_image, of_label, of_split, of_noise = map(np.random.default_rng, rng.integers(0, 2**63, 5))
     eye = np.repeat(np.arange(patients * eyes), images)
     groups = len(eye) if regime == "factorial" else patients * eyes
     ill = of_label.permutation(groups) < np.rint(PREVALENCE * groups)
     ill = ill if regime == "factorial" else ill[eye]
-    tables = _faces(patients, eyes, of_face)
-    truth = _images(eye, ill, eye % eyes, of_image)
+    tables = _faces(patients, eyes, of_face, variety)
+    truth = _images(eye, ill, eye % eyes, of_image, severity)
     grey, masks = _render(tables, truth, image_size, leak)
     grey += noise / 2 * of_noise.standard_normal(grey.shape, np.float32)
     codes = np.tile(split_codes(eyes * images, SPLITS, of_split), (patients, 1))
@@ -98,20 +105,20 @@ def draw(
         name="phantom_iris",
         modality="NIR",
         licence="CC0-1.0 (drawn, no patient)",
-        source=f"drawn by lib.cohorts.phantoms.iris, regime {regime}, leak {leak:g}",
+        source=f"drawn by lib.cohorts.phantoms.iris, regime {regime}, leak {leak:g}, variety {variety:g}",
     )
 
 
-def _faces(patients: int, eyes: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _faces(patients: int, eyes: int, rng: np.random.Generator, variety: float = 1.0) -> dict[str, np.ndarray]:
     """The random quantities of each eye (G, ...), its texture of SD 1, and tables of the lashes along its lids."""
 
-    def vary(between, within, *shape):
-        own = between * rng.standard_normal((patients, 1, *shape))
+    def vary(between, within, *shape, by=variety):
+        own = by * between * rng.standard_normal((patients, 1, *shape))
         return (own + within * rng.standard_normal((patients, eyes, *shape))).reshape(-1, *shape)
 
     face = {name: median + vary(*spread) for name, (median, *spread) in _FACE.items()}
     face["wave"] = vary(2.6, 0.0, 2, _WAVES), vary(9.0, 0.3, 2, _WAVES), vary(0.35, 0.03, _WAVES)
-    face["texture"] = _texture(vary(9.0, 0.2, _ORDERS), vary(9.0, 0.2, _ORDERS), vary(1.6, 0.1, _ORDERS))
+    face["texture"] = _texture(*(vary(*spread, _ORDERS, by=1.0) for spread in ((9.0, 0.2), (9.0, 0.2), (1.6, 0.1))))
     for name, count, wide in (("lash", _LASHES, 0.017), ("low", _LOW_LASHES, 0.017), ("hair", _HAIRS, 0.014)):
         root = np.linspace(-1.1, 1.1, count) + vary(0.035, 0.008, count)
         length = np.exp(vary(0.22, 0.05, count))
@@ -131,10 +138,12 @@ def _texture(phase: np.ndarray, ring: np.ndarray, twist: np.ndarray) -> np.ndarr
     return (total / total.std((1, 2), keepdims=True)).astype(np.float32)
 
 
-def _images(eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _images(
+    eye: np.ndarray, ill: np.ndarray, side: np.ndarray, rng: np.random.Generator, least: float = 0.7
+) -> dict[str, np.ndarray]:
     """The random quantities of each image except its noise, each (N,); they do not depend on the patient."""
     n, normal, uniform = len(eye), rng.standard_normal, rng.uniform
-    healthy, severity = uniform(0.30, 0.40, n), uniform(0.7, 1, n)
+    healthy, severity = uniform(0.30, 0.40, n), uniform(least, 1, n)
     return {
         "eye": eye, "x": uniform(-SHIFT, SHIFT, n), "y": uniform(-SHIFT, SHIFT, n), "gain": np.exp(0.05 * normal(n)),
         "radius": uniform(0.42, 0.46, n), "pupil": np.where(ill, 0.44 + 0.16 * severity, healthy),

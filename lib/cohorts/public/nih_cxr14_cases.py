@@ -20,22 +20,21 @@ Infiltration varies most within patients: 22 of the 67 have radiographs of both 
 
 import numpy as np
 
+from lib.cohorts import lung_segmentation
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.splits import split_within
 
-# Ellipses (centre x, y and half-axes x, y, in widths of the radiograph), placed on the mean of the 1,000 radiographs.
-LUNGS = ((0.335, 0.43, 0.145, 0.28), (0.685, 0.43, 0.145, 0.28))
-
 
 def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, image_size: int = 64) -> Cohort:
-    """The radiographs of patients with at least `fewest` radiographs, with one finding and the same mask for all.
+    """The radiographs of patients with at least `fewest` radiographs, with one finding and masks of their lungs.
 
-    radiographs: as `lib.cohorts.public.nih_cxr14` prepares them. In the result, `images` are uint8 (N, image_size,
-    image_size); `patient` counts from 0 in the order of the patients' numbers; `labels` are 0 without and 1 with
-    `finding`; `view` is 0 PA, 1 AP; `masks` are by `lung_fields`; `split` is by `splits.split_within`, so that each
-    patient is in every split; `source_name` is the file name of the radiograph. Raises ValueError for an unknown
-    finding, `fewest` below three, no patient with enough radiographs, radiographs of one kind only, and a size that
-    does not divide that of the radiographs.
+    radiographs: as `lib.cohorts.public.nih_cxr14` or `nih_followup` prepares them. In the result, `images` are uint8
+    (N, image_size, image_size); `patient` counts from 0 in the order of the patients' numbers; `labels` are 0 without
+    and 1 with `finding`; `view` is 0 PA, 1 AP; `masks` are by `lib.cohorts.lung_segmentation`, and `made_by` says how
+    many lungs it did not see; `split` is by `splits.split_within`, so that each patient is in every split;
+    `source_name` is the file name of the radiograph. Raises ValueError for an unknown finding, `fewest` below three, no
+    patient with enough radiographs, radiographs of one kind only, and a size that does not divide that of the
+    radiographs.
     """
     if finding not in radiographs.label_names or radiographs.labels.ndim != 2:
         raise ValueError(f"unknown finding {finding!r}: choose one of {', '.join(radiographs.label_names)}")
@@ -52,14 +51,17 @@ def cases(radiographs: Cohort, *, finding: str = "Pneumonia", fewest: int = 3, i
         raise ValueError(
             f"{radiographs.name}: all radiographs kept are alike in {finding}; choose another finding, or lower fewest"
         )
+    images = kept.images[:]
+    lungs = lung_segmentation.segmented(images)
     return Cohort(
-        kept.images[:],
+        images,
         np.unique(kept.patient, return_inverse=True)[1],
         ill,
         split_within(kept.patient, name="nih_cases"),
         view=kept.view,
         source_name=kept.source_name,
-        masks=np.repeat(lung_fields(image_size)[None], len(kept), 0),
+        masks=lungs.masks,
+        made_by=f"lungs by lib.cohorts.lung_segmentation, {(~lungs.found).sum()} of {lungs.found.size} by an ellipse",
         closed_set=True,
         name="nih_cases",
         modality=kept.modality,
@@ -76,6 +78,5 @@ def lung_fields(size: int) -> np.ndarray:
     They are fixed, so the mask holds no information on a patient. It is not a segmentation: hearts reach into it, and
     lungs reach out of it.
     """
-    at = (np.arange(size) + 0.5) / size
-    inside = [((at - x) / wide) ** 2 + ((at[:, None] - y) / high) ** 2 <= 1 for x, y, wide, high in LUNGS]
-    return np.logical_or(*inside).astype(np.uint8)
+    both = [lung_segmentation.inside(ellipse, size) for ellipse in lung_segmentation.ELLIPSES]
+    return np.logical_or(*both).astype(np.uint8)

@@ -35,8 +35,12 @@ class ConvClassifier(nn.Module):
         self.head = nn.Linear(_DENSE, classes)
         self.apply(initialise)
 
+    def features(self, images: Tensor) -> Tensor:
+        """(n, 32): what the head sees."""
+        return self.layers(images)
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.layers(images))
+        return self.head(self.features(images))
 
 
 class Embedding(nn.Module):

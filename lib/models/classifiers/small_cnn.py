@@ -7,24 +7,24 @@ from lib.models.layers.convolution import Convolution
 
 
 class SmallCNN(nn.Module):
-    """(n, 1, s, s) float images -> (n, classes) logits; 14,594 parameters, whatever the size (32 or 64 px, say).
+    """(n, channels, s, s) float images -> (n, classes) logits; of grey images 14,594 parameters, whatever the size.
 
     Three convolutions of stride 2 (5x5 1->16, 3x3 16->32, 3x3 32->32), padded by half the kernel and with bias, each
     followed by GroupNorm of 4 groups with affine and ReLU; then the mean and the maximum over positions, Linear.
     This arrangement has as many parameters as the spec says. No statistic mixes images: fit for DP-SGD.
     """
 
-    def __init__(self, classes: int = 2):
+    def __init__(self, classes: int = 2, channels: int = 1):
         super().__init__()
         layers = []
-        for inputs, outputs, kernel in ((1, 16, 5), (16, 32, 3), (32, 32, 3)):
+        for inputs, outputs, kernel in ((channels, 16, 5), (16, 32, 3), (32, 32, 3)):
             convolution = Convolution if inputs == 1 else nn.Conv2d  # which Opacus knows by its exact type
             layers += [convolution(inputs, outputs, kernel, 2, kernel // 2), nn.GroupNorm(4, outputs), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(64, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(n, 1, s, s) -> (n, 64): mean and maximum of each of the 32 maps."""
+        """(n, channels, s, s) -> (n, 64): mean and maximum of each of the 32 maps."""
         maps = self.layers(images)
         return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
 

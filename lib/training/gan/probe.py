@@ -1,4 +1,4 @@
-"""What a trained generator draws from two fixed latents, kept beside its weights.
+"""What a trained network draws from two fixed latents, or makes of two fixed images, kept beside its weights.
 
 Weights run in whatever network the code builds today. If that has changed since they were trained, such as a ReLU that
 became a sigmoid, the tensors still fit and the images are others: the probe sees it.
@@ -6,13 +6,13 @@ became a sigmoid, the tensors still fit and the images are others: the probe see
 
 import json
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
 from lib.core.json_objects import read_object
-from lib.training.gan.sampling import TrainedGenerator
 from lib.training.loop.checkpoint import Checkpoint
 
 FILE = "probe.json"
@@ -20,7 +20,14 @@ _PIXELS = 8  # of each of the two images, evenly spread
 _MEAN, _PIXEL = 1.0, 4.0  # grey values: sums round otherwise on another machine, by less
 
 
-def probe(generator: TrainedGenerator, labels) -> dict[str, list[float]]:
+class Drawing(Protocol):
+    """What a probe is taken of, such as `lib.training.gan.sampling.TrainedGenerator`."""
+
+    def sample(self, n: int, *, labels=None, seed: int) -> np.ndarray:
+        """`n` images (n, ...) uint8, the same for the same seed and labels."""
+
+
+def probe(generator: Drawing, labels) -> dict[str, list[float]]:
     """Mean, SD and eight pixels of each of two images with these two `labels` (None without), in grey values."""
     images = generator.sample(2, labels=labels, seed=0).reshape(2, -1).astype(float)
     at = np.linspace(0, images.shape[1] - 1, _PIXELS).round().astype(int)
@@ -31,7 +38,7 @@ def probe(generator: TrainedGenerator, labels) -> dict[str, list[float]]:
     }
 
 
-def keep_probe(folder: Path, generator: TrainedGenerator, *, labels=None) -> None:
+def keep_probe(folder: Path, generator: Drawing, *, labels=None) -> None:
     """Write the probe of the training in `folder`, or compare it with the one that is there.
 
     labels: those of the training, of which the first two are asked for; None without. ValueError as `check_probe`.
@@ -45,7 +52,7 @@ def keep_probe(folder: Path, generator: TrainedGenerator, *, labels=None) -> Non
         partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def check_probe(folder: Path, generator: TrainedGenerator) -> bool:
+def check_probe(folder: Path, generator: Drawing) -> bool:
     """Compare the probe in `folder` with what the generator draws now; whether there is one of these weights.
 
     Raises ValueError where the two differ, and for a damaged probe.

@@ -37,11 +37,20 @@ class ProGAN(TrainedGenerator):
     """The averaged generator of a progressive GAN."""
 
     name = "progan"
+    also_stored = ("level-",)
     generator: Generator
 
     @classmethod
-    def restored(cls, tensors: dict[str, Tensor], settings: dict, device: torch.device) -> Self:
-        return cls(restored(lambda: _generator(settings), "average", tensors, device), settings)
+    def restored(
+        cls, tensors: dict[str, Tensor], settings: dict, device: torch.device, *, size: int | None = None
+    ) -> Self:  # fmt: skip
+        """The last generator, or that of `size` px when these were last the whole; ValueError for another size."""
+        whole = settings["image_size"]
+        if size in (None, whole):
+            return cls(restored(lambda: _generator(settings), "average", tensors, device), settings)
+        if size not in SIZES or size > whole or not any(key.startswith(f"level-{size}.") for key in tensors):
+            raise ValueError(f"This training kept no generator of {size} px: it grew from 4 to {whole} px.")
+        return cls(restored(lambda: _generator(settings, size), f"level-{size}", tensors, device), settings)
 
     def sample(self, n: int, *, labels=None, seed: int, batch: int = 256) -> np.ndarray:
         """As `TrainedGenerator.sample`; labels: (n, k), or (n,) for k = 1, numbers in [0, 1], fractions too."""
@@ -182,6 +191,7 @@ class ProGANTrainer(Trainer):
         """Update the discriminator, then the generator and its average; the two losses."""
         stage = self._stage(step)
         if stage.size != self.size:
+            self._keep_level()
             self._begin_level(stage.size)
         batch = self.settings["batch"][SIZES.index(stage.size)]
         done = step - stage.step
@@ -206,6 +216,14 @@ class ProGANTrainer(Trainer):
         """Continue from what `tensors` and `state` gave."""
         self._begin_level(state["size"])
         super().restore(tensors, state)
+
+    def _keep_level(self) -> None:
+        """Keep a copy of what the average draws the finished level with, so that growth can be looked at."""
+        if self.size:
+            with seeding.initialising(0):  # weights that only say which are those of a smaller network
+                needed = _generator(self.settings, self.size).state_dict()
+            average = self.networks["average"].state_dict()
+            self.values |= {f"level-{self.size}.{key}": average[key].clone() for key in needed}
 
     def _begin_level(self, size: int) -> None:
         """Make the optimisers anew, without a memory."""
@@ -262,8 +280,11 @@ def _grown(shown: int, settings: dict) -> tuple[int, float]:
     return growth(shown, **{key: settings[key] for key in ("image_size", "level_images", "fade_images")})
 
 
-def _generator(settings: dict) -> Generator:
-    return Generator(*(settings[key] for key in ("image_size", "labels", "latent", "maps", "normalise")))
+def _generator(settings: dict, size: int | None = None) -> Generator:
+    """The network of the training, or its part up to `size` px."""
+    return Generator(
+        size or settings["image_size"], *(settings[key] for key in ("labels", "latent", "maps", "normalise"))
+    )
 
 
 def _discriminator(settings: dict) -> Discriminator:

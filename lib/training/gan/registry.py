@@ -168,7 +168,8 @@ def keep(
             return True
         return False
 
-    needed = {part for part in {key.split(".")[0] for key in tensors} if is_needed(part)}
+    parts = {key.split(".")[0] for key in tensors}
+    needed = {part for part in parts if part.startswith(generator.also_stored) or is_needed(part)}
 
     def add_probe(made: Path) -> None:
         keep_probe(made, load(made), labels=labels_of_probe(folder))

@@ -15,10 +15,12 @@ from lib.training.loop.images import pixels
 class TrainedGenerator(ABC):
     """A finished training's `generator`, in eval mode and without gradients, and the `settings` it was trained by.
 
-    `name`: of the method, by which lib.generators knows it; a checkpoint has it as settings["model"].
+    `name`: of the method, by which lib.generators knows it; a checkpoint has it as settings["model"]. `also_stored`:
+    how the names of tensors begin that weights/ keeps beside those that `sample` needs.
     """
 
     name: ClassVar[str]
+    also_stored: ClassVar[tuple[str, ...]] = ()
     generator: nn.Module
 
     def __init__(self, generator: nn.Module, settings: dict):

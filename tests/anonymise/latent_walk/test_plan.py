@@ -21,6 +21,7 @@ from lib.anonymise.latent_walk.plan import (
     step_energy,
     synthesis_of,
     uniform_divergence,
+    with_energy,
 )
 from lib.core.seeding import initialising
 from lib.metrics.privacy.reidentification.nearest_real import compare_walks, nearest_real
@@ -306,6 +307,27 @@ def test_a_generator_without_w_is_refused(toy):
     assert synthesis_of(toy[0]) == toy[0].synthesis
     with pytest.raises(ValueError, match="SmallCNN has no mapping and no synthesis, so it has no latent space W"):
         synthesis_of(SmallCNN())
+
+
+def test_a_walk_of_another_energy_keeps_its_ends_and_its_bend():
+    """Energies add up: those of the straight walk and of what leaves it; the mixed terms are 0."""
+    torch.manual_seed(0)
+    walks = torch.randn(3, 7, 5, dtype=torch.float64)
+    straight = linear(walks[:, 0], walks[:, -1], points=7)
+    least = step_energy(straight)
+    torch.testing.assert_close(step_energy(walks), least + step_energy(walks - straight))
+    for factor in (1.0, 1.5, 4.0):
+        found = with_energy(walks, factor * least)
+        torch.testing.assert_close(step_energy(found), factor * least)
+        assert torch.equal(found[:, [0, -1]], walks[:, [0, -1]])
+        bends = [(of - straight).flatten(1) for of in (found, walks)]
+        wanted = ((factor - 1) * least / step_energy(walks - straight)).sqrt()[:, None] * bends[1]
+        torch.testing.assert_close(bends[0], wanted)
+    torch.testing.assert_close(with_energy(walks, step_energy(walks)), walks)
+    with pytest.raises(ValueError, match="below that of the straight walk"):
+        with_energy(walks, 0.5 * least)
+    with pytest.raises(ValueError, match="cannot be given more energy"):
+        with_energy(straight, 2 * least)
 
 
 def test_a_detour_shorter_than_the_line_is_refused():

@@ -189,3 +189,32 @@ def test_a_bad_argument_is_refused_in_one_sentence(wrong, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         draw(**wrong)
     assert "\n" not in str(caught.value)
+
+
+def test_less_variety_makes_faces_alike_and_leaves_discs_and_noise():
+    whole, alike, same = (draw(patients=6, images=6, eyes=1, variety=of, noise=0.0) for of in (1.0, 0.2, 0.0))
+    inside = whole.masks == 1
+    assert np.abs(whole.images[inside].astype(int) - alike.images[inside]).mean() < 1  # a rim shows its surroundings
+
+    def between(cohort):
+        means = np.stack([cohort.images[cohort.patient == i].mean(axis=0) for i in range(6)])
+        return means.std(axis=0)[~inside.any(axis=0)].mean()
+
+    assert between(same) < between(alike) < 0.6 * between(whole)
+
+
+def test_a_slight_glaucoma_shows_less():
+    plain, slight = draw(noise=0.0), draw(noise=0.0, severity=0.0)
+    healthy = plain.labels == 0
+    np.testing.assert_array_equal(plain.images[healthy], slight.images[healthy])
+    means = [of.images[~healthy][of.masks[~healthy] == 1].mean() for of in (plain, slight)]
+    assert means[0] != means[1]
+    usual = plain.images[healthy].mean(axis=0)
+    apart = [np.abs(of.images[~healthy] - usual).mean() for of in (plain, slight)]
+    assert apart[1] < apart[0]
+
+
+@pytest.mark.parametrize("wrong", [{"variety": 1.5}, {"severity": -0.1}])
+def test_variety_and_severity_are_shares(wrong):
+    with pytest.raises(ValueError, match="give a value from 0 to 1"):
+        draw(**wrong)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.metrics.fidelity.masked_error import masked_rmse
+from lib.metrics.fidelity.masked_error import masked_mse, masked_rmse
 
 RNG = np.random.default_rng(0)
 
@@ -15,3 +15,4 @@ def test_the_error_is_that_inside_the_mask():
     found = masked_rmse(original=original, anonymised=anonymised, mask=mask)
     assert found[:2] == pytest.approx([0.5, 0.5])
     assert np.isnan(found[2])  # no disc was found there
+    np.testing.assert_allclose(masked_mse(original=original, anonymised=anonymised, mask=mask), found**2)

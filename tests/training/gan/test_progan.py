@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lib import generators
 from lib.core import seeding
 from lib.models.gan.progan import halved
+from lib.training.gan import registry
 from lib.training.gan.losses import label_loss
 from lib.training.gan.progan import (
     ProGANTrainer,
@@ -18,6 +20,7 @@ from lib.training.gan.progan import (
     schedule,
     train_progan,
 )
+from lib.training.loop import store
 from lib.training.loop.checkpoint import Checkpoint
 from tests.training.runs import silent
 
@@ -44,6 +47,46 @@ def _trainer(folder, images, labels, **options):
     stored.load()
     values = torch.from_numpy(images)[:, None]
     return ProGANTrainer(values, torch.from_numpy(labels).float(), stored.settings, torch.device("cpu"))
+
+
+def test_every_level_is_kept_as_it_was_when_it_was_the_whole(tmp_path):
+    radiographs, labels = _halves()
+    options = {"level_kimg": 0.012, "fade_kimg": 0.008, "total_kimg": 0.052}  # 4 px for 3 steps, then 8 px
+    grown = train_progan(radiographs, labels, path=tmp_path / "whole", progress=silent, **(TINY | options))
+    trainer = ProGANTrainer(
+        torch.from_numpy(radiographs)[:, None], torch.from_numpy(labels).float(), grown.settings, torch.device("cpu")
+    )
+    stages = schedule(grown.settings)
+    for step in range(stages[1].step):
+        trainer.step(step)
+    then = trainer.networks["average"]
+    kept = generators.load(tmp_path / "whole", size=4)
+    noise, asked = torch.randn(3, 6), torch.rand(3, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(kept.generator(noise, asked), then(noise, asked, size=4))
+    assert kept.sample(2, labels=labels[:2], seed=0).shape == (2, 4, 4)
+    last = generators.load(tmp_path / "whole", size=8)
+    np.testing.assert_array_equal(last.sample(2, labels=labels[:2], seed=0), grown.sample(2, labels=labels[:2], seed=0))
+    for size in (2, 16):
+        with pytest.raises(ValueError, match=f"no generator of {size} px: it grew from 4 to 8 px"):
+            generators.load(tmp_path / "whole", size=size)
+
+
+def test_the_levels_are_stored_with_the_generator(tmp_path, monkeypatch):
+    radiographs, labels = _halves()
+    monkeypatch.setattr(store, "STORE", tmp_path / "weights")
+    (tmp_path / "weights").mkdir()
+    options = TINY | {"level_kimg": 0.012, "fade_kimg": 0.008, "total_kimg": 0.052}
+    seed = options.pop("seed")
+    generators.train("progan", radiographs, labels, path=tmp_path / "whole", seed=seed, progress=silent, **options)
+    registry.keep(tmp_path / "whole", "halves", about="halves of squares")
+    parts = {key.split(".")[0] for key in Checkpoint(tmp_path / "weights/halves", None).load()[0]}
+    assert parts == {"average", "level-4"}
+    sides = [
+        generators.load(tmp_path / of, size=4).sample(2, labels=labels[:2], seed=0)
+        for of in ("whole", "weights/halves")
+    ]
+    assert np.abs(sides[0].astype(int) - sides[1]).max() <= 2  # float16
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ spec §6) sees the answers of the target to real images. From some whose members
 accuracy is balanced: a guess has 0.5.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from lib.statistics import checks as samples
 from lib.statistics.bootstrap import Interval, bootstrap
-from lib.statistics.weighted import WeightedRatio
 
 ATTACKERS = ("loss threshold", "logistic")
 ENOUGH = 400  # images of both sides: below, the noise of one run is several points (spec §9.2, C5)
@@ -23,7 +24,7 @@ _STEPS, _RIDGE = 25, 1e-2  # of the logistic regression
 class MembershipInference(NamedTuple):
     """Outcome of `membership_inference`."""
 
-    accuracy: Interval  # balanced; of images as attacked in every split, resampled by patient
+    accuracy: Interval  # balanced, the mean over splits; resamples of the patients train attackers of their own
     splits: np.ndarray  # (s,) balanced accuracy of each split: its spread is that of the printed "±"
     chosen: dict[str, int]  # how often each attacker was the better one on the selection part
     images: int  # of both sides
@@ -32,7 +33,7 @@ class MembershipInference(NamedTuple):
 def membership_inference(
     *, member: ArrayLike, nonmember: ArrayLike, member_labels: ArrayLike, nonmember_labels: ArrayLike,
     member_groups: ArrayLike | None = None, nonmember_groups: ArrayLike | None = None, splits: int = 20,
-    rng: np.random.Generator, draws: int = 1000, level: float = 0.95,
+    rng: np.random.Generator, draws: int = 1000, level: float = 0.95, weights: ArrayLike | None = None,
 ) -> MembershipInference:  # fmt: skip
     """Balanced accuracy of an attacker who sees class probabilities and labels of real images.
 
@@ -42,8 +43,10 @@ def membership_inference(
     logistic regression on loss, entropy, confidence, margin and sorted probabilities), 10 % choose between them, 60 %
     are attacked. That is repeated for `splits` random splits: one split of a small test set errs by several points.
 
-    The interval resamples patients, holding the attackers fixed. Raises ValueError on NaN, values that are no
-    probabilities, labels that do not fit, or fewer than ten patients on a side.
+    The interval resamples patients: on each of the `draws` resamples the whole is done again, with one split, attackers
+    trained on what was drawn and patients attacked as often as they were drawn. weights (b, n + m): resamples to be
+    used instead, members first, such as those of other repetitions (`lib.statistics.bootstrap.patient_weights`). Raises
+    ValueError on NaN, values that are no probabilities, labels that do not fit, or fewer than ten patients on a side.
     """
     sides = []
     for name, values, labels in (("member", member, member_labels), ("nonmember", nonmember, nonmember_labels)):
@@ -53,22 +56,45 @@ def membership_inference(
     signals, count = np.concatenate(sides), len(sides[0])
     inside = np.arange(len(signals)) < count
     groups = samples.joint_codes(member_groups, nonmember_groups, count, len(signals) - count)
-    attacked, right = np.zeros(len(signals)), np.zeros(len(signals))
-    accuracies, chosen = [], dict.fromkeys(ATTACKERS, 0)
-    for _ in range(splits):
-        part = _split(groups, inside, rng)
-        attackers = {name: _fitted(name, signals[part == 0], inside[part == 0]) for name in ATTACKERS}
-        best = max(ATTACKERS, key=lambda name: _balanced(attackers[name](signals[part == 1]), inside[part == 1]))
-        chosen[best] += 1
-        said, truth = attackers[best](signals[part == 2]), inside[part == 2]
-        attacked[part == 2] += 1
-        right[part == 2] += said == truth
-        accuracies.append(_balanced(said, truth))
-    found = [WeightedRatio(right * side, attacked * side) for side in (inside, ~inside)]
-    accuracy = bootstrap(
-        lambda weights: (found[0](weights) + found[1](weights)) / 2, groups=groups, draws=draws, rng=rng, level=level
-    )
-    return MembershipInference(accuracy, np.array(accuracies), chosen, len(signals))
+    for side in (groups[inside], np.setdiff1d(groups, groups[inside])):
+        if len(np.unique(side)) < 10:
+            raise ValueError(
+                f"{len(np.unique(side))} patients on a side are too few to train an attacker: give at least ten"
+            )
+    once = partial(_attacked_once, signals, inside, groups, rng=rng)
+    found = [once(np.ones(len(signals))) for _ in range(splits)]
+    accuracies = np.array([accuracy for accuracy, _ in found])
+    chosen = {name: sum(name == best for _, best in found) for name in ATTACKERS}
+
+    def resampled(rows: np.ndarray) -> np.ndarray:
+        return np.array([once(row)[0] for row in np.asarray(rows, float)])
+
+    if weights is None:
+        interval = bootstrap(resampled, groups=groups, draws=draws, rng=rng, level=level)
+    else:
+        drawn, tail = resampled(np.asarray(weights)), (1 - level) / 2
+        low, high = np.nanquantile(drawn, [tail, 1 - tail])
+        interval = Interval(0.0, float(low), float(high), level, int(groups.max()) + 1, drawn)
+    return MembershipInference(replace(interval, value=float(accuracies.mean())), accuracies, chosen, len(signals))
+
+
+def _attacked_once(signals, inside, groups, weights, *, rng: np.random.Generator) -> tuple[float, str]:
+    """Balanced accuracy of one random split of the images drawn (weights (n,), 0 and more), and who attacked.
+
+    NaN where a part of the split has one side only, as few patients resampled may have it.
+    """
+    kept = weights > 0
+    signals, inside, groups, weights = signals[kept], inside[kept], groups[kept], weights[kept]
+    part = _split(groups, inside, rng)
+    if any(len(np.unique(inside[part == number])) < 2 for number in range(3)):
+        return np.nan, ""
+    training, selection, attacked = (part == number for number in range(3))
+    attackers = {name: _fitted(name, signals[training], inside[training], weights[training]) for name in ATTACKERS}
+    reached = {
+        name: _balanced(of(signals[selection]), inside[selection], weights[selection]) for name, of in attackers.items()
+    }
+    best = max(ATTACKERS, key=lambda name: reached[name])
+    return _balanced(attackers[best](signals[attacked]), inside[attacked], weights[attacked]), best
 
 
 def membership_verdict(*, released: MembershipInference, real: MembershipInference) -> str:
@@ -102,41 +128,41 @@ def _signals(values, labels, name: str) -> np.ndarray:
 
 def _split(groups: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """0 training, 1 selection, 2 attacked (n,), by patients of either side; who is on both goes with the members."""
-    part, shared = np.empty(len(groups), dtype=np.int64), np.unique(groups[inside])
-    chosen: dict[int, int] = {}
+    kinds, shared = np.zeros(groups.max() + 1, dtype=np.int64), np.unique(groups[inside])
     for side in (shared, np.setdiff1d(groups, shared)):
-        if len(side) < 10:
-            raise ValueError(f"{len(side)} patients on a side are too few to train an attacker: give at least ten")
         share = (np.arange(len(side)) + 0.5) / len(side)
-        kinds = np.searchsorted((0.3, 0.4), share)
-        chosen |= dict(zip(rng.permutation(side).tolist(), kinds.tolist(), strict=True))
-    part[:] = [chosen[patient] for patient in groups.tolist()]
-    return part
+        kinds[rng.permutation(side)] = np.searchsorted((0.3, 0.4), share)
+    return kinds[groups]
 
 
-def _fitted(name: str, signals: np.ndarray, inside: np.ndarray):
-    """An attacker: signals (n, f) -> member or not (n,)."""
+def _fitted(name: str, signals: np.ndarray, inside: np.ndarray, weights: np.ndarray):
+    """An attacker, trained on images of these weights: signals (n, f) -> member or not (n,)."""
     if name == "loss threshold":
         loss = signals[:, 0]
         order = np.argsort(loss, kind="stable")
-        sides = inside[order]
-        gain = np.cumsum(sides / inside.sum() - ~sides / (~inside).sum())  # recall − false alarms up to each loss
+        sides, mass = inside[order], weights[order]
+        members, others = sides * mass, ~sides * mass
+        gain = np.cumsum(members / members.sum() - others / others.sum())  # recall − false alarms up to each loss
         whole = np.append(np.diff(loss[order]) > 0, True)  # of equal losses all are on one side of a cut
         at = int(np.argmax(np.where(whole, gain, -np.inf)))
         cut = (loss[order[at]] + loss[order[min(at + 1, len(order) - 1)]]) / 2
         return lambda seen: seen[:, 0] <= cut
-    mean, sd = signals.mean(axis=0), signals.std(axis=0)
+    mass = weights / weights.sum()
+    mean = mass @ signals
+    sd = np.sqrt(mass @ np.square(signals - mean))
     sd = np.where(sd > 1e-9, sd, 1.0)
     design = np.column_stack([np.ones(len(signals)), (signals - mean) / sd])
-    balance = np.where(inside, 0.5 / inside.mean(), 0.5 / (1 - inside.mean()))
-    weights = np.zeros(design.shape[1])
+    share = mass @ inside
+    balance = mass * np.where(inside, 0.5 / share, 0.5 / (1 - share))
+    fitted = np.zeros(design.shape[1])
     for _ in range(_STEPS):  # Newton's method; the ridge keeps it finite where the sides separate
-        chance = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
-        gradient = design.T @ (balance * (chance - inside)) / len(design) + _RIDGE * weights
-        curvature = (design.T * (balance * chance * (1 - chance))) @ design / len(design)
-        weights = weights - np.linalg.solve(curvature + _RIDGE * np.eye(len(weights)), gradient)
-    return lambda seen: weights[0] + ((seen - mean) / sd) @ weights[1:] > 0
+        chance = 1 / (1 + np.exp(-np.clip(design @ fitted, -30, 30)))
+        gradient = design.T @ (balance * (chance - inside)) + _RIDGE * fitted
+        curvature = (design.T * (balance * chance * (1 - chance))) @ design
+        fitted = fitted - np.linalg.solve(curvature + _RIDGE * np.eye(len(fitted)), gradient)
+    return lambda seen: fitted[0] + ((seen - mean) / sd) @ fitted[1:] > 0
 
 
-def _balanced(said: np.ndarray, inside: np.ndarray) -> float:
-    return float((said[inside].mean() + (~said[~inside]).mean()) / 2)
+def _balanced(said: np.ndarray, inside: np.ndarray, weights: np.ndarray) -> float:
+    found = [(weights * side) @ (said == inside) / (weights @ side) for side in (inside, ~inside)]
+    return float((found[0] + found[1]) / 2)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from lib.metrics.privacy.attacks.target_classifier import MembershipInference, membership_inference, membership_verdict
+from lib.metrics.privacy.attacks.target_classifier import (
+    ATTACKERS,
+    MembershipInference,
+    _balanced,
+    _fitted,
+    _signals,
+    membership_inference,
+    membership_verdict,
+)
 from lib.statistics.bootstrap import Interval
 
 
@@ -51,6 +59,41 @@ def test_sides_of_different_size_are_balanced():
         member=inside, nonmember=outside, member_labels=first, nonmember_labels=second, rng=rng, draws=200
     )
     assert 0.4 < found.accuracy.value < 0.6  # "everyone is a member" would be right 89 % of the time
+
+
+def test_an_image_that_weighs_twice_is_an_image_that_stands_twice():
+    """The weighted attackers are those of the images written out."""
+    rng = np.random.default_rng(0)
+    inside = np.arange(120) < 60
+    signals = _signals(*_answers(120, 2, rng), "member")
+    weights = rng.integers(1, 4, 120)
+    for name in ATTACKERS:
+        short = _fitted(name, signals, inside, weights.astype(float))
+        long = _fitted(name, np.repeat(signals, weights, axis=0), np.repeat(inside, weights), np.ones(weights.sum()))
+        np.testing.assert_array_equal(short(signals), long(signals))
+    said = rng.random(120) < 0.5
+    written = [np.repeat(of, weights) for of in (said, inside)]
+    assert _balanced(said, inside, weights) == pytest.approx(_balanced(*written, np.ones(weights.sum())))
+
+
+def test_resamples_train_attackers_of_their_own():
+    """On few patients the attackers vary: an interval that holds them fixed is too narrow for another cohort."""
+    values, inside_interval = [], []
+    for seed in range(24):
+        found = _attack(3, 1.5, n=60, seed=seed, splits=6).accuracy
+        values.append(found.value)
+        inside_interval.append((found.low, found.high))
+    truth = np.mean(values)
+    assert np.mean([low <= truth <= high for low, high in inside_interval]) >= 0.85
+    assert np.mean([high - low for low, high in inside_interval]) >= 2 * 1.96 * np.std(values)
+
+
+def test_resamples_that_are_given_are_used():
+    drawn = np.random.default_rng(3).integers(0, 3, (7, 120)).astype(float)
+    drawn[:, :2] = 1
+    found = _attack(3, 1.5, n=60, splits=3, weights=drawn).accuracy
+    assert found.draws.shape == (7,)
+    assert found.low <= np.nanmedian(found.draws) <= found.high
 
 
 def test_groups_are_never_torn():
