@@ -23,7 +23,7 @@ def opened(tmp_path, monkeypatch):
 
     def of(benchmark):
         monkeypatch.setenv("SUITE_SETTINGS", json.dumps({"benchmark": benchmark}))
-        names = {"scale": "smoke", "cohort": "public", "seed": 0}
+        names = {"scale": "smoke", "cohort": "public", "seed": 0, "data": ""}
         for cell in (imports, first, images):
             exec(cell, names)
         return names["public_patients"]

@@ -39,7 +39,7 @@ def test_a_cohort_file_holds_the_same_images_with_the_names_of_their_labels(tmp_
         (f"sample {MASSES} --n 2 --label cyst", "unknown label 'cyst': choose one of malignant, benign"),
         (f"sample {MASSES} --n 0", "n is 0: give a whole number of at least 1"),
         ("sample mcgan-published --n 2", "doi"),
-        ("sample nobody --n 2", "no stored one of that name, but mcgan-phantom"),
+        ("sample nobody --n 2", "no stored one of that name, but autodecoder-phantom, mcgan-phantom"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence_and_no_folder(tmp_path, capsys, words, says):
@@ -62,6 +62,12 @@ def test_what_is_stored_is_listed_with_its_labels(capsys):
     told = capsys.readouterr().out
     assert f"{MASSES}: 892 phantom patients" in told
     assert "labels malignant, benign" in told
+
+
+def test_anonymisers_are_not_offered_as_generators(tmp_path):
+    with pytest.raises(FileNotFoundError, match="but autodecoder-phantom") as refused:
+        generators.load(tmp_path / "nobody")
+    assert "iris" not in str(refused.value)
 
 
 def test_a_damaged_training_does_not_hide_the_others(tmp_path, monkeypatch, capsys):

@@ -122,7 +122,9 @@ def load(name_or_folder: str | Path, *, device: torch.device | None = None, **op
         store.read_card(folder.name)
         folder = store.STORE / folder
     elif not folder.exists():
-        others = f", and no stored one of that name, but {', '.join(stored)}" if stored else ""
+        kept = {name: Checkpoint(store.STORE / name, None).stored() or {} for name in stored}
+        offered = [name for name, settings in kept.items() if settings.get("model") in names()]
+        others = f", and no stored one of that name, but {', '.join(offered)}" if offered else ""
         advice = "run the notebook that trains it first"
         if str(name_or_folder) in names():
             advice = f"give the folder of a finished training, or train one of {', '.join(names())} first"
