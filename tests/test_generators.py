@@ -42,10 +42,7 @@ def test_a_cohort_file_holds_the_same_images_with_the_names_of_their_labels(tmp_
         (f"sample {MASSES} --n 0", "n is 0: give a whole number of at least 1"),
         ("sample mcgan-published --n 2", "doi"),
         ("sample nobody --n 2", "no stored one of that name, but autodecoder-phantom, mcgan-phantom"),
-
-
         (f"sample {MASSES} --n 2 --layout pgan_release", "is the layout of a file; give one that ends in .h5"),
-        ("sample nobody --n 2", "no stored one of that name, but mcgan-phantom"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence_and_no_folder(tmp_path, capsys, words, says):
