@@ -46,13 +46,14 @@ def show() -> None:
             print(open_prepared(name))
 
 
-def describe(path: Path) -> None:
-    """Print what is in the cohort file `path`."""
+def describe(path: Path, masks: Path | str = "") -> None:
+    """Print what is in the cohort file `path`, and which papers it can serve, with `masks` of another file."""
     from lib.cohorts.description import describe
+    from lib.cohorts.serving import table_of_papers
 
-    facts = describe(Cohort.open(path, closed_set=True))
-    width = max(len(what) for what, _ in facts)
-    print(*(f"{what:{width}}  {how}" for what, how in facts), sep="\n")
+    for rows in (describe(Cohort.open(path, closed_set=True)), table_of_papers(path, masks)):
+        width = max((len(what) for what, _ in rows), default=0)
+        print(*(f"{what:{width}}  {how}" for what, how in rows), sep="\n", end="\n\n" if rows else "")
 
 
 def convert(options: argparse.Namespace) -> None:
@@ -87,8 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     own = "your own download; without it the files are fetched (of nih_cxr14 the 1,000-radiograph subset)"
     command.add_argument("--from", dest="download", type=Path, metavar="DIR", help=own)
     commands.add_parser("list", help="list the cohorts, and which are prepared")
-    command = commands.add_parser("describe", help="what is in a cohort file")
+    command = commands.add_parser("describe", help="what is in a cohort file, and which papers it can serve")
     command.add_argument("file", type=Path, metavar="FILE", help="in this suite's layout or Montenegro's")
+    command.add_argument("--masks", type=Path, default="", metavar="FILE", help="its masks, if another file has them")
     command = commands.add_parser("convert", help="make a cohort file of a folder of images and a table")
     command.add_argument("folder", type=Path, metavar="FOLDER", help="of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI")
     columns = "CSV with the columns file and patient, one or more of labels, and, where you have them, split"
@@ -109,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "list":
             show()
         elif options.command == "describe":
-            describe(options.file)
+            describe(options.file, options.masks)
         elif options.command == "convert":
             convert(options)
         else:

@@ -28,7 +28,7 @@ _MOST_CLASSES = 10_000  # of a file that does not name them
 class Cohort:
     """Images with the patient, the labels and the split of each of them.
 
-    images: (N, H, W) or (N, C, H, W), uint8 or float32; a NumPy array, or the unread `Rows` of a file.
+    images: (N, H, W) or (N, C, H, W), uint8 or float32; a NumPy array, or unread `Rows` or `FittedRows`.
     patient: (N,) int64. labels: (N,) int64 classes, or (N, K) int64 findings, 0 or 1, named by `label_names`.
     split: (N,) uint8, 0 train, 1 validation, 2 test.
     region, site, lesion, view: optional, (N,) int64. masks: optional, (N, H, W) uint8, 0 or 1.
@@ -137,7 +137,7 @@ class Cohort:
         def rows(values):
             if values is None:
                 return None
-            return values.select(index) if isinstance(values, Rows) else values[index]
+            return values.select(index) if hasattr(values, "select") else values[index]  # unread
 
         optional = {column: rows(getattr(self, column)) for column in (*COLUMNS, "masks", "source_name")}
         optional |= self._facts()
@@ -166,8 +166,12 @@ class Cohort:
 
     def with_split(self, split: np.ndarray) -> "Cohort":
         """The same images and columns with other split codes (N,)."""
-        optional = {column: getattr(self, column) for column in (*COLUMNS, "source_name", "masks")}
-        return Cohort(self.images, self.patient, self.labels, split, **optional, **self._facts())
+        return self.replaced(split=split)
+
+    def replaced(self, **changes) -> "Cohort":
+        """The same cohort with other columns or facts, by the names that `Cohort` takes."""
+        names = ("images", "patient", "labels", "split", *COLUMNS, "masks", "source_name")
+        return Cohort(**({name: getattr(self, name) for name in names} | self._facts() | changes))
 
     def resized(self, size: int) -> "Cohort":
         """The cohort at `size` × `size` pixels, box-averaged. ValueError unless `size` divides height and width."""

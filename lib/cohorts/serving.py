@@ -1,0 +1,165 @@
+"""Whether a user's cohort can serve a paper: what it lacks of what paper.yaml asks for, and what is made of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.cohorts.cohort import SPLITS, Cohort
+from lib.cohorts.needs import Needs
+from lib.cohorts.own import fitted, hospitals, one_hospital, open_own, with_lungs
+from lib.core.paths import root
+from lib.core.yaml_mappings import read_mapping
+
+_RADIOGRAPHS = ("CR", "DX", "RG")  # DICOM's modalities
+
+
+def own_needs(settings_of: str = "demo") -> dict[str, tuple[Needs, dict[str, Any]]]:
+    """Of each paper that takes a user's cohort: its needs, and the settings at the scale `settings_of`."""
+    found = {}
+    for path in sorted((root() / "notebooks").glob("*/paper.yaml")):
+        content, _ = read_mapping(path)
+        if "own" in content:
+            column = content.get("scales", ["smoke", "demo", "paper"]).index(settings_of)
+            settings = {name: values[column] for name, values in content["settings"].items()}
+            found[path.parent.name] = Needs.model_validate(content["own"]), settings
+    return found
+
+
+def lacking(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> list[str]:
+    """What `cohort` (as `lib.cohorts.own.open_own` gives it) lacks for `needs`, each with its mend; empty if nothing.
+
+    settings: those of the paper, among them the ones that `needs` names.
+    """
+    found, size = [], settings[needs.size]
+    channels = cohort.images.shape[1] if cohort.images.ndim == 4 else 1
+    if channels != needs.slices and not (needs.colour and channels == 3):
+        wanted = "grey images" if needs.slices == 1 else f"volumes of {needs.slices} slices"
+        held = "in colour" if channels == 3 else "grey" if channels == 1 else f"of {channels} slices"
+        found.append(f"{wanted}: these are {held}" + "; convert them to grey" * (needs.slices == 1))
+    if max(cohort.images.shape[-2:]) < size:
+        shape = "×".join(map(str, cohort.images.shape[-2:]))
+        found.append(f"{size}×{size} pixels: these have {shape}; give larger ones, or --set {needs.size}=…")
+    labels, says = _labels(cohort, needs, settings)
+    found += [says] if says else []
+    if needs.masks and cohort.masks is None and cohort.modality not in _RADIOGRAPHS:
+        found.append("masks of the evidence: give --masks, or, of radiographs, the modality CR, whose lungs are found")
+    patients = len(np.unique(cohort.patient))
+    if patients < needs.patients:
+        of = " with three images" * needs.within
+        found.append(f"{needs.patients} patients{of} at least: there are {patients}; give more")
+    elif labels is not None and not found:
+        found += filter(None, [_too_few(cohort, *labels, needs, settings)])
+    return found
+
+
+def meeting(cohort: Cohort, needs: Needs, settings: Mapping[str, Any], part: str) -> Cohort:
+    """What stands for the set `part`: of the size, with the labels and masks that are asked for.
+
+    ValueError for a part that `needs` does not name, and, in one sentence, for what the cohort lacks.
+    """
+    if part not in needs.parts:
+        raise ValueError(f"no part of one's own cohort stands for {part!r}: choose one of {', '.join(needs.parts)}")
+    if problems := lacking(cohort, needs, settings):
+        raise ValueError(problems[0])
+    labels, _ = _labels(cohort, needs, settings)
+    assert labels is not None  # or it were lacking
+    region = labels[0] if needs.labels == "three regions" else cohort.region
+    ready = cohort.replaced(labels=labels[0], label_names=labels[1], region=region)
+    ready = fitted(one_hospital(ready, needs.parts[part]), settings[needs.size])
+    return with_lungs(ready) if needs.masks and ready.masks is None else ready
+
+
+_Labels = tuple[np.ndarray, tuple[str, ...]]
+
+
+def _labels(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> tuple[_Labels | None, str]:
+    """Labels and their names as they are asked for; or None, and what is missing."""
+    names, has_findings = cohort.label_names, cohort.labels.ndim == 2
+    if needs.labels == "findings":
+        return ((cohort.labels, names), "") if has_findings else (None, "findings, each 0 or 1: these are classes")
+    if needs.labels == "three regions" and cohort.region is not None:
+        known = names if not has_findings and len(names) > cohort.region.max() else ()
+        names = known or tuple(f"region {code}" for code in range(int(cohort.region.max()) + 1))
+        labels = cohort.region
+    else:
+        labels = cohort.labels
+    if has_findings and needs.labels == "two classes":
+        wanted = settings.get(needs.finding)
+        if len(names) > 1 and wanted not in names:
+            mend = f"--set {needs.finding}=NAME" if needs.finding else "convert with --labels and one of them"
+            return None, f"one finding, or two classes: there are {', '.join(names)}; {mend}"
+        column = names.index(wanted) if wanted in names else 0
+        return (cohort.labels[:, column], (f"no {names[column]}", names[column])), ""
+    if has_findings and needs.labels == "classes":
+        return (cohort.labels, names), ""  # the notebooks make them none or any
+    if labels.ndim == 2:
+        return None, f"{needs.labels}: these are findings"
+    present = np.unique(labels)
+    if len(present) < 2:
+        return None, f"two classes: all images are {names[int(present[0])]!r}; add images of another class"
+    exactly = {"two classes": 2, "three regions": 3}.get(needs.labels, len(names))
+    if len(names) != exactly:
+        return None, f"{needs.labels}: there are {len(names)}, {', '.join(names)}; convert with {exactly} of them"
+    return (labels, names), ""
+
+
+def _too_few(
+    cohort: Cohort, labels: np.ndarray, names: tuple[str, ...], needs: Needs, settings: Mapping[str, Any]
+) -> str:
+    """A split without an image of a class, or without any finding, or with too few, in a part; empty if there is none.
+
+    Of another hospital, which is used whole, all its images.
+    """
+    has = labels.max(axis=1, keepdims=True) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    called = ("any finding",) if labels.ndim == 2 else names
+    least, frequent = settings.get(needs.positives, 0), np.ones(len(names), bool)
+    mend = f"in each hospital: there is none; give more images, or --set {needs.positives}=…"
+    for which in sorted(set(needs.parts.values())):
+        of = f" of the {which}" * (which != "whole")
+        rows = np.ones(len(cohort), bool) if which == "whole" else hospitals(cohort)[0] == (which != "first hospital")
+        splits = {"": rows} if which == "other hospital" else {n: rows & (cohort.split == c) for n, c in SPLITS.items()}
+        for split, here in splits.items():
+            if missing := [name for name, count in zip(called, has[here].sum(axis=0), strict=True) if count == 0]:
+                lacks = f"{split} images{of} with {missing[0]}".strip()
+                return f"{lacks}: there are none; give more patients, or another split"
+        seen = int(splits["train"].sum()) if "train" in splits else needs.images
+        if (few := min(seen, int(rows.sum()) - seen)) < needs.images and "train" in splits:
+            return f"{needs.images} images{of} to train on, and as many others: there are {few}; give more patients"
+        if needs.positives:
+            counts = [labels[rows & ((cohort.split == 2) == is_test)].sum(axis=0) for is_test in (False, True)]
+            frequent &= (counts[0] >= least) & (counts[1] >= least / 3)
+    if needs.positives and not frequent.any():
+        return f"a finding of {least} images outside the test set and {least / 3:.0f} inside, {mend}"
+    return ""
+
+
+def table_of_papers(data: Path, masks: str | Path = "") -> list[tuple[str, str]]:
+    """(paper, "serves" or what is missing) of the cohort in `data` for each paper that takes one, at demo's sizes.
+
+    masks: of a second file. Raises errors as `open_own` does, but for a patient in two splits.
+    """
+    rows, opened = [], dict[bool, Cohort | str]()
+    for name, (needs, settings) in own_needs().items():
+        if needs.within not in opened:
+            try:
+                opened[needs.within] = open_own(data, masks, within=needs.within)
+            except ValueError as problem:
+                opened[needs.within] = str(problem).removeprefix(f"{data}: ")
+        of = opened[needs.within]
+        missing = [of] if isinstance(of, str) else lacking(of, needs, settings)
+        rows.append((name, "lacks " + "; ".join(missing) if missing else "serves"))
+    return rows
+
+
+def require_serving(data: Path, masks: str | Path, needs: Needs, settings: Mapping[str, Any], paper: str) -> None:
+    """Raise ValueError, naming the file, in one sentence, for what the cohort in `data` lacks for `paper`'s `needs`.
+
+    And for what `open_own` refuses, and for `masks` that the paper does not look at.
+    """
+    if masks and not needs.masks:
+        raise ValueError(f"{masks}: {paper} looks at no masks; leave them out")
+    cohort = open_own(data, masks, within=needs.within)
+    if problems := lacking(cohort, needs, settings):
+        raise ValueError(f"{data} cannot serve {paper}, which needs {problems[0]}")
