@@ -7,11 +7,13 @@
 import sys
 from collections import Counter
 
+from lib.runner.own_data import given_files, own_key
 from lib.runner.plan import CODE, plan
 from lib.core.paths import root
 
 which = {"scale": config["scale"], "cohort": config["cohort"]}
 seeds = [int(seed) for seed in str(config["seeds"]).split(",")]
+which["own"] = own_key(which["cohort"], given_files())
 notebooks = [n for seed in seeds for n in plan(tuple(config["papers"].split(",")), **which, seed=seed)]
 by_name = {(n.run_folder.name, n.paper, n.name): n for n in notebooks}
 wanted = config["notebooks"].split(",")

@@ -24,13 +24,15 @@ def tag(scale: str, cohort: str, seed: int) -> str:
     A rehearsal has its own, and so have other settings than paper.yaml's: scale-cohort[-seedN]-set-DIGEST.
     """
     scale = f"rehearsal{rehearsal()}" if rehearsal() else scale
-    other = f"-set-{_digest(given_settings())}" if given_settings() else ""
-    return f"{scale}-{cohort}" + (f"-seed{seed}" if seed else "") + other
+    return f"{scale}-{cohort}{_seed_and_settings(seed)}"
 
 
 def own_tag(scale: str, key: str, seed: int) -> str:
-    """The folder name of a run of a user's own, which git ignores and no page shows; `key` tells it from the others."""
-    return f"own-{scale}-{key}" + (f"-seed{seed}" if seed else "")
+    """The folder name of a run of a user's own, which git ignores; `key` tells it from the others.
+
+    No page of ours shows it. Other settings and seeds are in it as in `tag`.
+    """
+    return f"own-{scale}-{key}{_seed_and_settings(seed)}"
 
 
 def given_tag() -> str:
@@ -56,6 +58,11 @@ def set_flags() -> str:
 def rehearsal() -> int:
     """1 or 2 where the scale paper is rehearsed (`lib.runner.rehearsal`), on that many parts of its images; else 0."""
     return int(os.environ.get("SUITE_REHEARSAL") or 0)
+
+
+def _seed_and_settings(seed: int) -> str:
+    other = f"-set-{_digest(given_settings())}" if given_settings() else ""
+    return (f"-seed{seed}" if seed else "") + other
 
 
 def _digest(settings: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from lib.cohorts.needs import Needs
 from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, given_settings, rehearsal, root
@@ -41,7 +42,7 @@ class Item(_Strict):
 
     notebook: str
     shows: str
-    cohorts: list[Literal["phantom", "public"]] = list(COHORTS)
+    cohorts: list[Literal["phantom", "public", "own"]] = [*COHORTS, "own"]
     published: Any
     source: str = ""
     images: bool = False
@@ -111,9 +112,9 @@ class Paper(_Strict):
     names, or a mapping from each scale to one of these; None if the paper is `closing`. scales: those that it runs at,
     in order, for each of which `settings` has a column. records: of every whole repetition what notebooks measure once
     (`lib.experiment.repetition`), NOTEBOOK/NAME, with the version of how. rehearsal: what of the scale paper is cut for
-    a rehearsal. study: whether the claims are declared with
-    their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the records of all
-    other papers and no images, so its notebooks run last, however the others ended.
+    a rehearsal. own: what a user's cohort must hold, None where the paper takes none. study: whether the claims are
+    declared with their nulls and margins; until they are, their verdicts are pending. closing: the paper reads the
+    records of all other papers and no images, so its notebooks run last, however the others ended.
     """
 
     title: str
@@ -127,6 +128,7 @@ class Paper(_Strict):
     claims: dict[str, Claim] = Field(default_factory=dict)
     deviations: list[Deviation] = Field(default_factory=list)
     rehearsal: Rehearsal = Rehearsal()
+    own: Needs | None = None
     study: bool = False
     closing: bool = False
 
@@ -150,6 +152,7 @@ class Paper(_Strict):
     def source(self, cohort: str, scale: str) -> str | None:
         """The sets of `cohort` at `scale` and settings that were given, as text; None if there is no such cohort."""
         of = [", ".join(self.sets(cohort, scale)) or "all papers"] if cohort in self.cohorts else []
+        of = ["your own images"] if cohort == "own" and self.own else of
         return "; ".join([*of, *(f"{name} = {value}" for name, value in self._given.items())]) if of else None
 
     @property
@@ -212,6 +215,11 @@ def load_paper(folder: Path) -> Paper:
             paper.rehearsal.settings(paper.published_settings, 1)
         except ValueError as error:
             refuse(("rehearsal",), str(error))
+    if paper.own and "public" not in paper.cohorts:
+        refuse(("own",), "a user's cohort takes the place of a public one, and there is none")
+    for setting in filter(None, (paper.own.size, paper.own.finding, paper.own.positives) if paper.own else ()):
+        if setting not in paper.settings:
+            refuse(("own",), f"no setting {setting!r}")
     for section in ("items", "claims"):
         for name, entry in getattr(paper, section).items():
             if entry.notebook not in paper.notebooks:

@@ -43,6 +43,8 @@ def write_reference(run: str, papers: Sequence[str] = ()) -> Path:
     if folders.reference or folders.checkout != root():
         raise ValueError(f"{run} is no run of this checkout: give the tag of one, such as demo-phantom")
     scale, cohort, seed = parts_of(folders.tag)
+    if cohort == "own":
+        raise ValueError(f"{run} is of a user's own images: of these nothing is published")
     if "-set-" in folders.tag:
         raise ValueError(f"{run} is of other settings than paper.yaml has: of these nothing is published")
     if cohort != "phantom" and scale != "study":

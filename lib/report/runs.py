@@ -6,7 +6,11 @@ from pathlib import Path
 
 from lib.core.paths import COHORTS, SCALES, root
 
-_TAG = re.compile(rf"({'|'.join(SCALES)})-({'|'.join(COHORTS)})(?:-seed([1-9]\d*))?(?:-set-[0-9a-f]{{8}})?")
+_SCALE = "|".join(SCALES)
+_TAG = re.compile(
+    rf"(?:(?P<scale>{_SCALE})-(?P<cohort>{'|'.join(COHORTS)})|own-(?P<of_own>{_SCALE})-[0-9a-f]{{8}})"
+    r"(?:-seed(?P<seed>[1-9]\d*))?(?:-set-[0-9a-f]{8})?"
+)
 _RUN = re.compile(
     rf"(?:(?P<checkout>.*?)/)??(?:figures/|data/runs/)?(?P<reference>reference/)?(?P<tag>{_TAG.pattern})/*"
 )
@@ -16,7 +20,8 @@ _RUN = re.compile(
 class RunFolders:
     """Where the files of a run lie.
 
-    tag: SCALE-COHORT or SCALE-COHORT-seedN, with -set-DIGEST where settings were given. reference: whether it is the
+    tag: SCALE-COHORT or SCALE-COHORT-seedN, of a user's own cohort own-SCALE-DIGEST and so on, with -set-DIGEST where
+    settings were given. reference: whether it is the
     committed one, figures/reference/`tag`, which holds its records beside its figures and no executed notebooks.
     checkout: the project's folder.
     """
@@ -75,11 +80,10 @@ def find_run(run: str) -> RunFolders:
 
 
 def parts_of(tag: str) -> tuple[str, str, str]:
-    """Scale, cohort and seed of a run's tag. ValueError for another text."""
+    """Scale, cohort ("own" of a user's) and seed of a run's tag. ValueError for another text."""
     if not (found := _TAG.fullmatch(tag)):
         raise ValueError(f"{tag!r} is no tag of a run, SCALE-COHORT or SCALE-COHORT-seedN")
-    scale, cohort, seed = found.groups(default="0")
-    return scale, cohort, seed
+    return found["scale"] or found["of_own"], found["cohort"] or "own", found["seed"] or "0"
 
 
 def _runs_of(checkout: Path) -> list[RunFolders]:

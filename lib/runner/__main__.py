@@ -13,6 +13,7 @@ from lib.core.lock import FolderInUse
 from lib.runner.cli import COHORTS, SCALES, value_of
 from lib.runner.fork_server import server as fork_server
 from lib.runner.fork_server.lifetime import die_with_parent
+from lib.runner.own_data import COHORT, cohort_of, given_files, own_key
 
 
 def main() -> int:
@@ -21,7 +22,7 @@ def main() -> int:
     parser.add_argument("paper", help="a folder of notebooks/")
     parser.add_argument("name", metavar="notebook", help="01_train, …")
     parser.add_argument("--scale", choices=SCALES, default="demo")
-    parser.add_argument("--cohort", choices=COHORTS, default="phantom")
+    parser.add_argument("--cohort", choices=(*COHORTS, COHORT), default="phantom")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     parser.add_argument("--threads", type=int, default=0, help="to compute with (1; at paper 4)")
@@ -32,12 +33,14 @@ def main() -> int:
         if name in arguments["extra"]:
             parser.error(f"-p {name}: give --{name} {arguments['extra'][name]}")
     if parent := arguments.pop("parent"):
+        arguments["extra"] |= given_files()
         die_with_parent(parent)
         return _execute(arguments)
-    from lib.runner.plan import find, own_key  # a second of imports, which the suite's notebooks need not wait for
+    from lib.runner.plan import find  # a second of imports, which the suite's notebooks need not wait for
     from lib.runner.run_folder import hold
 
-    which = {key: arguments[key] for key in ("paper", "name", "scale", "cohort", "seed")}
+    which = {key: arguments[key] for key in ("paper", "name", "scale", "seed")}
+    which["cohort"] = cohort_of(arguments["cohort"], arguments["extra"])
     try:
         notebook = find(**which, own=own_key(arguments["cohort"], arguments["extra"]))
         command = shlex.join(["python", "-m", "lib.runner", *sys.argv[1:]])

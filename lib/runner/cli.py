@@ -20,14 +20,16 @@ _USAGE = """./run_all.sh [smoke|demo|study|paper] [PAPER…] [options]
 class Arguments:
     """What is to be run. `papers`: folders of notebooks/, all of them where none was named.
 
-    `seeds`: each a run of its own. `settings`: those that replace the ones of paper.yaml. `jobs`: notebooks side by
-    side, 0 for our choice. `executor`: Snakemake's, local or a cluster's; `snakemake`: what stood behind `--`, handed
-    to Snakemake as it is.
+    `data`, `masks`: files of a user's own cohort, empty where there is none. `seeds`: each a run of its own.
+    `settings`: those that replace the ones of paper.yaml. `jobs`: notebooks side by side, 0 for our choice. `executor`:
+    Snakemake's, local or a cluster's; `snakemake`: what stood behind `--`, handed to Snakemake as it is.
     """
 
     scale: str
     papers: tuple[str, ...]
     cohort: str
+    data: str
+    masks: str
     seeds: tuple[int, ...]
     jobs: int
     dry_run: bool
@@ -89,6 +91,12 @@ def _setting(text: str) -> tuple[str, Any]:
     return name.strip(), value_of(value.strip())
 
 
+def _file(text: str) -> str:
+    if not os.path.isfile(text):
+        raise argparse.ArgumentTypeError(f"{text}: no such file")
+    return text
+
+
 def known_papers() -> list[str]:
     """The folders of notebooks/ that hold a paper.yaml, in order."""
     return sorted(path.parent.name for path in (_ROOT / "notebooks").glob("*/paper.yaml"))
@@ -104,6 +112,9 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("what", nargs="*", metavar="SCALE | PAPER", help=", ".join([*SCALES, *known_papers()]))
     cohorts = f"{' or '.join(COHORTS)} (phantom; at scale paper it must be said)"
     parser.add_argument("--cohort", type=_one_of("cohort", COHORTS), help=cohorts)
+    data = "your own cohort (python -m lib.cohorts convert makes one) for the papers that are named; a run of its own"
+    parser.add_argument("--data", type=_file, help=data, metavar="FILE")
+    parser.add_argument("--masks", type=_file, help="its masks, if another file has them", metavar="FILE")
     seeds = "root of every random stream, or several runs side by side: 0-4, or 0,2,5 (0)"
     parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
@@ -133,16 +144,24 @@ def parse(argv: list[str]) -> Arguments:
     scale = scales[0] if scales else "demo"
     if found.settings and (not papers or found.executor != "local" or found.rehearse):
         raise ValueError("--set replaces settings of a paper, here: name the paper, and no executor or rehearsal")
+    if found.data and (not papers or found.cohort or found.executor != "local" or found.rehearse):
+        raise ValueError(
+            "--data is the cohort of a paper, here: name the paper, and no --cohort, executor or rehearsal"
+        )
+    if found.masks and not found.data:
+        raise ValueError("--masks are those of a cohort: give it by --data")
     if found.rehearse and (scale != "paper" or found.cohort == "public" or found.executor != "local"):
         raise ValueError("--rehearse draws phantoms in published numbers, here: give it to the scale paper alone")
-    if scale == "paper" and found.cohort is None and not found.rehearse:
+    if scale == "paper" and found.cohort is None and not (found.rehearse or found.data):
         raise ValueError(
             "scale paper trains for days: say on whose images by --cohort public, or --cohort phantom for drawn ones"
         )
     return Arguments(
         scale=scale,
         papers=tuple(dict.fromkeys(papers)) or tuple(known_papers()),
-        cohort=found.cohort or "phantom",
+        cohort="own" if found.data else found.cohort or "phantom",
+        data=found.data or "",
+        masks=found.masks or "",
         seeds=found.seeds,
         jobs=found.jobs,
         dry_run=found.dry_run,

@@ -20,13 +20,13 @@ from lib.core.json_objects import parse_object
 from lib.core.paths import rehearsal, root
 from lib.core.revision import revision
 from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
+from lib.runner.own_data import COHORT, STANDS_FOR, cohort_of, own_key
 from lib.runner.plan import (
     THREADS,
     Notebook,
     check_parameters,
     digests_of_inputs,
     find,
-    own_key,
     products_digest,
 )
 from lib.runner.run_folder import set_aside, sockets_folder
@@ -56,8 +56,10 @@ def execute(
     done.json, the latter last; or NAME.failed.ipynb and failed.json. Problems are printed, one sentence each.
     """
     try:
-        notebook = find(paper, name, scale=scale, cohort=cohort, seed=seed, own=own_key(cohort, extra or {}))
-        parameters = {"scale": scale, "cohort": cohort, "seed": seed} | (extra or {})
+        given = extra or {}
+        of = cohort_of(cohort, given)
+        notebook = find(paper, name, scale=scale, cohort=of, seed=seed, own=own_key(cohort, given))
+        parameters = {"scale": scale, "cohort": STANDS_FOR if of == COHORT else cohort, "seed": seed} | given
         return _execute(notebook, parameters, threads or THREADS[scale], forked)
     except (ValueError, OSError) as problem:  # a typing error; a full disk
         print(problem, file=sys.stderr)

@@ -41,7 +41,8 @@ THREADS = {
 class Notebook:
     """A notebook of a run. `declared`: its paper.yaml. `needs`: the notebooks of its paper whose files it reads.
 
-    `own`: the key of a user's own parameters (`own_key`), which have a run folder of their own; empty for the suite's.
+    `own`: the key of a user's own parameters (`lib.runner.own_data`), which have a run folder of their own; empty for
+    the suite's.
     """
 
     paper: str
@@ -255,7 +256,8 @@ def plan(papers: tuple[str, ...], *, scale: str, cohort: str, seed: int, own: st
     notebooks: list[Notebook] = []
     for paper in papers:
         loaded = load_paper(root() / "notebooks" / paper)
-        if cohort not in loaded.cohorts or scale not in loaded.scales:
+        has = loaded.own is not None if cohort == "own" else cohort in loaded.cohorts
+        if not has or scale not in loaded.scales:
             continue
         made: dict[str, Notebook] = {}
 
@@ -283,15 +285,6 @@ def find(paper: str, name: str, *, scale: str, cohort: str, seed: int, own: str 
     if name not in found:
         raise ValueError(f"{paper} has no notebook {name!r}: choose one of {', '.join(found)}")
     return found[name]
-
-
-def own_key(cohort: str, extra: dict) -> str:
-    """Eight hexadecimal digits that tell a run with these parameters besides scale, cohort and seed from any other.
-
-    Empty where none has a value, for then the notebook is the suite's own.
-    """
-    given = {name: value for name, value in extra.items() if value}
-    return _sha256(json.dumps([cohort, given], sort_keys=True, default=repr))[:8] if given else ""
 
 
 def check_parameters(source: Path, parameters: dict) -> None:

@@ -22,7 +22,8 @@ from lib.core.lock import FolderInUse
 from lib.core.paths import rehearsal, root
 from lib.runner.cli import Arguments, parse
 from lib.runner.machine import cores, environment, kills_for_memory
-from lib.runner.plan import CODE, THREADS, Notebook, plan, tag
+from lib.runner.own_data import give_files, given_files, own_key
+from lib.runner.plan import CODE, THREADS, Notebook, plan
 from lib.runner.rehearsal import rehearse
 from lib.runner.remaining import end_after, seconds_left
 from lib.runner.run_folder import hold, last_line, set_aside, sockets_folder
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
         os.environ |= {"SUITE_TRAIN": "1"} if arguments.train else {}
         check_settings(arguments.settings, arguments.papers, arguments.scale)
         os.environ |= {"SUITE_SETTINGS": json.dumps(arguments.settings)} if arguments.settings else {}
+        give_files(arguments.data, arguments.masks, arguments.papers, arguments.scale)
         notebooks = _planned(arguments)
         _require_cohort(arguments, notebooks)
         plugin = f"snakemake_executor_plugin_{arguments.executor.replace('-', '_')}"
@@ -78,7 +80,7 @@ def main(argv: list[str]) -> int:
 
 
 def _planned(arguments: Arguments) -> list[Notebook]:
-    which = {"scale": arguments.scale, "cohort": arguments.cohort}
+    which = {"scale": arguments.scale, "cohort": arguments.cohort, "own": own_key(arguments.cohort, given_files())}
     return [n for seed in arguments.seeds for n in plan(arguments.papers, **which, seed=seed)]
 
 
@@ -108,7 +110,7 @@ class _Run:
     def __init__(self, arguments: Arguments, notebooks: list[Notebook], argv: list[str]):
         self.arguments, self.notebooks = arguments, notebooks
         self.command = shlex.join(["./run_all.sh", *argv])
-        self.tags = [tag(arguments.scale, arguments.cohort, seed) for seed in arguments.seeds]
+        self.tags = list(dict.fromkeys(notebook.run_folder.name for notebook in notebooks))
         self.folder = root() / "data" / "runs" / self.tags[0]
         self.log = self.folder / "log" / "snakemake.log"
         self.is_local = arguments.executor == "local"

@@ -67,7 +67,8 @@ def _read(path: str, given: dict):
     from lib.core.paths import root
     from lib.experiment.paper import known_papers
     from lib.experiment.run import Run
-    from lib.runner.plan import check_parameters, find, own_key  # seconds of imports, after a typing error
+    from lib.runner.own_data import cohort_of, own_key  # seconds of imports, after a typing error
+    from lib.runner.plan import check_parameters, find
 
     source = Path(path).resolve()
     if source.suffix != ".ipynb" or source.parent.parent != (root() / "notebooks").resolve():
@@ -86,8 +87,9 @@ def _read(path: str, given: dict):
     exec(next(text for tags, text in cells if "parameters" in tags), names)  # noqa: S102
     names |= given
     run = Run(paper, names["scale"], names["cohort"], names["seed"])
-    own = own_key(run.cohort, {key: value for key, value in given.items() if key not in ("scale", "cohort", "seed")})
-    notebook = find(paper, name, scale=run.scale, cohort=run.cohort, seed=run.seed, own=own)
+    extra = {key: value for key, value in given.items() if key not in ("scale", "cohort", "seed")}
+    of, own = cohort_of(run.cohort, extra), own_key(run.cohort, extra)
+    notebook = find(paper, name, scale=run.scale, cohort=of, seed=run.seed, own=own)
     return notebook, cells, names
 
 
