@@ -20,10 +20,10 @@ class Needs(BaseModel):
     notebooks open, what stands for it; another hospital is used whole, whatever its splits. labels: "two classes",
     "classes", "findings", or "three regions", which are the column region or, without it, classes. finding: the setting
     that names one of several findings. patients: how many at least. images: how many at least, of those that are
-    trained on and of the others each. positives: the setting that says how many images outside the test set,
-    and a third of it inside, must have one finding at least. slices: channels of an image, 1 for grey; colour:
-    whether three may be, too. masks: whether the evidence has to be marked; on radiographs the lungs are. within:
-    whether every patient is in every split, with three images or more.
+    trained on and of the others each. positives: the setting that says how many images outside the test set, and a
+    third of it inside, must have one finding at least. slices: channels of an image, 1 for grey; colour: whether three
+    may be, too. masks: whether the evidence has to be marked; on radiographs the lungs are. within: whether every
+    patient is in every split, with three images or more.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

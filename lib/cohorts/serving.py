@@ -45,12 +45,14 @@ def lacking(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> list[s
     found += [says] if says else []
     if needs.masks and cohort.masks is None and cohort.modality not in _RADIOGRAPHS:
         found.append("masks of the evidence: give --masks, or, of radiographs, the modality CR, whose lungs are found")
+    elif needs.masks and cohort.masks is not None and (empty := int((~cohort.masks.any(axis=(1, 2))).sum())):
+        found.append(f"masks of every image: {empty} are empty; mark the evidence, or leave these images out")
     patients = len(np.unique(cohort.patient))
     if patients < needs.patients:
         of = " with three images" * needs.within
         found.append(f"{needs.patients} patients{of} at least: there are {patients}; give more")
     elif labels is not None and not found:
-        found += filter(None, [_too_few(cohort, *labels, needs, settings)])
+        found += filter(None, [_too_few(_labelled(cohort, labels, needs), needs, settings)])
     return found
 
 
@@ -65,13 +67,16 @@ def meeting(cohort: Cohort, needs: Needs, settings: Mapping[str, Any], part: str
         raise ValueError(problems[0])
     labels, _ = _labels(cohort, needs, settings)
     assert labels is not None  # or it were lacking
-    region = labels[0] if needs.labels == "three regions" else cohort.region
-    ready = cohort.replaced(labels=labels[0], label_names=labels[1], region=region)
-    ready = fitted(one_hospital(ready, needs.parts[part]), settings[needs.size])
+    ready = fitted(one_hospital(_labelled(cohort, labels, needs), needs.parts[part]), settings[needs.size])
     return with_lungs(ready) if needs.masks and ready.masks is None else ready
 
 
 _Labels = tuple[np.ndarray, tuple[str, ...]]
+
+
+def _labelled(cohort: Cohort, labels: _Labels, needs: Needs) -> Cohort:
+    region = labels[0] if needs.labels == "three regions" else cohort.region
+    return cohort.replaced(labels=labels[0], label_names=labels[1], region=region)
 
 
 def _labels(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> tuple[_Labels | None, str]:
@@ -105,13 +110,12 @@ def _labels(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> tuple[
     return (labels, names), ""
 
 
-def _too_few(
-    cohort: Cohort, labels: np.ndarray, names: tuple[str, ...], needs: Needs, settings: Mapping[str, Any]
-) -> str:
+def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
     """A split without an image of a class, or without any finding, or with too few, in a part; empty if there is none.
 
     Of another hospital, which is used whole, all its images.
     """
+    labels, names = cohort.labels, cohort.label_names
     has = labels.max(axis=1, keepdims=True) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     called = ("any finding",) if labels.ndim == 2 else names
     least, frequent = settings.get(needs.positives, 0), np.ones(len(names), bool)

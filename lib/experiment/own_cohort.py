@@ -7,6 +7,7 @@ of it that paper.yaml (entry `own`) has for a public set. Everything lies under 
 with the digest of the file, and its stamps say whose images they are; nothing stored in weights/ is used.
 """
 
+import functools
 import os
 import shlex
 from pathlib import Path
@@ -47,7 +48,7 @@ class _OwnRun(Run):
         self.tag = own_tag(run.scale, digest, run.seed)
         if given and given != self.tag:
             raise ValueError(f"{data} has changed since the run {given} began: start it again")
-        self._data, self._masks, self._needs = data, masks, needs
+        self._data, self._masks, self._needs, self._said = data, masks, needs, set[str]()
         self.cohort, self.sets = "own", tuple(needs.parts)
         given_settings = self.paper.source("own", run.scale)
         self.source = f"digest {digest}" + (given_settings or "").removeprefix("your own images")
@@ -61,13 +62,18 @@ class _OwnRun(Run):
         """
         if name is None and len(self.sets) != 1:
             raise ValueError(f"{self.name} opens several cohorts: choose one of {', '.join(self.sets)}")
-        whole = open_own(self._data, self._masks, within=self._needs.within)
         try:
-            part = meeting(whole, self._needs, vars(self.settings), name or self.sets[0])
+            part = meeting(self._whole, self._needs, vars(self.settings), name or self.sets[0])
         except ValueError as problem:
             raise ValueError(f"{self._data}: {problem}") from problem
-        print(f"{part}; {part.made_by}")
+        if part.name not in self._said:
+            self._said.add(part.name)
+            print(f"{part}; {part.made_by}")
         return part
+
+    @functools.cached_property
+    def _whole(self) -> Cohort:
+        return open_own(self._data, self._masks, within=self._needs.within)
 
     @property
     def _command(self) -> str:

@@ -32,6 +32,8 @@ def main() -> int:
     for name in ("scale", "cohort", "seed"):
         if name in arguments["extra"]:
             parser.error(f"-p {name}: give --{name} {arguments['extra'][name]}")
+    if arguments["cohort"] == COHORT and not (arguments["extra"].get("data") or given_files()):
+        parser.error(f"--cohort {COHORT}: give -p data FILE, a cohort of your own")
     if parent := arguments.pop("parent"):
         arguments["extra"] |= given_files()
         die_with_parent(parent)

@@ -8,11 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 COHORT = "own"  # of a run on a user's cohort, where others have phantom or public
 STANDS_FOR = "public"  # the parameter `cohort` of its notebooks: its patients stay the same, as public ones do
-_FILES = ("data", "masks")
 
 
 def given_files() -> dict[str, str]:
@@ -28,15 +26,10 @@ def give_files(data: str, masks: str, papers: Sequence[str], scale: str) -> None
     """
     if not data:
         return
-    from lib.cohorts.serving import require_serving  # h5py and NumPy, after the command line was understood
-    from lib.core.paths import root
-    from lib.experiment.paper import load_paper
+    from lib.experiment.own_files import assert_serves  # h5py and NumPy, after the command line was understood
 
-    for name in papers:
-        paper = load_paper(root() / "notebooks" / name)
-        if paper.own is None or scale not in paper.scales:
-            raise ValueError(f"{name} takes no --data at {scale}: its paper.yaml has no entry own")
-        require_serving(Path(data), masks, paper.own, paper.column(scale), name)
+    for paper in papers:
+        assert_serves(paper, scale, data, masks)
     paths = {"data": os.path.abspath(data)} | ({"masks": os.path.abspath(masks)} if masks else {})
     os.environ |= {"SUITE_DATA": json.dumps(paths), "SUITE_TRAIN": "1"}
 
@@ -49,9 +42,9 @@ def own_key(cohort: str, extra: dict) -> str:
     """
     given = {name: value for name, value in extra.items() if value}
     if "data" in given:
-        from lib.cohorts.own import digest_of
+        from lib.experiment.own_files import digest_of_files
 
-        return digest_of(given["data"], given.get("masks", ""))
+        return digest_of_files(given["data"], given.get("masks", ""))
     text = json.dumps([cohort, given], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:8] if given else ""
 

@@ -21,6 +21,7 @@ from lib.cohorts.io.file_tables import FileTable
 from lib.cohorts.io.image_facts import Shown
 from lib.cohorts.io.image_search import ImageFile
 from lib.cohorts.io.label_tables import own_columns
+from lib.cohorts.io.mask_files import MaskFiles
 from lib.cohorts.io.resampling import FITS, TooSmallError, fitted, side
 from lib.cohorts.io.user_images import FORMATS, Drawn, counted, draw, locate
 from lib.cohorts.splits import SHARES, split_codes
@@ -40,6 +41,7 @@ def convert(
     name: str,
     labels: Sequence[str] = (),
     classes: Sequence[str] = (),
+    masks: str | Path = "",
     fit: str = "pad",
     strict: bool = False,
     modality: str = "unknown",
@@ -49,13 +51,14 @@ def convert(
     """The images in `folder` with what `table` says of them, as a cohort whose pixels are read when it is saved.
 
     size: pixels a side. labels: the columns that are labels; none given, all but file, patient and split. classes: of
-    one column, all its texts in the order that is wanted; none given, sorted. fit, strict: as in `open_images`.
+    one column, all its texts in the order that is wanted; none given, sorted. masks: a folder of masks, each by the
+    name of its image, as `MaskFiles` takes them. fit, strict: as in `open_images`.
     progress: called with the images read so far and their number.
 
     Raises ValueError, in one sentence that names the file and the mend, for what `open_images` and `FileTable` refuse,
     for a table without a label, a label that is missing or no 0 or 1 among findings, one class alone, over 50 classes,
-    an unknown split, a patient in two splits, fewer than three patients without a column split, and an image of fewer
-    than `size` pixels.
+    an unknown split, a patient in two splits, fewer than three patients without a column split, an image of fewer than
+    `size` pixels, masks of files that hold several images, and what `MaskFiles` refuses.
     """
     folder, table = Path(folder), Path(table)
     if size < 8 or fit not in FITS:
@@ -76,6 +79,11 @@ def convert(
     has_split = "split" in own
     cells = FileTable(table, ("patient", *wanted, *["split"] * has_split)).rows([f.name for f in files], folder)
     patients = np.array([row[0].strip() for row in cells])
+    marked = None
+    if masks:
+        if several := next((f for f, count in zip(files, drawn.counts, strict=True) if count > 1), None):
+            raise ValueError(f"{several.path}: holds several images; masks are taken of files of one each")
+        marked = MaskFiles(masks, files, [next(iter(f.shapes)) for f in drawn.facts], size=size, fit=fit)
     each = np.repeat(np.arange(len(files)), drawn.counts)
     codes, names = _labels(table, files, [row[1 : 1 + len(wanted)] for row in cells], wanted, classes)
     own_patients, numbered = np.unique(patients, return_inverse=True)
@@ -92,8 +100,8 @@ def convert(
     try:
         return Cohort(
             _Unread(files, drawn, size, fit, progress), numbered[each], codes[each], split[each],
-            source_name=_names(files, drawn), name=name, modality=modality, label_names=names, licence=licence,
-            source=folder.name, made_by=made_by,
+            source_name=_names(files, drawn), masks=marked, name=name, modality=modality, label_names=names,
+            licence=licence, source=folder.name, made_by=made_by,
         )  # fmt: skip
     except ValueError as error:
         raise ValueError(f"{table}: {error}") from error

@@ -143,3 +143,50 @@ def test_a_damaged_image_leaves_no_cohort(folder, tmp_path, capsys):
     assert "2.png: truncated or damaged" in capsys.readouterr().err
     assert not out.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "table.csv"]
+
+
+@pytest.fixture
+def masks(folder):
+    """A mask of each image, in files of another kind: the upper half, 16 of 32 rows."""
+    for number in range(len(IMAGES)):
+        path = folder.parent / "masks" / ("" if number < 4 else "more") / f"{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.repeat([255, 0], 16).astype(np.uint8)[:, None].repeat(32, 1)).save(path)
+    return folder.parent / "masks"
+
+
+def test_masks_are_found_by_the_names_of_their_images(folder, masks, tmp_path):
+    cohort = convert(folder, table(folder, CLASSES), size=16, name="own", masks=masks)
+    again = Cohort.open(cohort.save(tmp_path / "own.h5"))
+    assert np.array_equal(again.masks[:], np.repeat([1, 0], 8)[None, :, None].repeat(8, 0).repeat(16, 2))
+    assert main(["convert", str(folder), "--table", str(table(folder, CLASSES)), "--size", "16", "--masks", str(masks),
+                 "-o", str(tmp_path / "by hand.h5")]) == 0  # fmt: skip
+    assert np.array_equal(Cohort.open(tmp_path / "by hand.h5").masks[:], again.masks[:])
+
+
+def test_a_mask_that_is_absent_twice_there_or_of_another_size_is_named(folder, masks):
+    at = table(folder, CLASSES)
+    small = masks / "2.bmp"
+    Image.fromarray(np.zeros((30, 32), np.uint8)).save(small)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(small))}: 30×32 pixels, where its image has 32×32"):
+        convert(folder, at, size=16, name="own", masks=masks).masks[:]
+    small.with_suffix(".png").write_bytes(small.read_bytes())
+    with pytest.raises(ValueError, match="2 masks of 2.png; give each image one, 2.png"):
+        convert(folder, at, size=16, name="own", masks=masks)
+    for path in masks.glob("2.*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="no mask of 2.png"):
+        convert(folder, at, size=16, name="own", masks=masks)
+
+
+def test_what_is_padded_around_a_mask_is_outside(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    rows = ["file,patient,finding"]
+    for number in range(4):
+        Image.fromarray(noise(1, 32)[0][:16]).save(tmp_path / f"images/{number}.png")
+        Image.fromarray(np.full((16, 32), 255, np.uint8)).save(tmp_path / f"masks/{number}.png")
+        rows.append(f"{number}.png,{number},{number % 2}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    cohort = convert(tmp_path / "images", tmp_path / "t.csv", size=16, name="own", masks=tmp_path / "masks")
+    assert cohort.masks[0].sum(axis=1).tolist() == [0] * 4 + [16] * 8 + [0] * 4
