@@ -112,9 +112,6 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("what", nargs="*", metavar="SCALE | PAPER", help=", ".join([*SCALES, *known_papers()]))
     cohorts = f"{' or '.join(COHORTS)} (phantom; at scale paper it must be said)"
     parser.add_argument("--cohort", type=_one_of("cohort", COHORTS), help=cohorts)
-    data = "your own cohort (python -m lib.cohorts convert makes one) for the papers that are named; a run of its own"
-    parser.add_argument("--data", type=_file, help=data, metavar="FILE")
-    parser.add_argument("--masks", type=_file, help="its masks, if another file has them", metavar="FILE")
     seeds = "root of every random stream, or several runs side by side: 0-4, or 0,2,5 (0)"
     parser.add_argument("--seed", "--seeds", dest="seeds", default=(0,), type=_seeds, help=seeds, metavar="N")
     parser.add_argument("--jobs", default=0, type=_whole("jobs", 1), help="notebooks run side by side")
@@ -123,6 +120,9 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("--train", action="store_true", help="train anew what weights/ holds, and what it lacks")
     other = "in place of a setting of paper.yaml, for the papers that are named; a run of its own"
     parser.add_argument("--set", dest="settings", action="append", default=[], type=_setting, help=other, metavar="K=V")
+    data = "your own cohort (python -m lib.cohorts convert makes one) for the papers that are named; a run of its own"
+    parser.add_argument("--data", type=_file, help=data, metavar="FILE")
+    parser.add_argument("--masks", type=_file, help="its masks, if another file has them", metavar="FILE")
     parser.add_argument("--executor", default="local", help="Snakemake's: slurm, kubernetes, … (local)")
     own, snakemake = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
     options = [word.split("=")[0] for word in own if word.startswith("-") and not word[1:].isdecimal()]

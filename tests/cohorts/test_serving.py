@@ -19,13 +19,13 @@ def needs(**changes) -> Needs:
     return Needs(**({"size": "side", "patients": 10} | TWO | changes))
 
 
-def told(tmp_path, of=None, within=False, **changes):
+def lacks(tmp_path, of=None, within=False, **changes):
     return lacking(open_own(saved(tmp_path / "own.h5", **changes), within=within), of or needs(), SETTINGS)
 
 
 def test_a_cohort_that_has_all_lacks_nothing_and_is_made_ready(tmp_path):
     path = saved(tmp_path / "own.h5")
-    assert told(tmp_path) == []
+    assert lacks(tmp_path) == []
     a, b = (meeting(open_own(path), needs(), SETTINGS, part) for part in "ab")
     assert a.images.shape[1:] == (8, 8)
     assert (len(a), len(b)) == (40, 20)
@@ -61,14 +61,14 @@ IN_CLASSES = np.repeat([0, 1, 2], 20)
     ],
 )  # fmt: skip
 def test_what_is_missing_is_said_with_its_mend(tmp_path, changes, of, says):
-    found = told(tmp_path, needs(**of), **changes)
+    found = lacks(tmp_path, needs(**of), **changes)
     assert (says in found[0]) if says else found == []
 
 
 def test_colour_is_grey_only_where_its_channels_are_equal(tmp_path):
     colour = np.stack([noise(60, 16, seed) for seed in range(3)], 1)
-    assert told(tmp_path, images=colour) == ["grey images: these are in colour; convert them to grey"]
-    assert told(tmp_path, needs(colour=True), images=colour) == []
+    assert lacks(tmp_path, images=colour) == ["grey images: these are in colour; convert them to grey"]
+    assert lacks(tmp_path, needs(colour=True), images=colour) == []
 
 
 def test_one_finding_becomes_two_classes(tmp_path):
