@@ -12,7 +12,7 @@ from tests.cohorts.test_own import saved
 from tests.cohorts.toy import noise
 
 TWO = {"labels": "two classes", "parts": {"a": "first hospital", "b": "other hospital"}, "finding": "finding"}
-SETTINGS = {"side": 8, "finding": "mass"}
+SETTINGS = {"side": 8, "finding": "mass", "bootstrap_draws": 0}
 
 
 def needs(**changes) -> Needs:
@@ -63,6 +63,14 @@ IN_CLASSES = np.repeat([0, 1, 2], 20)
 def test_what_is_missing_is_said_with_its_mend(tmp_path, changes, of, says):
     found = lacks(tmp_path, needs(**of), **changes)
     assert (says in found[0]) if says else found == []
+
+
+def test_a_class_that_a_resample_of_the_test_patients_may_miss_is_found(tmp_path):
+    cohort = open_own(saved(tmp_path / "own.h5"))  # of the first hospital 2 of 4 test patients have each class
+    (says,) = lacking(cohort, needs(), SETTINGS | {"bootstrap_draws": 1000})
+    assert "every class in every resample of the test patients, and not" in says
+    many = saved(tmp_path / "many.h5", patients=600, images=noise(1200, 8))
+    assert lacking(open_own(many), needs(), SETTINGS | {"bootstrap_draws": 1000}) == []
 
 
 def test_colour_is_grey_only_where_its_channels_are_equal(tmp_path):
