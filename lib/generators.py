@@ -12,6 +12,8 @@ folder of PNG files with labels.csv, or as a cohort file; and a finished trainin
 
     python -m lib.generators list
     python -m lib.generators sample NAME|FOLDER --n 1000 [--label NAME] --out FOLDER|FILE.h5 [--seed N]
+        [--layout pgan_release]
+    python -m lib.generators sample NAME|FOLDER --labels-of COHORT.h5 --out FOLDER|FILE.h5 [--seed N]
     python -m lib.generators store FOLDER NAME --about "…" [--labels NAME…] [--gate MEASURE VALUE]…
 """
 
@@ -23,16 +25,19 @@ import numpy as np
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.picture_folder import assert_new, write_pictures
+from lib.cohorts.public import pgan_release
 from lib.core.json_objects import read_object
 from lib.core.paths import root
 from lib.core.revision import revision
-from lib.training.gan.named_labels import label_columns, label_names, labels_to_draw
+from lib.training.gan.named_labels import label_columns, label_names, labels_of_training, labels_to_draw
 from lib.training.gan.published import PUBLISHED, published_mcgan
 from lib.training.gan.registry import keep, load, names, register, train
 from lib.training.gan.sampling import TrainedGenerator
 from lib.training.loop.store import read_card, stored_names
 
 __all__ = ["TrainedGenerator", "draw", "load", "names", "published_mcgan", "register", "train"]
+
+LAYOUTS = ("cohort", *pgan_release.COHORTS)  # of a file of images that are drawn
 
 
 def draw(
@@ -44,11 +49,13 @@ def draw(
     take turns. Returns uint8 (n, s, s), or (n, c, s, s) with c > 1 channels, and (n,) classes, (n, k) findings, or None
     where the generator knows no labels. FileNotFoundError and ValueError as `load`, ValueError for an unknown label.
     """
-    return _drawn(name_or_folder, n, label, seed)[:2]
+    generator, names = _opened(name_or_folder)
+    labels = labels_to_draw(generator, n, label=label, names=names)
+    return generator.sample(n, labels=labels, seed=seed), labels
 
 
-def _drawn(name_or_folder: str | Path, n: int, label: str | None, seed: int):
-    """Images and labels as `draw` returns them, and the names of the labels."""
+def _opened(name_or_folder: str | Path) -> tuple[TrainedGenerator, list[str]]:
+    """A stored, published or trained generator, and the names of its labels."""
     name, labelled = str(name_or_folder), list[str]()
     if name in PUBLISHED and not Path(name).exists():
         generator: TrainedGenerator = PUBLISHED[name][0]()
@@ -57,9 +64,7 @@ def _drawn(name_or_folder: str | Path, n: int, label: str | None, seed: int):
         generator = load(name_or_folder)
         if name in stored_names() and not Path(name).exists():
             labelled = read_card(name).get("labels", [])
-    names = label_names(generator, labelled)
-    labels = labels_to_draw(generator, n, label=label, names=names)
-    return generator.sample(n, labels=labels, seed=seed), labels, names
+    return generator, label_names(generator, labelled)
 
 
 def trained_here() -> list[Path]:
@@ -76,10 +81,15 @@ def main(argv: list[str]) -> int:
     commands.add_parser("list", help="each with its card")
     drawn = commands.add_parser("sample", help="draw images into a folder of PNG files, with labels.csv")
     drawn.add_argument("name", metavar="NAME|FOLDER", help="as listed, or the folder of a finished training")
-    drawn.add_argument("--n", type=int, required=True, help="how many images")
+    many = drawn.add_mutually_exclusive_group(required=True)
+    many.add_argument("--n", type=int, help="how many images")
+    like = "one image for each training image of a cohort, with its labels, which are then those of patients"
+    many.add_argument("--labels-of", metavar="COHORT.h5", type=Path, help=like)
     drawn.add_argument("--label", help="of all of them, by its name in the card (without it labels take turns)")
     drawn.add_argument("--out", required=True, metavar="FOLDER|FILE.h5", help="a new one: pictures, or a cohort file")
     drawn.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    layout = f"of FILE.h5: a cohort, or images from -1 to 1 and regions as in doi {pgan_release.DOI}"
+    drawn.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help=layout)
     store = commands.add_parser("store", help="put a finished training of phantoms there")
     store.add_argument("folder", help="of the finished training")
     store.add_argument("name", help="a new one, of letters, digits and hyphens")
@@ -104,7 +114,22 @@ def main(argv: list[str]) -> int:
 
 def _sample(asked: argparse.Namespace) -> None:
     out = assert_new(asked.out)
-    images, labels, names = _drawn(asked.name, asked.n, asked.label, asked.seed)
+    generator, names = _opened(asked.name)
+    if asked.labels_of and asked.label:
+        raise ValueError("--labels-of gives every image its labels: leave --label out")
+    if asked.labels_of:
+        labels, names = labels_of_training(generator, Cohort.open(asked.labels_of, closed_set=True), names=names)
+    else:
+        labels = labels_to_draw(generator, asked.n, label=asked.label, names=names)
+    is_cohort = asked.layout == LAYOUTS[0]
+    if not is_cohort and out.suffix != ".h5":
+        raise ValueError(f"{out}: {asked.layout} is the layout of a file; give one that ends in .h5")
+    if not is_cohort:
+        pgan_release.assert_units(generator.sample(1, labels=None if labels is None else labels[:1], seed=0), labels)
+    images = generator.sample(asked.n if labels is None else len(labels), labels=labels, seed=asked.seed)
+    if not is_cohort:
+        print(pgan_release.write(out, images, labels))
+        return
     if out.suffix != ".h5":
         print(write_pictures(out, images, label_columns(labels, names)))
         return

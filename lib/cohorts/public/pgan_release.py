@@ -7,11 +7,13 @@ is not fetched. The real images that it was trained on were never published.
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch, hdf5
-from lib.cohorts.rows import Rows
+from lib.cohorts.rows import BLOCK, Rows
+from lib.core.files import atomic
 
 COHORTS = ("pgan_release",)
 DIGESTS: dict[str, str] = {}  # unknown: the release was not at hand
@@ -91,6 +93,31 @@ def read(path: Path) -> Cohort:
         licence=LICENCE,
         source=f"{CITATION}; doi {DOI}",
     )
+
+
+def assert_units(images: np.ndarray, regions: np.ndarray | None) -> None:
+    """ValueError unless `images`, (n, 9, H, W), and `regions`, codes of LABELS, can be written as units."""
+    if images.ndim != 4 or images.shape[1] != SLICES:
+        raise ValueError(f"{COHORTS[0]} has units of {SLICES} slices, and these are {images.shape[1:]}: write a cohort")
+    if regions is None or regions.ndim != 1 or not np.isin(regions, range(len(LABELS))).all():
+        raise ValueError(f"{COHORTS[0]} has the regions {', '.join(LABELS)}, and these images have others or none")
+
+
+def write(path: str | Path, images: np.ndarray, regions: np.ndarray) -> Path:
+    """Write units into the HDF5 file `path` as the published one has them, whole or not at all, and return it.
+
+    images: uint8 (n, 9, H, W), which become float64 from -1 to 1; of 8 bits each value is a multiple of 2/255. regions:
+    (n,) 0 cervical, 1 thoracic, 2 lumbar. Memory stays bounded. ValueError for other images or regions.
+    """
+    assert_units(images, regions)
+    if images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype}; convert them to uint8")
+    with atomic(path) as partial, h5py.File(partial, "w") as file:
+        stored = file.create_dataset("images", images.shape, np.float64)
+        for start in range(0, len(images), BLOCK):
+            stored[start : start + BLOCK] = images[start : start + BLOCK] / 127.5 - 1
+        file["regions"] = regions.reshape(-1, 1).astype(np.float64)
+    return Path(path)
 
 
 class _Tanh(Rows):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lib.cohorts.cohort import SPLITS, Cohort
 from lib.training.gan.sampling import TrainedGenerator
 
 
@@ -35,6 +36,28 @@ def labels_to_draw(
         rows = np.eye(len(names) + 1, len(names), k=-1, dtype=np.int64)  # of no finding, and of each
         return rows[np.arange(n) % len(rows) if label is None else np.full(n, names.index(label) + 1)]
     return np.arange(n) % len(names) if label is None else np.full(n, names.index(label))
+
+
+def labels_of_training(
+    generator: TrainedGenerator, cohort: Cohort, *, names: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """The labels of the training images of `cohort`, in their order, as `sample` takes them, and their names.
+
+    names: as `label_names` returns them. ValueError, naming the cohort, where its labels are not those that the
+    generator knows: classes or findings, as many, and of the same names if the generator's have names.
+    """
+    labels = cohort.labels[cohort.split == SPLITS["train"]]
+    if not len(labels):
+        raise ValueError(f"{cohort.name}: no training image; give the cohort that the generator was trained on")
+    is_numbered = list(names) == [str(number) for number in range(len(names))]
+    same_names = list(cohort.label_names) == list(names) or is_numbered and len(cohort.label_names) == len(names)
+    if (labels.ndim == 2) != bool(generator.findings) or not same_names:
+        has, knows = (("classes", "findings")[of] for of in (labels.ndim == 2, bool(generator.findings)))
+        raise ValueError(
+            f"{cohort.name} has the {has} {', '.join(cohort.label_names)}, and {generator.name} knows the {knows} "
+            f"{', '.join(names) or '(none)'}: give the cohort that it was trained on"
+        )
+    return labels, list(cohort.label_names)
 
 
 def label_columns(labels: np.ndarray | None, names: Sequence[str]) -> dict[str, list]:
