@@ -40,8 +40,12 @@ def test_every_step_of_the_released_readme_runs_and_cases_come_out_as_they_came_
     assert command(folder, opposite) == 0
     assert command(folder, f"apply {masks} --weights {{0}}/mir --out {{0}}/anonymised.h5") == 0
     assert command(folder, f"apply {masks} --weights {{0}}/mir --counterfactual {{0}}/cf --out {{0}}/turned.h5") == 0
-    made, turned = (Cohort.open(folder / f"{name}.h5") for name in ("anonymised", "turned"))
-    for of in (made, turned):
+    other = f"counterfactual {masks} --weights {{0}}/sir --finding {{0}}/dis --out {{0}}/cf_sir {quick}"
+    assert command(folder, other) == 0
+    apart = f"apply {masks} --weights {{0}}/sir --counterfactual {{0}}/cf_sir --out {{0}}/turned_sir.h5"
+    assert command(folder, apart) == 0
+    made, turned, turned_sir = (Cohort.open(folder / f"{name}.h5") for name in ("anonymised", "turned", "turned_sir"))
+    for of in (made, turned, turned_sir):
         np.testing.assert_array_equal(of.patient, cases.patient)
         np.testing.assert_array_equal(of.labels, cases.labels)
         np.testing.assert_array_equal(of.split, cases.split)
@@ -49,6 +53,7 @@ def test_every_step_of_the_released_readme_runs_and_cases_come_out_as_they_came_
         assert of.images.shape == cases.images.shape
     assert np.abs(made.images[:].astype(int) - cases.images[:]).mean() > 1
     assert (made.images[:] != turned.images[:]).any()
+    assert (turned.images[:] != turned_sir.images[:]).any()
     with h5py.File(folder / "anonymised.h5") as file:
         assert {"images", "id", "dis", "set"} <= file.keys()
     capsys.readouterr()
