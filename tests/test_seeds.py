@@ -301,8 +301,8 @@ def test_the_other_commands_run_on_a_handful_of_images(tmp_path, monkeypatch):
             made = Cohort.open("cohort.h5")
             sizes = {"total_kimg": 0.052, "level_kimg": 0.012, "fade_kimg": 0.008, "batch": 4, "latent": 8}
             generators.train(
-                "progan", made.images[:], made.labels, path="FOLDER", seed=0, progress=lambda line: None,
-                maps=(4, 16), **sizes,
+                "progan", made.images[:], made.labels, path="FOLDER", seed=0, maps=(4, 16),
+                progress=lambda done, **losses: None, **sizes,
             )  # fmt: skip
         out = re.search(r"(?:--out|-o) (\S+)", small)
         assert not out or not (tmp_path / out[1]).exists(), f"two commands write the same file: {small}"

@@ -46,7 +46,7 @@ def show() -> None:
             print(open_prepared(name))
 
 
-def describe(path: Path, masks: Path | str = "") -> None:
+def describe(path: Path, masks: str = "") -> None:
     """Print what is in the cohort file `path`, and which papers it can serve, with `masks` of another file."""
     from lib.cohorts.description import describe
     from lib.cohorts.serving import table_of_papers
@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("list", help="list the cohorts, and which are prepared")
     command = commands.add_parser("describe", help="what is in a cohort file, and which papers it can serve")
     command.add_argument("file", type=Path, metavar="FILE", help="in this suite's layout or Montenegro's")
-    command.add_argument("--masks", type=Path, default="", metavar="FILE", help="its masks, if another file has them")
+    command.add_argument("--masks", default="", metavar="FILE", help="its masks, if another file has them")
     command = commands.add_parser("convert", help="make a cohort file of a folder of images and a table")
     command.add_argument("folder", type=Path, metavar="FOLDER", help="of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI")
     columns = "CSV with the columns file and patient, one or more of labels, and, where you have them, split"

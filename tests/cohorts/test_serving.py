@@ -122,6 +122,18 @@ def test_describe_says_which_papers_a_cohort_can_serve(project, capsys):
     )  # fmt: skip
 
 
+def test_describe_takes_the_masks_of_the_file_itself_where_no_other_is_given(project, capsys):
+    folder = project / "notebooks" / "04_d"
+    folder.mkdir()
+    own = {"size": "side", "patients": 4, "masks": True, "within": True} | TWO | {"parts": {"a": "whole"}}
+    content = {"scales": ["smoke", "demo"], "settings": {"side": [4, 8], "finding": ["", ""]}, "own": own}
+    (folder / "paper.yaml").write_text(yaml.safe_dump(content))
+    masks = np.ones((60, 16, 16), np.uint8)
+    path = saved(project / "own.h5", patients=12, each=5, images=noise(60, 16), masks=masks)
+    assert main(["describe", str(path)]) == 0
+    assert "04_d  serves" in capsys.readouterr().out.splitlines()
+
+
 def test_a_paper_is_refused_with_the_file_and_what_it_needs(tmp_path):
     path = saved(tmp_path / "own.h5", labels=np.zeros(60))
     with pytest.raises(ValueError, match=r"own.h5 cannot serve 09_x, which needs two classes: all images are 'benign'"):
