@@ -189,6 +189,7 @@ def unknown(span: str, name: str, near: list[str]) -> str:
     return "" if (ROOT / span).exists() else f"{span} is no file, setting or word of {near}"
 
 
+@pytest.mark.slow  # the first of them imports what all commands do
 @pytest.mark.parametrize("name", README)
 def test_all_that_the_table_names_is_there(name, at_hand):
     paper, wrong, last = paper_of(name), [], []
