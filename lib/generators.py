@@ -117,6 +117,7 @@ def _sample(asked: argparse.Namespace) -> None:
     generator, names = _opened(asked.name)
     if asked.labels_of and asked.label:
         raise ValueError("--labels-of gives every image its labels: leave --label out")
+    labels: np.ndarray | None
     if asked.labels_of:
         labels, names = labels_of_training(generator, Cohort.open(asked.labels_of, closed_set=True), names=names)
     else:
@@ -128,7 +129,7 @@ def _sample(asked: argparse.Namespace) -> None:
         pgan_release.assert_units(generator.sample(1, labels=None if labels is None else labels[:1], seed=0), labels)
     images = generator.sample(asked.n if labels is None else len(labels), labels=labels, seed=asked.seed)
     if not is_cohort:
-        print(pgan_release.write(out, images, labels))
+        print(pgan_release.write(out, images, np.asarray(labels)))
         return
     if out.suffix != ".h5":
         print(write_pictures(out, images, label_columns(labels, names)))
