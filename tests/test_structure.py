@@ -11,6 +11,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -494,6 +495,17 @@ def test_no_patient_image_is_committed():
     sizes = {f: (ROOT / f).stat().st_size for f in files if f and (ROOT / f).exists()}
     assert {f for f, size in sizes.items() if size > (8 if f.startswith("weights/") else 2) * 2**20} == set()
     assert sum(size for f, size in sizes.items() if f.startswith("weights/")) <= 60 * 2**20
+
+
+def test_records_of_real_images_are_scores_and_no_pixels():
+    """Numbers and rows of numbers, none as long as an image of 64 px; bytes and tables, as images are, are refused."""
+    records = sorted((ROOT / "figures/reference").glob("*-public/**/*.npz"))
+    assert records
+    for path in records:
+        with np.load(path, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in stored.files if name != "about"}
+        assert all(of.ndim == 0 or (of.ndim == 1 and of.dtype.kind == "f") for of in found.values()), path
+        assert max(of.size for of in found.values()) < 64 * 64, path
 
 
 def test_conda_and_pip_install_the_same_versions():
