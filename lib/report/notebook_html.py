@@ -64,7 +64,7 @@ def _by(template: Template) -> str:
 
 def _body(executed: Path) -> Markup:
     """Cells and outputs as nbconvert writes them, sanitised; its page around them, which loads scripts, is left out."""
-    import nbformat  # two seconds of imports, as little needed as the exporter's
+    from lib.runner.nbformat_import import nbformat  # a second of imports, as little needed as the exporter's
 
     html, _ = _exporter().from_notebook_node(nbformat.read(executed, as_version=4))
     return Markup(sanitised(html.replace(_NO_ALT, 'alt="figure drawn by the cell above"')))

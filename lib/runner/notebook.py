@@ -10,6 +10,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import lib.runner.nbformat_import  # noqa: F401  # before papermill
+
+# isort: split
 import papermill
 import psutil
 from nbclient.exceptions import DeadKernelError

@@ -13,6 +13,7 @@ import pytest
 
 from lib.runner import imports
 from tests.paths import ROOT
+from tests.runner.toy import write_notebook
 
 EVERY_GAN = ("lib", "lib.core", "lib.core.paths", "lib.gan", "lib.gan.dcgan", "lib.gan.progan", "lib.gan.registry")
 # Read by hand: the notebooks whose imports lead to it.
@@ -219,3 +220,20 @@ def test_commands_begin_without_the_libraries_that_compute(module):
     ask = f"import {module}, sys; print(*({{'torch', 'scipy', 'numpy', 'pandas', 'nbformat'}} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import lib.runner.notebook",
+        "from pathlib import Path; from lib.report.notebook_html import _body; _body(Path(sys.argv[1]))",
+    ],
+)
+def test_what_opens_notebooks_builds_no_grammar_of_addresses(tmp_path, code):
+    """jsonschema, which nbformat imports, builds it where it is installed: two seconds for each process."""
+    write_notebook(tmp_path / "a.ipynb", "1")
+    ask = f"import sys\n{code}\nprint({{'nbformat', 'jsonschema', 'rfc3987_syntax'}} & sys.modules.keys())"
+    command = [sys.executable, "-c", ask, tmp_path / "a.ipynb"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == {"nbformat", "jsonschema"}

@@ -36,9 +36,9 @@ OWN = {"size": "side", "labels": "two classes", "patients": 10, "parts": {"a": "
 
 
 @pytest.fixture
-def suite(tmp_path, monkeypatch, fork_server, code):
+def suite(tmp_path, monkeypatch, fork_server, pageless):
     suite = Suite(
-        tmp_path / "project", {"01_p": {"01_train": ((), "")}, "02_q": {"01_train": ((), "")}}, fork_server, code
+        tmp_path / "project", {"01_p": {"01_train": ((), "")}, "02_q": {"01_train": ((), "")}}, fork_server, pageless
     )
     write_notebook(suite.source("01_p/01_train"), SOURCE, parameters=PARAMETERS)
     paper = suite.root / "notebooks/01_p/paper.yaml"
@@ -59,12 +59,13 @@ def files(folder) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_on_an_own_cohort_lies_apart_with_a_page_and_a_stamp_of_its_own(suite):
+def test_a_run_on_an_own_cohort_lies_apart_with_a_page_and_a_stamp_of_its_own(suite, code, pageless):
+    suite.code = code
     assert suite.run("01_p")[0] == 0
     ours = [suite.folder, suite.root / "figures" / suite.folder.name]
     before, data = [files(folder) for folder in ours], suite.data.read_bytes()
-    code, output = suite.run("01_p", "--data", str(suite.data))
-    assert code == 0, output
+    exit_code, output = suite.run("01_p", "--data", str(suite.data))
+    assert exit_code == 0, output
     made = json.loads((suite.root / "figures" / suite.tag / "01_p/fig.json").read_text())
     assert made["cohort"] == "own"
     assert made["source"] == f"digest {digest_of(suite.data)}"
@@ -75,10 +76,11 @@ def test_a_run_on_an_own_cohort_lies_apart_with_a_page_and_a_stamp_of_its_own(su
     assert "made with other settings" not in page
     assert [files(folder) for folder in ours] == before
     assert suite.data.read_bytes() == data
+    suite.code = pageless
     moved = suite.data.rename(suite.data.with_name("moved.h5"))
     assert "1 of them finished" in suite.run("01_p", "--data", str(moved))[1]
-    code, output = suite.run("01_p", "--data", str(moved), "--set", "epochs=5")
-    assert code == 0, output
+    exit_code, output = suite.run("01_p", "--data", str(moved), "--set", "epochs=5")
+    assert exit_code == 0, output
     (other,) = suite.root.glob(f"figures/{suite.tag}-set-*/01_p/fig.json")
     assert json.loads(other.read_text())["source"] == f"{made['source']}; epochs = 5"
     with pytest.raises(ValueError, match="is of a user's own images: of these nothing is published"):
