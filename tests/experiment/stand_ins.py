@@ -151,6 +151,61 @@ def as_cohort("""
     )  # fmt: skip
 
 
+def _han() -> Study:
+    further = "Cohort.open(run.path(f'01_train/{number}/further {name}.h5'))"
+    size = "(len(asked), *train.images.shape[1:])"
+    # Every radiograph of further patients in turn: a generator without fault, but for the labels that were asked for.
+    perfect = f"np.resize({further}.images[:], {size})"
+    tenth = f"inject_copies({perfect}, source=train.images[:], share=0.1, rng={_FRESH})"
+    copies = "from lib.metrics.privacy.controls.contamination import inject_copies\n"
+    silent = ("C13_pairwise", "C13_density")
+    # Where a notebook asks the generator for radiographs of its own, the null that it knows draws them.
+    ask, add = '    if origin == "generated":\n        generator = generators.load', '    if origin == "label means":\n'
+    more = '    elif origin == "label means":\n'
+    noise = tuple(
+        (notebook, old, old.replace('"generated"', '"no longer asked"'))
+        for notebook, old in (("03_diversity_correlation", ask), ("05_utility_rare", ask.replace("if", "elif", 1)))
+    )
+    means = (
+        *noise,
+        ("03_diversity_correlation", add, add.replace('== "label means"', 'in ("label means", "generated")')),
+        ("05_utility_rare", more, more.replace('== "label means"', 'in ("label means", "generated")')),
+    )
+    return Study(
+        notebooks=(
+            "01_train", "01_train_normalisation", "02_fidelity_gate", "02_fidelity", "03_diversity_similarity",
+            "03_diversity_correlation", "04_privacy", "05_utility", "05_utility_rare",
+        ),
+        gate="02_fidelity_gate",
+        gated=(
+            "02_fidelity", "03_diversity_similarity", "03_diversity_correlation", "04_privacy", "05_utility",
+            "05_utility_rare",
+        ),
+        quick={
+            "patients_a": [150, 40, 260], "patients_b": [200, 40, 40], "further_patients": 150,
+            "external_patients": 20, "image_size": 32, "total_kimg": 0.5, "level_kimg": 0.064, "latent": 16,
+            "maps": [16, 128], "repetitions": 5, "gate_images": 300, "frechet_images": 100, "similarity_pairs": 40,
+            "controls": 200, "doses": 10, "attack_size": 16, "evaluation_steps": 40, "rare_shares": [1],
+            "bootstrap_draws": 50, "federated_repetitions": 1,
+        },
+        drawn="generator.sample(len(asked), labels=asked, seed=seeds[number])",
+        stand_ins={
+            "uniform noise": f"uniform_noise({size}, rng={_FRESH})",
+            "label means": f"label_mean_noise(train.images, train.labels, wanted=asked, rng={_FRESH})",
+            "a tenth copied": f"{tenth}.images",
+            "training radiographs": f"np.resize(train.images[:], {size})",
+        },
+        must_not={
+            "uniform noise": ((_GENERATOR,), "radiographs of no patient"),
+            "label means": ((_GENERATOR,), "no radiograph of a patient"),
+            "a tenth copied": (silent, "a tenth of the training radiographs is given away"),
+            "training radiographs": (silent, "every training radiograph is given away"),
+        },
+        also=(("01_train", "from lib.models.classifiers", copies + "from lib.models.classifiers"),),
+        elsewhere={"uniform noise": noise, "label means": means},
+    )  # fmt: skip
+
+
 def _montenegro() -> Study:
     """In the place of all cases that PP-MIR and PP-SIR draw, and of the counterfactual ones, made from the factual."""
     drawn = "anonymise(network, of.images[:], of.masks[:], seed=k), of"
@@ -290,6 +345,7 @@ def _pennisi() -> Study:
 
 
 STUDIES = {
+    "01_han2019_radiographs": _han,
     "02_sun2021_vertebrae": _sun,
     "03_montenegro2021_cases": _montenegro,
     "04_pennisi2023_walk": _pennisi,
