@@ -91,6 +91,7 @@ EXCEPTIONS = (  # files, what may stand there, and why
         "what reads a file",
     ),
     ("lib/runner/fork_server/server.py", r"\breader\b", "the end of a pipe that is read"),
+    ("docs/seeds.md", r"`train_gan\.py`", "a file of the authors of Osuala 2024"),
     ("notebooks/01_han2019_radiographs/*", r"reader study|\breaders\b", "radiologists, as in the paper"),
     ("notebooks/comparison/01_train.ipynb", r"partial\(fit, evaluating, \"reader\"", "the name of a random stream"),
     ("lib/comparison/methods.py", r"_walks\(of, \"films\"", "the name of a random stream"),
