@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from lib.plots.style import COLOURS
 
 _WINDOWS = 60  # of the running mean over a whole curve
-_WORDS = {"loss_g": "generator", "loss_d": "discriminator", "p": "probability of an augmentation"}  # names in curve.csv
+_WORDS = {"loss_g": "generator", "loss_d": "discriminator", "p": "augmentation probability"}  # names in curve.csv
 
 
 def learning_curve(ax: Axes, steps: ArrayLike, losses: Mapping[str, ArrayLike], *, unit: str = "steps") -> Axes:
