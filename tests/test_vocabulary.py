@@ -59,7 +59,7 @@ WORDS = {  # not within a longer word; case counts where the pattern has a capit
 ANY = "*"
 EXCEPTIONS = (  # files, what may stand there, and why
     ("lib/cohorts/phantoms/mass.py", r"\"film\"|0 film, 1 digital", "a mammogram on film, digitised later"),
-    ("notebooks/00_cohorts/01_phantoms.ipynb", r"\"film\"", "a mammogram on film, digitised later"),
+    ("notebooks/00_cohorts/01_phantoms.ipynb", r"\"film\"|screen[-_]film|film borders", "mammograms on film"),
     ("lib/cohorts/phantoms/chest_rendering.py", r"\barm\b", "the arm of a patient"),
     ("lib/cohorts/phantoms/chest*.py", r"\"knob\"", "the aortic knob, a bulge of the heart's outline"),
     ("lib/cohorts/phantoms/chest*.py", r"\"bar\"|\bbars\b", "the black bars beside a radiograph of another shape"),

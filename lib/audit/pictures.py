@@ -13,13 +13,15 @@ from lib.audit.normalisation import without_margins
 from lib.audit.symmetries import placed
 from lib.statistics.proportions import proportion
 
+_TITLES = {"train": "training", "heldout": "held-out"}  # of sets, where their names are no words
+
 
 def samples_figure(sets: AuditSets) -> Figure:
     """Ten images of each set, evenly spread, never picked by eye."""
     figure, axes = plots.canvas(width="page", height=68, mosaic=[[name] for name in sets.parts])
     for name, ax in axes.items():
         spread = np.linspace(0, len(sets.parts[name]) - 1, 10).astype(int)
-        plots.image_grid(ax, sets.parts[name].images[spread], columns=10).set_title(name)
+        plots.image_grid(ax, sets.parts[name].images[spread], columns=10).set_title(_TITLES.get(name, name))
     return figure
 
 
@@ -30,8 +32,8 @@ def copies_figure(assessment: Assessment, *, level: float) -> Figure:
     figure, axes = plots.canvas(width="page", height=62, mosaic=[["ratio", "share", "power"]])
     ratios = {"as given": base.ratio, "null: real images": found.null.ratio, "disguised copies": assessment.mixed.ratio}
     plots.distributions(axes["ratio"], ratios)
-    axes["ratio"].set(title="how close is each match?", xlabel="distance ratio (0: a copy)")
-    axes["ratio"].legend(loc="upper left", frameon=True, framealpha=1, edgecolor="none")
+    axes["ratio"].set(title="how close is each match?", xlabel="distance ratio\n(0: a copy; dotted: medians)")
+    axes["ratio"].legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")
     if found.test["is_heldout"]:
         axes["share"].fill_between(test.k, test.low, test.high, color="0.85", label="chance, 95 %")
         axes["share"].plot(test.k, test.share, "o-", color=plots.COLOURS[0], label=GIVEN)
@@ -43,9 +45,10 @@ def copies_figure(assessment: Assessment, *, level: float) -> Figure:
     shares = [100 * trial.copies / trial.images for trial in power]
     seen = np.array([proportion(trial.flagged, trial.repeats) for trial in power])
     axes["power"].errorbar(shares, seen[:, 0], np.abs(seen[:, 1:] - seen[:, :1]).T, fmt="o-", capsize=1.5)
-    axes["power"].axhline(level, color="0.4", linestyle="--", linewidth=0.8)
+    axes["power"].axhline(level, color="0.4", linestyle="--", linewidth=0.8, label=f"level, {level:g}")
+    axes["power"].legend(loc="center right")
     axes["power"].set(xscale="log", ylim=(0, 1.02), title="would it be seen?")
-    axes["power"].set(xlabel="% injected, in declared disguises", ylabel="share flagged")
+    axes["power"].set(xlabel="copies injected (%),\nin declared disguises", ylabel="share flagged")
     return figure
 
 
@@ -74,8 +77,8 @@ def pair_pictures(assessment: Assessment, sets: AuditSets, *, most: int) -> list
         other = without_margins(sets.synthetic.images[row : row + 1], real.shape[1])[0].astype(np.float32)
         other = 255 - other if found.given.is_negative[row, best] else other
         other = laid_upon(target, other, found.given.map[row, best], int(base.mirror[row]))
-        of = "train" if found.of_training[base.nearest[row]] else "held-out"
-        title = f"{rank}, {of}: ratio {base.ratio[row]:.2f}, p {test.pair_pvalues[row]:.1g}"
+        of = "training" if found.of_training[base.nearest[row]] else "held-out"
+        title = f"{rank}, {of}: ratio {base.ratio[row]:.2f}, p = {test.pair_pvalues[row]:.1g}"
         shown.append((title, np.stack([target, other, 127 + (target - other) / 2])))
     return shown
 

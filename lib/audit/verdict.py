@@ -7,6 +7,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from lib.audit.disguises import DECLARED
+from lib.cohorts.io.user_images import counted
 
 CERTAIN = 0.001  # p, corrected for all tests, at or below which a single pair needs no other evidence
 POPULATION = 0.01  # p, at or below which training and held-out images are taken for different groups
@@ -95,7 +96,7 @@ def verdict(
     if has_heldout and (pairs["heldout"] or exact["heldout"]):
         copied = max(pairs["heldout"], exact["heldout"])
         says.append(
-            f"Copies of held-out images, as it seems: {_counted(copied, 'synthetic image')}. So the held-out images "
+            f"Copies of held-out images, as it seems: {counted(copied, 'synthetic image')}. So the held-out images "
             "seem to have been trained on, and cannot be the yardstick of this audit. Ask who made the split."
         )
     part = f"{counts['train']:,} of {there['train']:,} training images"
@@ -106,12 +107,12 @@ def verdict(
         says.append(f"Only {some} were looked at: the rest may hold copies.")
     if doubles["merged"]:
         says.append(
-            f"Merged with a near-double, as of a file stored twice: {_counted(doubles['merged'], 'real image')}."
+            f"Merged with a near-double, as of a file stored twice: {counted(doubles['merged'], 'real image')}."
         )
     if doubles["trained on"]:
         says.append(
             "Left out, since a near-double of an image of their patient is among the training images: "
-            f"{_counted(doubles['trained on'], 'held-out image')}."
+            f"{counted(doubles['trained on'], 'held-out image')}."
         )
     doubts = _doubts(
         level, smallest_seen, population_pvalue, positive_control_flagged, negative_control_flagged, without_patient
@@ -148,7 +149,7 @@ def verdict(
             "fewer, this audit cannot see."
         )
     if certain and doubts:
-        says.append(f"Certain by themselves, whatever is said against this audit below: {_counted(certain, 'pair')}.")
+        says.append(f"Certain by themselves, whatever is said against this audit below: {counted(certain, 'pair')}.")
     answer = ANSWERS[0] if is_exact or certain else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
     return Verdict(answer, tuple(says + doubts))
 
@@ -199,10 +200,6 @@ def _alone(flagged_pairs: int) -> str:
     if flagged_pairs == 1:
         return "1 match is too close by itself; look at this pair first."
     return f"{flagged_pairs:,} matches are too close by themselves; look at these pairs first."
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

@@ -40,13 +40,15 @@ SAVED: list[tuple[type, str, Callable]] = [  # what `Run.save` takes, the ending
 ]
 
 
+_STAMP, _TWO_LINES = 4.5, 3.6  # points; two lines of the second fill the strip that `plots.canvas` leaves
 _COHORT_SAYS = {"phantom": "phantom, drawn: no patient", "public": "public images", "own": "your own images"}
 
 
 def stamp(figure: Figure, facts: Mapping[str, str], *, replot: bool = False) -> None:
     """Write at the foot of `figure` what it shows: scale, cohort, source, seed, n, revision and arithmetic of `facts`.
 
-    In letters that are small enough for its width. replot: it shows published numbers and nothing of a run.
+    In letters that are small enough for its width, on two lines where one would be smaller still. replot: it shows
+    published numbers and nothing of a run.
     """
     says = f"{facts['scale']} · {_COHORT_SAYS[facts['cohort']]} ({facts['source']}) · seed {facts['seed']}"
     says += f" · n = {facts['n']} · {facts['revision']} · {facts['arithmetic']}"
@@ -54,9 +56,19 @@ def stamp(figure: Figure, facts: Mapping[str, str], *, replot: bool = False) -> 
         says = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
     elif facts["scale"] == "smoke":
         says = "SMOKE RUN: these numbers mean nothing · " + says
-    note = figure.text(0.006, 0.004, says, fontsize=4.5, color="0.45", ha="left", va="bottom", in_layout=False)
-    room = 0.985 * figure.bbox.width / note.get_window_extent().width
-    note.set_fontsize(4.5 * min(room, 1))
+    style = {"color": "0.45", "ha": "left", "va": "bottom", "linespacing": 1.1, "in_layout": False}
+    note = figure.text(0.006, 0.004, says, fontsize=_STAMP, **style)
+
+    def fitting() -> float:
+        return _STAMP * min(0.985 * figure.bbox.width / note.get_window_extent().width, 1)
+
+    size = fitting()
+    if size < _TWO_LINES:
+        breaks = [place for place in range(len(says)) if says.startswith(("; ", " · "), place)]
+        middle = min(breaks, key=lambda place: abs(place - len(says) / 2)) + 2
+        note.set_text(f"{says[:middle].rstrip()}\n{says[middle:].lstrip()}")
+        size = min(fitting(), _TWO_LINES)
+    note.set_fontsize(size)
 
 
 def save_png(figure: Figure, path: Path, metadata: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from scipy.stats import gaussian_kde
 from sklearn.metrics import roc_curve
 
 from lib.plots.style import COLOURS, GREY, MARKERS
+from lib.statistics.seeds import seed_interval
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -73,8 +74,6 @@ def budget_curve(
 
 
 def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from lib.statistics.seeds import seed_interval
-
     if values.shape[1] < 3:  # of two values the interval is wider than any axis
         return values.mean(axis=1), np.zeros(len(values))
     spread = [seed_interval(row) for row in values]

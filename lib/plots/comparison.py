@@ -100,8 +100,10 @@ def heat_map(
         cell = Rectangle((across - 0.5, down - 0.5), 1, 1, facecolor=SHADES(share), edgecolor="white", linewidth=0.6)
         ax.add_patch(cell)
         colour, weight = "white" if abs(share - 0.5) > 0.4 else "0.1", "bold" if worse[i, j] else "normal"
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 5.8, "color": colour, "weight": weight}
-        ax.text(across, down, _rounded(value), **style)
+        text = _rounded(value)
+        size = 5.8 if len(text) < 5 else 5.0  # "−8.19" in bold is wider than a cell
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "color": colour, "weight": weight}
+        ax.text(across, down, text, **style)
     for group in dict.fromkeys(column_groups):
         middle = x[[g == group for g in column_groups]].mean()
         ax.text(middle, y[-1] + 0.85, group, ha="center", va="center", weight="bold")

@@ -55,6 +55,19 @@ def test_a_cell_is_orange_only_where_it_is_surely_worse(ax):
     assert left[1] - left[0] == pytest.approx(1.3)  # a gap between groups
 
 
+def test_numbers_stay_in_their_cells_where_columns_are_narrow():
+    """As many columns as the comparison has, on a page, beside names as long as its longest."""
+    figure, axes = plots.canvas(width="page", height=40)
+    values, names = np.array([[-8.19, 1008.2, 0.56] * 6]), ["memorising generator (positive control)"]
+    columns = [*map(str, range(17)), "AUROC on real radiographs"]
+    groups = {"row_groups": ["control"], "column_groups": np.repeat(["a", "b", "c", "d"], [5, 3, 9, 1]).tolist()}
+    options = {"ranks": np.ones((1, 18)), "worse": np.ones((1, 18), bool), "rows": names, "columns": columns}
+    plots.heat_map(axes["a"], values, **options, **groups)
+    figure.draw_without_rendering()
+    wide = {patch.get_window_extent().width for patch in axes["a"].patches}
+    assert max(text.get_window_extent().width for text in axes["a"].texts[:18]) < min(wide)
+
+
 def test_a_front_joins_the_sets_that_none_beats(ax):
     x, y = (np.array([values, values, values]) for values in ([0.6, 0.7, 0.9], [0.5, 0.8, 0.7]))
     options = {"names": ["a", "b", "c"], "groups": ["g", "g", "h"], "markers": {"g": "o", "h": "*"}}

@@ -32,7 +32,7 @@ def test_it_draws_every_value_and_the_mean_of_each_loss(ax):
     np.testing.assert_allclose(mean.get_ydata(), 2.5)
     assert mean.get_xdata()[0] == np.mean(steps[:10])
     assert flat.get_alpha() < 0.5
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["loss_d", "loss_g"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["discriminator", "generator"]
     assert ax.get_xlabel() == "epochs"
 
 

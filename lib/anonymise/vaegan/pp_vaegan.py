@@ -24,7 +24,6 @@ from lib.anonymise.vaegan.masked_images import Masks, checked_cases
 from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
 from lib.training.gan.losses import gradient_norms
-from lib.training.loop.curve import Curve, read_curve
 from lib.training.loop.dataset import DeviceDataset, check_batch
 from lib.training.loop.images import to_uint8
 from lib.training.loop.inference import without_gradients
@@ -145,17 +144,6 @@ def load_auxiliary(path, name: str, network: nn.Module, *, device: torch.device 
         given = type(network).__name__
         raise ValueError(f"The training in {path} had no {given} of this shape as its {name} classifier.") from error
     return placed(network, device or seeding.device()).eval()
-
-
-def anonymiser_curves(path) -> Curve:
-    """The unweighted losses of the finished training in folder `path`; errors as `load_pp_vaegan`.
-
-    Their names: "critic", "realism", "divergence", "evidence" and those of `guidance.LOSSES`.
-    """
-    tensors, settings = finished_training(path, "anonymisation", model="pp_vaegan")
-    if "curves" in tensors:  # trained before each training kept its curve as a table
-        return Curve(_names(settings), np.arange(len(tensors["curves"])) + 1, tensors["curves"].numpy())
-    return read_curve(path)
 
 
 @torch.inference_mode()

@@ -19,8 +19,3 @@ def masked_mse(*, original: ArrayLike, anonymised: ArrayLike, mask: ArrayLike) -
     inside = mask.sum(axis=(1, 2), dtype=np.float64)
     total = (mask * (first - second) ** 2).sum(axis=(1, 2))
     return np.divide(total, inside, out=np.full(len(first), np.nan), where=inside > 0)
-
-
-def masked_rmse(*, original: ArrayLike, anonymised: ArrayLike, mask: ArrayLike) -> np.ndarray:
-    """The root of `masked_mse`, in the unit of the images."""
-    return np.sqrt(masked_mse(original=original, anonymised=anonymised, mask=mask))

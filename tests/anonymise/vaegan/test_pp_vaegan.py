@@ -11,10 +11,11 @@ from torch import nn
 
 from lib.anonymise.vaegan.guidance import AuxiliaryLosses
 from lib.anonymise.vaegan.masked_images import checked_cases
-from lib.anonymise.vaegan.pp_vaegan import DEFECTS, PPVAEGANTrainer, Weights, anonymise, anonymiser_curves
+from lib.anonymise.vaegan.pp_vaegan import DEFECTS, PPVAEGANTrainer, Weights, anonymise
 from lib.core import seeding
 from lib.models.classifiers.identity import ConvClassifier, paired_distances
 from lib.training.loop.checkpoint import Checkpoint
+from lib.training.loop.curve import read_curve
 from tests.anonymise.vaegan.toy import CPU, PEOPLE, Disc, Stripes, toy, train
 from tests.training.runs import interrupt, tensors
 
@@ -72,7 +73,7 @@ def test_masks_to_255_reach_the_encoder_of_test_images_only(tmp_path):
 
 def test_curves_hold_every_loss_of_every_step(tmp_path):
     train(tmp_path)
-    curves = anonymiser_curves(tmp_path)
+    curves = read_curve(tmp_path)
     assert curves.names == ("critic", "realism", "divergence", "evidence", "finding", "privacy")
     assert curves.values.shape == (4, 6)
     assert (curves.values != 0).all()

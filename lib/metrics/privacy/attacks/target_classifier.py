@@ -97,21 +97,6 @@ def _attacked_once(signals, inside, groups, weights, *, rng: np.random.Generator
     return _balanced(attackers[best](signals[attacked]), inside[attacked], weights[attacked]), best
 
 
-def membership_verdict(*, released: MembershipInference, real: MembershipInference) -> str:
-    """What the attack shows of a target trained on released images, beside one trained on the real images themselves.
-
-    "leaks": the interval of `released` lies above 0.5 and its value above 0.55. "no leak found": it does not, while
-    the attack works where it should (at least 0.6 against the target of real images, 0.05 above `released`).
-    "inconclusive" otherwise, and always with fewer than `ENOUGH` images: never "private" (spec §9.3, B10).
-    """
-    value, control = released.accuracy.value, real.accuracy.value
-    if min(released.images, real.images) < ENOUGH:
-        return "inconclusive"
-    if released.accuracy.low > 0.5 and value > 0.55:
-        return "leaks"
-    return "no leak found" if control >= 0.6 and control >= value + 0.05 else "inconclusive"
-
-
 def _signals(values, labels, name: str) -> np.ndarray:
     """What the attackers look at (n, 4 + c), the loss first."""
     values, labels = samples.columns(values, name), np.asarray(labels)

@@ -5,14 +5,11 @@ import pytest
 
 from lib.metrics.privacy.attacks.target_classifier import (
     ATTACKERS,
-    MembershipInference,
     _balanced,
     _fitted,
     _signals,
     membership_inference,
-    membership_verdict,
 )
-from lib.statistics.bootstrap import Interval
 
 
 def _answers(n, confidence, rng, classes=3):
@@ -108,28 +105,6 @@ def test_groups_are_never_torn():
     assert found.accuracy.units == 80
     assert found.accuracy.low < 0.55
     assert found.accuracy.high - found.accuracy.low > 0.1
-
-
-def _found(value, low, images=1000):
-    interval = Interval(value, low, value + (value - low), 0.95, images, np.zeros(1))
-    return MembershipInference(interval, np.array([value]), {}, images)
-
-
-@pytest.mark.parametrize(
-    ("released", "real", "verdict"),
-    [
-        (_found(0.70, 0.65), _found(0.80, 0.75), "leaks"),
-        (_found(0.52, 0.48), _found(0.70, 0.65), "no leak found"),
-        (_found(0.54, 0.51), _found(0.70, 0.65), "no leak found"),  # significant, and at most 0.55
-        (_found(0.60, 0.49), _found(0.62, 0.58), "inconclusive"),  # the real images hardly leak more
-        (_found(0.52, 0.48), _found(0.55, 0.51), "inconclusive"),  # the attack misses its positive control
-        (_found(0.70, 0.65, images=300), _found(0.80, 0.75), "inconclusive"),
-        (_found(0.52, 0.48), _found(0.80, 0.75, images=86), "inconclusive"),
-    ],
-)
-def test_verdicts(released, real, verdict):
-    """B10."""
-    assert membership_verdict(released=released, real=real) == verdict
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from lib.metrics.fidelity.masked_error import masked_rmse
 from lib.metrics.privacy.reidentification.recognition import (
     chance_threshold,
     entropy_share,
@@ -50,8 +49,6 @@ def test_a_person_counts_once():
         (lambda: entropy_share(np.ones((2, 1))), "add up to 1"),
         (lambda: verification(genuine=[], impostor=[1.0]), "not empty"),
         (lambda: identities_within(np.ones((2, 3)), [0, 1], threshold=1), "one per column"),
-        (lambda: masked_rmse(original=np.ones((1, 2, 2)), anonymised=np.ones((1, 2, 2)), mask=np.full((1, 2, 2), 255)),
-         "divide 0..255 by 255"),
     ],
 )  # fmt: skip
 def test_says_what_is_wrong(call, says):
