@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def stamp(figure: Figure, facts: Mapping[str, str], *, replot: bool = False) -> 
         says = f"published numbers, plotted again; nothing of this run · n = {facts['n']} · {facts['revision']}"
     elif facts["scale"] == "smoke":
         says = "SMOKE RUN: these numbers mean nothing · " + says
-    style = {"color": "0.45", "ha": "left", "va": "bottom", "linespacing": 1.1, "in_layout": False}
+    style: dict[str, Any] = {"color": "0.45", "ha": "left", "va": "bottom", "linespacing": 1.1, "in_layout": False}
     note = figure.text(0.006, 0.004, says, fontsize=_STAMP, **style)
 
     def fitting() -> float:
