@@ -13,7 +13,7 @@ FACTS |= {"arithmetic": "float32, AVX2, threads: 1"}
 def test_a_long_stamp_takes_two_lines_and_stays_readable(width, lines):
     figure, axes = plots.canvas(width=width, height=40)
     axes["a"].set_xlabel("share found\nat 1 % false positives")
-    stamp(figure, FACTS | {"n": "477 members, 1,028 non-members; targets to a set: 1; bars: 95 % over patients"})
+    stamp(figure, FACTS | {"n": "477 members, 1,028 non-members; targets to a set: 1; 95 % intervals over patients"})
     (note,) = figure.texts
     assert note.get_text().count("\n") == lines - 1
     assert note.get_fontsize() >= 3.5
