@@ -1,9 +1,18 @@
 """The stamp at the foot of a figure: whole, within the figure, in letters that can be read."""
 
+import matplotlib.pyplot as plt
 import pytest
 
 from lib import plots
 from lib.experiment.products import stamp
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """No figure is left open, which would count in other tests."""
+    yield
+    plt.close("all")
+
 
 FACTS = {"scale": "demo", "cohort": "phantom", "source": "vertebra", "seed": "0", "revision": "05e86b3"}
 FACTS |= {"arithmetic": "float32, AVX2, threads: 1"}

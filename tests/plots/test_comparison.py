@@ -66,6 +66,7 @@ def test_numbers_stay_in_their_cells_where_columns_are_narrow():
     figure.draw_without_rendering()
     wide = {patch.get_window_extent().width for patch in axes["a"].patches}
     assert max(text.get_window_extent().width for text in axes["a"].texts[:18]) < min(wide)
+    plt.close(figure)
 
 
 def test_a_front_joins_the_sets_that_none_beats(ax):
