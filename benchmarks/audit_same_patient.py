@@ -60,7 +60,7 @@ def measured(features: Features, patient: np.ndarray, split: int, share: float) 
     right = (whose[near] == np.tile(patient[offered], 2)).reshape(2, -1).any(axis=0)[len(offered) - count :]
     row = {"split": split, "share": share, "injected": count, "synthetic": len(offered), "training": int(member.sum())}
     row |= {"heldout": int((~member).sum()), "p": test.pvalue, "flagged": int(test.pvalue <= LEVEL)}
-    row |= {"named": right.mean() if count else "", "beyond, train": int(test.is_beyond[found.member[near]].sum())}
+    row |= {"named": float(right.mean()) if count else "", "beyond, train": int(test.is_beyond[found.member[near]].sum())}
     row |= {"beyond, heldout": int(test.is_beyond[~found.member[near]].sum())}
     return row | {"seconds": round(time.process_time() - began, 2), "revision": revision()}
 

@@ -173,8 +173,8 @@ def _sentences(is_flagged: bool, level: float, pvalue: float, beyond: dict, seen
     if is_flagged:
         return (
             "Synthetic images come nearer to training patients than to held-out ones, by an embedding of identity (p = "
-            f"{pvalue:.2g}, flagged at or below {level:g}): they show training patients, be it in other images than "
-            f"those that were given. Nearer to a training patient than any two real patients are to each other: "
+            f"{pvalue:.2g}, flagged at or below {level:g}): they show training patients, in the given "
+            f"images or in others. Nearer to a training patient than any two real patients are to each other: "
             f"{beyond['train']:,}; to a held-out one: {beyond['heldout']:,}."
         )
     told = ", ".join(f"{share} in {100 * of[0]:.0f} % of trials" for share, of in seen.items())
