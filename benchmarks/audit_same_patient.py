@@ -58,9 +58,18 @@ def measured(features: Features, patient: np.ndarray, split: int, share: float) 
     near = np.concatenate([of.patient for of in found.queries])
     whose = np.concatenate([patient[real[one.row]][np.unique(one.patient, return_index=True)[1]] for one in parts])
     right = (whose[near] == np.tile(patient[offered], 2)).reshape(2, -1).any(axis=0)[len(offered) - count :]
-    row = {"split": split, "share": share, "injected": count, "synthetic": len(offered), "training": int(member.sum())}
+    row: dict[str, float | str] = {
+        "split": split,
+        "share": share,
+        "injected": count,
+        "synthetic": len(offered),
+        "training": int(member.sum()),
+    }
     row |= {"heldout": int((~member).sum()), "p": test.pvalue, "flagged": int(test.pvalue <= LEVEL)}
-    row |= {"named": float(right.mean()) if count else "", "beyond, train": int(test.is_beyond[found.member[near]].sum())}
+    row |= {
+        "named": float(right.mean()) if count else "",
+        "beyond, train": int(test.is_beyond[found.member[near]].sum()),
+    }
     row |= {"beyond, heldout": int(test.is_beyond[~found.member[near]].sum())}
     return row | {"seconds": round(time.process_time() - began, 2), "revision": revision()}
 

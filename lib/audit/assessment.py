@@ -88,15 +88,15 @@ def assess(
     names = {name: np.asarray(part.source_name) for name, part in sets.parts.items()}
     doubles = _double_rows(found, np.concatenate([names[name] for name in real_sets]))
     alarms = (flags, settings.splits)
-    shown = _same_patient(sets, found, real, names, settings, seed=seed, told=told)
+    same = _same_patient(sets, found, real, names, settings, seed=seed, told=told)
     return Assessment(
         found, power, mixed, alarms,
         pd.DataFrame(control_rows(found, level=settings.level)),
         pd.DataFrame(disguises),
         pd.DataFrame(pair_rows(found, **names), columns=PAIR_COLUMNS),
         doubles,
-        shown,
-        _verdict(sets, found, disguises, power, alarms, shown, settings),
+        same,
+        _verdict(sets, found, disguises, power, alarms, same, settings),
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _verdict(
     disguises: list[dict],
     power: list[InjectionPower],
     alarms: tuple[int, int],
-    shown: SamePatient,
+    same: SamePatient,
     settings: Settings,
 ) -> Verdict:
     (matched, test), member = found.sets[GIVEN], found.of_training
@@ -160,7 +160,7 @@ def _verdict(
         positive_control_flagged=flagged[POSITIVE_CONTROL],
         negative_control_flagged=flagged[NEGATIVE_CONTROL],
         alarms=alarms,
-        same_patient=shown,
+        same_patient=same,
         has_heldout=sets.heldout is not None,
         without_patient=sum(of.get(OWN, 0) for of in sets.patients_from.values()),
     )

@@ -205,9 +205,10 @@ def cross_fitted(features: Features, patient: np.ndarray, member: np.ndarray, rn
 
 def compared(asked: Iterable[tuple[Part, torch.Tensor, np.ndarray]]) -> Compared:
     """Each part with its queries (q, d) and which of its images are there, (n,) bool; every patient keeps one."""
-    queries, real, null, member, strata = list[Nearest](), list[Nearest](), [], [], []
+    queries, real = list[Nearest](), list[Nearest]()
+    null, member, strata = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
     for number, (part, points, is_there) in enumerate(asked):
-        code, first = part.patient[is_there], sum(map(len, member))
+        code, first = part.patient[is_there], sum(len(of) for of in member)
         options = {"synthetic": points, "real": part.real[is_there], "patient": code}
         to_queries, to_real = (nearest_patients(of) for of in normalised_nearness(**options))
         null.append(null_scores(to_real, code))
