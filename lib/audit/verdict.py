@@ -15,7 +15,7 @@ LIMITS = (
     "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
     "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any "
     "other may escape. Copied parts of an image are not looked for.",
-    "Whether synthetic images show training patients in other images than the given ones is asked only where these have "
+    "Whether synthetic images show training patients in other images than the given ones is asked only where they have "
     "several images, and of all of them together: images of a few may escape.",
     "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
     "Names burnt into pixels or left in file headers are not looked for.",
