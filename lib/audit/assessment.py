@@ -19,7 +19,7 @@ from lib.audit.copies import (
 )
 from lib.audit.disguises import DECLARED
 from lib.audit.inputs import AuditSets
-from lib.audit.power import disguise_rows, null_flags, would_be_seen
+from lib.audit.power import POWER, disguise_rows, null_flags, would_be_seen
 from lib.audit.same_patient import SamePatient, cannot_say, features_of, lacking, same_patient
 from lib.audit.verdict import CERTAIN, Verdict, verdict
 from lib.cohorts.io.patient_naming import OWN
@@ -28,7 +28,6 @@ from lib.metrics.privacy.copying.copy_test import Matches
 from lib.metrics.privacy.copying.copy_test_power import InjectionPower, injected_as, smallest_seen
 
 BINDING = 0.02  # of the images: a verdict of no copies says that as many in any declared disguise would be seen
-POWER = 0.9  # in this share of injections at least
 
 
 class Settings(NamedTuple):

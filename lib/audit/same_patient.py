@@ -4,8 +4,8 @@ The patients are divided into two parts, alike in both sides and in how many hav
 images are compared by an embedding of identity that was learnt on the other part, so that nobody is compared by what
 was learnt on their own images. The test is `lib.metrics.privacy.reidentification.same_patient`; patients are permuted
 within their part, and among those of one image or of several. What it would have seen is measured by leaving one image
-of each training patient who has several out of the training set, and injecting it among real images that show no
-patient of those they are compared with.
+of each patient who has several out, and injecting those of training patients among real images that show none of the
+patients they are compared with.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ import torch
 from scipy.stats import binomtest
 
 from lib.audit.identity import Views, identity_features, learn_identity, mild_views
-from lib.audit.power import PERMUTATIONS
+from lib.audit.power import PERMUTATIONS, POWER
 from lib.metrics.privacy.copying.copy_test import population_pvalue
 from lib.metrics.privacy.copying.copy_test_power import injected_as
 from lib.metrics.privacy.reidentification.same_patient import (
@@ -26,6 +26,7 @@ from lib.metrics.privacy.reidentification.same_patient import (
     nearest_patients,
     normalised_nearness,
     null_scores,
+    permuted_within,
     same_patient_test,
 )
 from lib.statistics.proportions import proportion
@@ -106,7 +107,8 @@ def lacking(patient: np.ndarray, member: np.ndarray) -> str:
     """Why real images of the patients (n,), `member` (n,) or held out, cannot tell; empty where they can."""
     several = int((np.unique(patient[member], return_counts=True)[1] > 1).sum())
     if several < FEWEST:
-        return f"fewer than {FEWEST} training patients have two images ({several})"
+        why = f"fewer than {FEWEST} training patients have two images ({several})"
+        return f"{why}; if more have, name them by --patients or --patient-from"
     return "" if len(np.unique(patient[~member])) >= FEWEST // 2 else "there are too few held-out patients"
 
 
@@ -135,7 +137,8 @@ def same_patient(
     patient: codes (n,) of the real images; member: (n,) whether they were trained on; names: of the real images (n,)
     and of the synthetic ones (s,). repeats: injections at each of SHARES; splits: null splits of the real patients,
     that show the false alarms. Fewer than FEWEST training patients with two images, too few held-out ones, sides that
-    differ as groups, and too many false alarms make CANNOT_SAY. Raises ValueError for a patient on both sides.
+    differ as groups, too many false alarms, and, without a flag, largest shares that were flagged too seldom (POWER)
+    make CANNOT_SAY. Raises ValueError for a patient on both sides.
     """
     patient = np.unique(patient, return_inverse=True)[1]
     inside = np.bincount(patient, weights=member)
@@ -164,6 +167,13 @@ def same_patient(
         why = f"{alarms[0]:,} of {alarms[1]:,} null splits of the real patients were flagged, more than chance explains"
         return SamePatient(CANNOT_SAY, cannot_say(why).says, *numbers)
     is_flagged = test.pvalue <= level
+    share, flagged = next(reversed(seen.items()))
+    if not is_flagged and flagged[0] < POWER:
+        why = (
+            f"of other images of training patients {100 * named:.0f} % name their patient, and were {share} of the "
+            f"images such ones, {100 * flagged[0]:.0f} % of trials would be flagged"
+        )
+        return SamePatient(CANNOT_SAY, cannot_say(why).says, *numbers)
     return SamePatient(
         FLAGGED if is_flagged else NOT_FLAGGED, _sentences(is_flagged, level, *numbers[:2], seen), *numbers
     )
@@ -224,24 +234,27 @@ def _would_be_seen(
 ) -> tuple[float, dict[str, tuple[float, float, float]]]:
     """The share of injected images that name their patient, and by share of injected ones, that of trials flagged.
 
-    The images of a trial, `size` as the synthetic ones, are real, each with the nearest of the different patients;
-    injected ones were left out of their part.
+    The images of a trial, `size` as the synthetic ones, are real, each with the nearest of the different patients. Who
+    is a training patient is chance, anew in each trial: else all of them would share what chance made of one division.
+    The injected images are of these patients, and were left out of their part.
     """
     left_out = [_one_of_each(part, rng) for part in parts]
     without = [~np.isin(np.arange(len(part.row)), rows) for part, rows in zip(parts, left_out, strict=True)]
     found = compared((part, part.real[rows], there) for part, rows, there in zip(parts, left_out, without, strict=True))
-    own = np.concatenate([part.patient[rows] for part, rows in zip(parts, left_out, strict=True)])
     side = np.repeat([0, 1], [len(rows) for rows in left_out])
+    own = np.concatenate([part.patient[rows] for part, rows in zip(parts, left_out, strict=True)])
+    own += side * len(parts[0].member)
     known, score = (np.concatenate(column) for column in zip(*found.queries, strict=True))
-    named, seen = float((known == own + side * len(parts[0].member)).mean()), {}
+    named, seen = float((known == own).mean()), {}
     for count, share in (injected_as(share, size) for share in SHARES):
         flagged = 0
         for _ in range(repeats):
-            chosen, at = np.resize(rng.permutation(len(side)), count), rng.permutation(size)[:count]
+            (member,) = permuted_within(found.member, found.strata, permutations=1, rng=rng)
+            chosen, at = np.resize(rng.permutation(np.flatnonzero(member[own])), count), rng.permutation(size)[:count]
             queries = [of.only(np.resize(rng.permutation(len(of.score)), size)) for of in found.real]
             for of, here in zip(queries, (side[chosen] == 0, side[chosen] == 1), strict=True):
                 of.patient[at[here]], of.score[at[here]] = known[chosen[here]], score[chosen[here]]
-            flagged += found.test(queries, PERMUTATIONS, rng).pvalue <= level
+            flagged += found._replace(member=member).test(queries, PERMUTATIONS, rng).pvalue <= level
         seen[share] = proportion(flagged, repeats)
     return named, seen
 
@@ -269,10 +282,10 @@ def _null_flags(parts: list[Part], splits: int, level: float, rng: np.random.Gen
 
 
 def _one_of_each(part: Part, rng: np.random.Generator) -> np.ndarray:
-    """Rows of the part: a random image of each training patient who has several."""
+    """Rows of the part: a random image of each patient who has several."""
     order = rng.permutation(len(part.patient))
-    whose, first = np.unique(part.patient[order], return_index=True)
-    return order[first[part.member[whose] & (np.bincount(part.patient) > 1)]]
+    first = np.unique(part.patient[order], return_index=True)[1]
+    return order[first[np.bincount(part.patient) > 1]]
 
 
 def _population_pvalue(found: Compared, parts: list[Part], permutations: int, rng: np.random.Generator) -> float:

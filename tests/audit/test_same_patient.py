@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.stats import binom
 
 from lib.audit import same_patient as module
 from lib.audit.identity import VIEWS, Views, identity_features, learn_identity, mild_views
@@ -47,7 +48,7 @@ def features() -> Features:
 
 
 def audited(
-    *, real=None, shown=(), nobody: int = 60, member=MEMBER, patient=PATIENT, of: Features | None = None
+    *, real=None, shown=(), nobody: int = 60, member=MEMBER, patient=PATIENT, of: Features | None = None, **options
 ) -> SamePatient:
     """The test of some of the real images: `real` rows, all but the `shown` ones, which are offered before `nobody`."""
     of, shown = of or features(), np.asarray(shown, int)
@@ -57,7 +58,7 @@ def audited(
     some = Features(of.real[row], views, torch.cat([of.real[shown], of.synthetic[:nobody]]))
     names = row.astype(str), np.r_[shown.astype(str), np.full(nobody, "nobody")]
     return same_patient(
-        some, patient=patient[row], member=member[row], names=names, rng=np.random.default_rng(3), **QUICK
+        some, patient=patient[row], member=member[row], names=names, rng=np.random.default_rng(3), **(QUICK | options)
     )
 
 
@@ -89,8 +90,24 @@ def test_other_images_of_training_patients_are_flagged_and_named():
     assert (first["of"][right] == "train").all()
 
 
+def test_an_embedding_that_knows_nobody_would_see_nothing():
+    """Of noise: what would be seen is what is falsely flagged, in trials that do not share one division by chance."""
+    flagged, trials = 0, 0
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        noise = [torch.from_numpy(rng.standard_normal((n, 30))).float() for n in (len(PATIENT), 60)]
+        of = Features(noise[0], Views(np.arange(0), torch.zeros(len(VIEWS), 0, 30)), noise[1])
+        found = audited(of=of, repeats=40)
+        assert found.named < 0.15
+        assert found.answer == CANNOT_SAY
+        assert "name their patient, and were 20 % of the images such ones" in found.says
+        flagged += sum(round(40 * seen[0]) for seen in found.seen.values())
+        trials += 40 * len(found.seen)
+    assert flagged <= binom.ppf(0.999, trials, QUICK["level"])
+
+
 def test_images_of_held_out_patients_are_no_leak():
-    found = audited(shown=(TRAIN + np.arange(12)) * EACH, nobody=12)
+    found = audited(shown=(TRAIN + np.arange(12)) * EACH)
     assert found.answer == NOT_FLAGGED
     assert found.pvalue > 0.5
 

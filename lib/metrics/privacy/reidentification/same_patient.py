@@ -87,6 +87,17 @@ def null_scores(real: Nearest, patient: ArrayLike) -> np.ndarray:
     return best
 
 
+def permuted_within(
+    values: np.ndarray, strata: np.ndarray, *, permutations: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Random permutations (permutations, n) of `values` (n,) within each of the `strata`, integer codes (n,)."""
+    found = np.empty((permutations, len(values)), values.dtype)
+    # Sorted by stratum, then by chance.
+    order = np.argsort(strata + rng.random(found.shape), axis=1)
+    np.put_along_axis(found, order, values[np.argsort(strata, kind="stable")][None], axis=1)
+    return found
+
+
 def same_patient_test(
     synthetic: Nearest,
     *,
@@ -116,8 +127,6 @@ def same_patient_test(
     stratum = samples.codes(strata, len(member), "strata") if strata is not None else np.zeros(len(member), int)
     reached = np.zeros(len(member))
     np.maximum.at(reached, patient, score - np.quantile(null, NULL_SHARE))
-    # Sorted by stratum, then by chance: a permutation within each.
-    order = np.argsort(stratum + rng.random((permutations, len(member))), axis=1)
-    sums = reached[order] @ member[np.argsort(stratum, kind="stable")]
+    sums = permuted_within(member, stratum, permutations=permutations, rng=rng) @ reached
     at_least = int((sums >= reached[member].sum() - 1e-9).sum())
     return SamePatientTest((1 + at_least) / (1 + permutations), reached, score > null.max())

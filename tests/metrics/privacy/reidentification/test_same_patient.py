@@ -11,6 +11,7 @@ from lib.metrics.privacy.reidentification.same_patient import (
     nearest_patients,
     normalised_nearness,
     null_scores,
+    permuted_within,
     same_patient_test,
 )
 
@@ -69,6 +70,15 @@ def test_p_is_that_of_all_permutations(strata):
     assert found.pvalue == pytest.approx(1 / every, rel=0.3)
     assert found.reached.tolist() == [5, 4, 0, 0, 0, 3, 6, 0, 0, 0]
     assert found.is_beyond.all()
+
+
+def test_permutations_keep_to_their_strata():
+    values, strata = np.arange(6), np.array([1, 0, 1, 0, 1, 0])
+    found = permuted_within(values, strata, permutations=600, rng=np.random.default_rng(0))
+    assert (np.sort(found[:, strata == 0], axis=1) == [1, 3, 5]).all()
+    assert (np.sort(found[:, strata == 1], axis=1) == [0, 2, 4]).all()
+    assert len(np.unique(found, axis=0)) == 36
+    assert abs((found == values).mean() - 1 / 3) < 0.05
 
 
 def test_a_patient_counts_once_however_many_images_come_near():
