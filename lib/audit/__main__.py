@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-images", action="store_true", help="a page without images and names of files")
     parser.add_argument("--dry-run", action="store_true", help="say what would be read and passed over, and stop")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
-    parser.add_argument("--level", type=float, default=THOROUGH.level, help="false alarms accepted (default: 0.05)")
+    parser.add_argument("--level", type=float, default=THOROUGH.level, help="false alarms of each test (default: 0.05)")
     parser.add_argument("--most", type=int, default=5000, help="images of each set; beyond it, drawn by patient")
     return parser
 

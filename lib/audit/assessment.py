@@ -19,7 +19,8 @@ from lib.audit.copies import (
 )
 from lib.audit.disguises import DECLARED
 from lib.audit.inputs import AuditSets
-from lib.audit.power import disguise_rows, null_flags, would_be_seen
+from lib.audit.power import POWER, disguise_rows, null_flags, would_be_seen
+from lib.audit.same_patient import SamePatient, cannot_say, features_of, lacking, same_patient
 from lib.audit.verdict import CERTAIN, Verdict, verdict
 from lib.cohorts.io.patient_naming import OWN
 from lib.core.seeding import numpy_generator
@@ -27,13 +28,12 @@ from lib.metrics.privacy.copying.copy_test import Matches
 from lib.metrics.privacy.copying.copy_test_power import InjectionPower, injected_as, smallest_seen
 
 BINDING = 0.02  # of the images: a verdict of no copies says that as many in any declared disguise would be seen
-POWER = 0.9  # in this share of injections at least
 
 
 class Settings(NamedTuple):
     """How thoroughly copies are looked for."""
 
-    level: float  # false alarms that are accepted
+    level: float  # false alarms that are accepted, of the copy test and of that of the same patient each
     permutations: int
     copies: int  # training images that are copied in each disguise
     shares: tuple[float, ...]  # of copies that are injected, in declared disguises mixed
@@ -57,6 +57,7 @@ class Assessment(NamedTuple):
     disguises: pd.DataFrame
     pairs: pd.DataFrame  # of every synthetic image and the real one that it resembles most, the closest first
     doubles: pd.DataFrame  # names of real images that are nearly one
+    same_patient: SamePatient
     verdict: Verdict
 
 
@@ -86,13 +87,42 @@ def assess(
     names = {name: np.asarray(part.source_name) for name, part in sets.parts.items()}
     doubles = _double_rows(found, np.concatenate([names[name] for name in real_sets]))
     alarms = (flags, settings.splits)
+    same = _same_patient(sets, found, real, names, settings, seed=seed, told=told)
     return Assessment(
         found, power, mixed, alarms,
         pd.DataFrame(control_rows(found, level=settings.level)),
         pd.DataFrame(disguises),
         pd.DataFrame(pair_rows(found, **names), columns=PAIR_COLUMNS),
         doubles,
-        _verdict(sets, found, disguises, power, alarms, settings),
+        same,
+        _verdict(sets, found, disguises, power, alarms, same, settings),
+    )  # fmt: skip
+
+
+def _same_patient(
+    sets: AuditSets,
+    found: Audit,
+    real: np.ndarray,
+    names: dict[str, np.ndarray],
+    settings: Settings,
+    *,
+    seed: int,
+    told: Callable[[str], None],
+) -> SamePatient:
+    """The second number, of the real images that were kept; its draws are its own, so that it moves no other number."""
+    if sets.heldout is None:
+        return cannot_say("there are no held-out images")
+    patient, member = found.gallery.patient, found.of_training
+    if why := lacking(patient, member):
+        return cannot_say(why)
+    told("the same patient: an embedding of identity is learnt")
+    rng = numpy_generator(seed, "same patient")
+    known = np.concatenate([names["train"], names["heldout"]])[found.row]
+    return same_patient(
+        features_of(real[found.row], sets.small["synthetic"], rng=rng),
+        patient=patient, member=member, names=(known, names["synthetic"]),
+        level=settings.level, permutations=settings.permutations, repeats=settings.repeats, splits=settings.splits,
+        rng=rng,
     )  # fmt: skip
 
 
@@ -102,6 +132,7 @@ def _verdict(
     disguises: list[dict],
     power: list[InjectionPower],
     alarms: tuple[int, int],
+    same: SamePatient,
     settings: Settings,
 ) -> Verdict:
     (matched, test), member = found.sets[GIVEN], found.of_training
@@ -128,6 +159,7 @@ def _verdict(
         positive_control_flagged=flagged[POSITIVE_CONTROL],
         negative_control_flagged=flagged[NEGATIVE_CONTROL],
         alarms=alarms,
+        same_patient=same,
         has_heldout=sets.heldout is not None,
         without_patient=sum(of.get(OWN, 0) for of in sets.patients_from.values()),
     )

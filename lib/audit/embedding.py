@@ -32,7 +32,11 @@ class Embedding(NamedTuple):
 
     def of(self, ranks: torch.Tensor) -> torch.Tensor:
         """Unit vectors (n, d) of `normalised` ranks (n, SIZE, SIZE); their inner product says how alike two are."""
-        return F.normalize((oriented_energies(ranks) - self.mean) @ self.projection, dim=1)
+        return self.points(oriented_energies(ranks))
+
+    def points(self, features: torch.Tensor) -> torch.Tensor:
+        """Unit vectors (n, d) of `oriented_energies` (n, features)."""
+        return F.normalize((features - self.mean) @ self.projection, dim=1)
 
 
 def learn_embedding(images: np.ndarray, *, views: int, rng: np.random.Generator) -> Embedding:
@@ -45,12 +49,19 @@ def learn_embedding(images: np.ndarray, *, views: int, rng: np.random.Generator)
     seen = torch.stack([oriented_energies(normalised(_views(pixels, drawn)).ranks) for _ in range(views)])
     centre = seen.mean(dim=0)
     apart = (seen - centre).flatten(0, 1)
-    within = apart.T @ apart / len(apart)
-    within += _SHRINKAGE * within.diagonal().mean() * torch.eye(len(within))
+    return discriminant(centre, apart.T @ apart / len(apart), shrinkage=_SHRINKAGE)
+
+
+def discriminant(centres: torch.Tensor, within: torch.Tensor, *, shrinkage: float) -> Embedding:
+    """Fisher's discriminant of classes with the mean features `centres` (c, d) and the covariance `within` (d, d).
+
+    shrinkage: of `within` towards a multiple of the identity.
+    """
+    within = within + shrinkage * within.diagonal().mean() * torch.eye(len(within))
     whitening = torch.linalg.inv(torch.linalg.cholesky(within))
-    value, direction = torch.linalg.eigh(whitening @ torch.cov(centre.T) @ whitening.T)
+    value, direction = torch.linalg.eigh(whitening @ torch.cov(centres.T) @ whitening.T)
     value, direction = value[-DIMENSIONS:].clamp_min(0), direction[:, -DIMENSIONS:]
-    return Embedding(centre.mean(dim=0), whitening.T @ direction * torch.sqrt(value / (1 + value)))
+    return Embedding(centres.mean(dim=0), whitening.T @ direction * torch.sqrt(value / (1 + value)))
 
 
 def oriented_energies(ranks: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from lib.audit.inputs import AuditSets
 from lib.audit.pictures import copies_figure, pairs_figure, samples_figure
 from lib.audit.quality import quality_rows
 from lib.audit.report import BANNER, write_record, write_report
+from lib.audit.same_patient import TITLE
 from lib.core.files import atomic
 from lib.core.seeding import numpy_generator
 from lib.experiment.tables import typeset_table, without_formulas
@@ -57,14 +58,19 @@ def write_page(
         ("Disguises", typeset_table(found.disguises)),
     ]
     sections += [("The set, and controls", typeset_table(found.controls))]
+    sections += [(TITLE, typeset_table(found.same_patient.table()))]
     record = {"answer": found.verdict.answer, "because": found.verdict.because, "facts": facts, "sets": read}
     record |= {"controls": found.controls, "disguises": found.disguises, "quality": quality}
+    record |= {"same patient": found.same_patient.table()}
     if with_images:
         sections += [("The closest pairs: real, synthetic as it fits best, difference", pairs_figure(found, sets))]
         sections += [("The closest pairs, by name", typeset_table(found.pairs.head(_SHOWN)))]
+        if len(found.same_patient.pairs):
+            sections.append((f"{TITLE}: the nearest", typeset_table(found.same_patient.pairs)))
         if len(found.doubles):
             sections.append(("Real images that are nearly one", found.doubles.head(200)))
         record |= {"pairs": close, "near-doubles": found.doubles, "passed over": passed}
+        record |= {"same patient, the nearest": found.same_patient.pairs}
         with atomic(out.with_suffix(".pairs.csv")) as partial:
             without_formulas(found.pairs).to_csv(partial, index=False)
     if len(quality):

@@ -16,6 +16,7 @@ from lib.metrics.privacy.copying.copy_test_power import InjectionPower, injected
 from lib.statistics.proportions import proportion
 
 PERMUTATIONS = 199  # of a test that is one of many
+POWER = 0.9  # share of injections, at least, that are flagged of what would be seen
 
 
 def would_be_seen(

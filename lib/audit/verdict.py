@@ -7,15 +7,17 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from lib.audit.disguises import DECLARED
+from lib.audit.same_patient import FLAGGED, POPULATION, SamePatient
 from lib.cohorts.io.user_images import counted
 
 CERTAIN = 0.001  # p, corrected for all tests, at or below which a single pair needs no other evidence
-POPULATION = 0.01  # p, at or below which training and held-out images are taken for different groups
 ANSWERS = ("leak flagged", "no copies found", "cannot tell")
 LIMITS = (
     "It is no guarantee of privacy. Only a mechanism can give one, such as differential privacy.",
     "It looks for copies of whole images. Which disguises of a copy it would see, the table of disguises says; any "
-    "other may escape. Copied parts of an image, and other images of the same patient, are not looked for.",
+    "other may escape. Copied parts of an image are not looked for.",
+    "Whether synthetic images show training patients in other images than the given ones is asked only where they have "
+    "several images, and of all of them together: images of a few may escape.",
     "Somebody who holds the generator, or knows more of a patient, can do more than compare images.",
     "Names burnt into pixels or left in file headers are not looked for.",
     "It holds for these images. Those that were left out, or not drawn, were not looked at.",
@@ -59,6 +61,7 @@ def verdict(
     positive_control_flagged: bool,
     negative_control_flagged: bool,
     alarms: tuple[int, int],
+    same_patient: SamePatient,
     has_heldout: bool = True,
     without_patient: int = 0,
 ) -> Verdict:
@@ -72,12 +75,14 @@ def verdict(
     share of the runs. smallest_seen: the smallest share of copies in declared disguises that was flagged in nine of
     ten, None if even copies alone were not. population_pvalue: of training and held-out images being of one
     population. positive_control_flagged, negative_control_flagged: the controls. alarms: null splits that were flagged,
-    of how many. has_heldout: whether any real image is known not to have been trained on. without_patient: real images
-    whose patient is not known.
+    of how many. same_patient: the test of the same patient. has_heldout: whether any real image is known not to have
+    been trained on. without_patient: real images whose patient is not known.
 
     Identical images and single certain pairs make "leak flagged", whatever else; otherwise a failed control or sets
     that differ as groups, "cannot tell"; otherwise the flag decides, and without one, a declared disguise that would
-    not be seen makes "cannot tell". Without held-out images a flag without a certain pair does too.
+    not be seen makes "cannot tell". Without held-out images a flag without a certain pair does too. A flag of the same
+    patient makes "leak flagged" as well, unless the sides differ as groups; without one it changes no answer, since
+    each answer but that one is about copies.
     """
     held = "{heldout:,} held-out and " if has_heldout else "no held-out and "
     n = ("{train:,} training, " + held + "{synthetic:,} synthetic images").format(**counts)
@@ -148,9 +153,12 @@ def verdict(
             f"nine of ten trials, and {_percent(smallest_seen)} of copies in all of them mixed. Whether there are "
             "fewer, this audit cannot see."
         )
+    says.append(same_patient.says)
+    is_shown = same_patient.answer == FLAGGED and population_pvalue > POPULATION
     if certain and doubts:
         says.append(f"Certain by themselves, whatever is said against this audit below: {counted(certain, 'pair')}.")
-    answer = ANSWERS[0] if is_exact or certain else ANSWERS[2] if doubts else ANSWERS[0] if is_flagged else ANSWERS[1]
+    is_leak = is_exact or certain or is_shown or (is_flagged and not doubts)
+    answer = ANSWERS[0] if is_leak else ANSWERS[2] if doubts else ANSWERS[1]
     return Verdict(answer, tuple(says + doubts))
 
 

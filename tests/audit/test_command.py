@@ -51,6 +51,10 @@ def test_a_copy_is_flagged_and_everything_is_written(folders, monkeypatch, capsy
     said = capsys.readouterr()
     assert "looking for copies" in said.err
     assert "1 of 12 synthetic images is identical to a training image" in said.out
+    (row,) = record["same patient"]
+    assert row["found"] == "cannot say"
+    assert "The same patient, not the same image" in page
+    assert "fewer than 20 training patients have two images (0)" in said.out
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lib.audit.disguises import DECLARED
 from lib.audit.report import BANNER, write_record, write_report
+from lib.audit.same_patient import FLAGGED, NOT_FLAGGED, cannot_say
 from lib.audit.verdict import ANSWERS, LIMITS, verdict
 from lib.experiment.run import Run
 
@@ -19,8 +20,12 @@ GOOD = {
     "population_pvalue": 0.5, "counts": {"train": 1104, "heldout": 402, "synthetic": 3000},
     "there": {"train": 1104, "heldout": 402, "synthetic": 3000},
     "positive_control_flagged": True, "negative_control_flagged": False,
-    "alarms": (8, 200), "without_patient": 0,
+    "alarms": (8, 200), "without_patient": 0, "same_patient": cannot_say("fewer than 20 patients"),
 }  # fmt: skip
+SHOWN, NOT_SHOWN = (
+    GOOD["same_patient"]._replace(answer=answer, says=says)
+    for answer, says in ((FLAGGED, "they show training patients"), (NOT_FLAGGED, "5 % in 45 % of trials"))
+)
 
 
 MANY = GOOD["there"] | {"train": 100_000, "synthetic": 9000}
@@ -106,6 +111,13 @@ def _exact(**counts):
             "Or images whose patient is not known (300) are of the same patients: name them, by --patients",
         ),
         ({"there": MANY}, "no copies found", "Only 1,104 of 100,000 training images were looked at"),
+        ({}, "no copies found", "cannot be said: fewer than 20 patients"),
+        ({"same_patient": NOT_SHOWN}, "no copies found", "5 % in 45 % of trials"),
+        ({"same_patient": NOT_SHOWN, "smallest_seen": None}, "cannot tell", "5 % in 45 % of trials"),
+        ({"same_patient": NOT_SHOWN, "pvalue": 0.01}, "leak flagged", "more closely than chance allows"),
+        ({"same_patient": SHOWN}, "leak flagged", "they show training patients"),
+        ({"same_patient": SHOWN, "smallest_seen": None}, "leak flagged", "Even a set of copies alone was not flagged"),
+        ({"same_patient": SHOWN, "population_pvalue": 0.001}, "cannot tell", "keep to their own side"),
         ({"there": MANY, "pvalue": 0.01}, "leak flagged", "of the rest, no copy would be seen"),
         ({"there": MANY}, "no copies found", "Only 3,000 of 9,000 synthetic images were looked at: the rest may hold"),
     ],
