@@ -126,7 +126,7 @@ def release(
         except ValueError as refused:
             if not draft:
                 raise
-            checked = _Checked(NOT_AUDITED, [f"The audit was refused: {refused}."], None, ["The gate was not asked."])
+            checked = _Checked(NOT_AUDITED, [f"The audit was refused: {refused}."], None, ["the gate was not asked"])
         made["digest of the audited images"] = checked.digest
         reasons = _reasons(checked, doubts)
         status = _status(reasons, checked, anyway=anyway, draft=draft)
@@ -243,12 +243,12 @@ def _write_formats(part: Path, synthetic: Cohort, formats: Sequence[str]) -> dic
 def _gate(sets: AuditSets, seed: int) -> tuple[gate.Fidelity | None, list[str]]:
     """What the fidelity gate measures at the audited size, and why it is not passed."""
     if sets.heldout is None:
-        return None, ["The fidelity gate could not be asked: there are no held-out images."]
+        return None, ["the gate could not be asked, as there are no held-out images"]
     real, disjoint, synthetic = (np.asarray(part.images) for part in sets.parts.values())
     try:
         found = gate.fidelity(real=real, disjoint=disjoint, synthetic=synthetic, rng=numpy_generator(seed, "gate"))
     except ValueError as error:
-        return None, [f"The fidelity gate could not be asked: {error}."]
+        return None, [f"the gate could not be asked: {error}"]
     return found, gate.shortfalls([found])
 
 
@@ -257,7 +257,7 @@ def _reasons(checked: _Checked, doubts: Sequence[str]) -> list[str]:
     audit = [f"the audit says {checked.answer}"] if checked.answer in ANSWERS else [checked.because[0].rstrip(".")]
     reasons = audit if checked.answer != _CLEAN else []
     if checked.short and checked.answer != NOT_AUDITED:
-        reasons.append(f"fidelity: {'; '.join(of.rstrip('.') for of in checked.short)}")
+        reasons.append(f"fidelity: {'; '.join(checked.short)}")
     return [*reasons, *checked.partial, *doubts]
 
 
