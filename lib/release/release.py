@@ -41,7 +41,7 @@ _FLAGGED, _CLEAN, _UNSURE = ANSWERS
 _ADVICE = {
     _FLAGGED: "look at the pairs in the audit, take those images out or train anew on more patients, and audit again",
     _UNSURE: "give the audit what it misses (see its reasons), such as more held-out images, or whose the images are",
-    NOT_AUDITED: "give the audit the real images that it asks for",
+    NOT_AUDITED: "give the audit what it asks for",
 }
 _ALL = 2**62  # images of a set, all of which are looked at
 
@@ -63,7 +63,7 @@ class _Checked(NamedTuple):
     because: Sequence[str]
     found: gate.Fidelity | None
     short: Sequence[str]
-    partial: Sequence[str] = ()  # that not all training images were looked at
+    partial: Sequence[str] = ()  # that it was refused, or did not look at all training images
     digest: str = "none: not audited"
 
 
@@ -126,7 +126,7 @@ def release(
         except ValueError as refused:
             if not draft:
                 raise
-            checked = _Checked(NOT_AUDITED, [f"The audit was refused: {refused}."], None, ["the gate was not asked"])
+            checked = _refused(str(refused))
         made["digest of the audited images"] = checked.digest
         reasons = _reasons(checked, doubts)
         status = _status(reasons, checked, anyway=anyway, draft=draft)
@@ -149,6 +149,11 @@ def release(
         return Released(folder, not reasons, status, checked.answer, kept_report if kept_report.exists() else None)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _refused(why: str) -> _Checked:
+    partial = [f"the audit was refused: {why}"]
+    return _Checked(NOT_AUDITED, [f"The audit was refused: {why}."], None, ["the gate was not asked"], partial)
 
 
 def _checked(
@@ -254,8 +259,7 @@ def _gate(sets: AuditSets, seed: int) -> tuple[gate.Fidelity | None, list[str]]:
 
 def _reasons(checked: _Checked, doubts: Sequence[str]) -> list[str]:
     """Why a set is not releasable, a phrase each; none where it is."""
-    audit = [f"the audit says {checked.answer}"] if checked.answer in ANSWERS else [checked.because[0].rstrip(".")]
-    reasons = audit if checked.answer != _CLEAN else []
+    reasons = [f"the audit says {checked.answer}"] if checked.answer in (_FLAGGED, _UNSURE) else []
     if checked.short and checked.answer != NOT_AUDITED:
         reasons.append(f"fidelity: {'; '.join(checked.short)}")
     return [*reasons, *checked.partial, *doubts]
@@ -268,6 +272,6 @@ def _status(reasons: Sequence[str], checked: _Checked, *, anyway: bool, draft: b
         return f"RELEASED AGAINST ITS CHECKS: {'; '.join(reasons)}."
     advice = [_ADVICE[checked.answer]] if checked.answer in _ADVICE else []
     advice += ["train longer, and look at the images"] * bool(checked.short and checked.answer != NOT_AUDITED)
-    advice += ["audit against all training images"] * bool(checked.partial)
+    advice += ["audit against all training images"] * bool(checked.partial and checked.answer != NOT_AUDITED)
     helps = f" What helps: {'; '.join(advice)}." if advice else ""
     return f"Not {'releasable' if draft else 'released'}: {'; '.join(reasons)}.{helps}"
