@@ -25,7 +25,7 @@ class Extent(NamedTuple):
     settings: Settings  # of the audit
 
 
-_SCALES = {"smoke": Extent(48, 120, _QUICK), "demo": Extent(200, 500, _BRIEF)}
+_SCALES = {"smoke": Extent(48, 120, _QUICK), "demo": Extent(200, 250, _BRIEF)}
 _WHOLE = Extent(None, None, THOROUGH)
 
 
