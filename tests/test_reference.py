@@ -95,7 +95,8 @@ class TestItem:
 def test_the_records_behind_them_are_committed_and_nothing_else(of):
     items = {f"{name}/{item}.{suffix}" for name, item in of.items for suffix in of.suffixes(name, item)}
     claims = {f"{name}/claims/{claim}.json" for name, paper in of.papers.items() for claim in paper.claims}
-    done = {f"{name}/done/{notebook}.json" for name, paper in of.papers.items() for notebook in paper.notebooks}
+    notebooks = [(name, of) for name, paper in of.papers.items() for of in paper.notebooks if paper.declares(of)]
+    done = {f"{name}/done/{notebook}.json" for name, notebook in notebooks}
     of_repetitions = [path for path in of.files if path.suffix == ".npz"]
     for path in of_repetitions:
         paper, _, notebook, number, label = path.relative_to(of.folder).with_suffix("").parts

@@ -172,6 +172,11 @@ class Paper(_Strict):
             own[kind] = {name: entry.model_dump(mode="json") for name, entry in here.items()}
         return own | {"settings": self.column(scale)}
 
+    def declares(self, notebook: str) -> bool:
+        """Whether `notebook` makes a figure, table, claim or record; a release makes none, so nothing of it is kept."""
+        named = (entry.notebook for entries in (self.items, self.claims) for entry in entries.values())
+        return notebook in {*named, *(name.split("/")[0] for name in self.records)}
+
     def deviations_on(self, name: str) -> list[int]:
         """The numbers, counted from 1, of the deviations that bear on the item, claim or notebook `name`."""
         entry = self.items.get(name) or self.claims.get(name)

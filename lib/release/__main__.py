@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = release(
             options.out, Cohort.open(options.synthetic, closed_set=True), train=options.train, heldout=options.heldout,
             patients=options.patients, patient_from=options.patient_from, facts=facts, formats=options.formats,
-            anyway=options.anyway, seed=options.seed, told=say,
+            anyway=options.anyway, most=options.most, seed=options.seed, told=say,
         )  # fmt: skip
     except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--facts", metavar="FACTS.yaml", type=Path, help="what only you know of them (see below)")
     parser.add_argument("--formats", nargs="+", default=(), choices=FORMATS, help="written beside images.h5")
     parser.add_argument("--anyway", action="store_true", help="release it whatever the checks say; the card says so")
+    most = "real images of either set that are looked at, all unless given; with fewer nothing is releasable"
+    parser.add_argument("--most", type=int, help=most)
     parser.add_argument("--seed", type=int, default=0, help="of all draws (0)")
     return parser
 

@@ -18,6 +18,14 @@ def write_checksums(folder: str | Path) -> Path:
     return folder / FILE
 
 
+def listing(folder: str | Path) -> list[dict]:
+    """The files that the CHECKSUMS of `folder` lists, a row each: name, bytes, and the SHA-256's first 16 digits."""
+    lines = (Path(folder) / FILE).read_text(encoding="utf-8").splitlines()
+    parted = [(name, digest) for digest, _, name in (line.partition("  ") for line in lines)]
+    size = {name: (Path(folder) / name).stat().st_size for name, _ in parted}
+    return [{"file": name, "bytes": size[name], "SHA-256": f"{digest[:16]}…"} for name, digest in parted]
+
+
 def damages(folder: str | Path) -> list[str]:
     """What of `folder` is not as its CHECKSUMS say, a phrase each: absent, changed, or not listed; none where all is.
 

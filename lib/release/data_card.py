@@ -92,7 +92,7 @@ def _counts(cohort: Cohort) -> dict[str, int]:
 
 def _fidelity(found: Fidelity | None, short: Sequence[str]) -> list[str]:
     if found is None:
-        return [*short]
+        return [f"Not known: {'; '.join(short)}."]
     rows = [f"| {_MEASURES[name]} | {value:.3f} |" for name, value in asdict(found).items()]
     asked = f"coverage of {COVERAGE:g} of what held-out images reach, and SDs within {100 * WIDTH:g} % of real ones"
     says = f"The gate ({asked}) is passed." if not short else f"The gate ({asked}) is not passed: {'; '.join(short)}."

@@ -17,7 +17,7 @@ from lib.experiment.verdict import BY_CHANCE, Effect, claimed
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.statistics.multiple_testing import holm
 
-STAGES = ["train", "fidelity", "diversity", "privacy", "utility"]
+STAGES = ["train", "fidelity", "diversity", "privacy", "utility", "release"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
 VERDICTS = {
     "replicated": ("✓", "yes"),
@@ -79,7 +79,9 @@ class Records:
         content["closing"] = paper.closing
         if content["source"]:
             self._settings = paper.settings_digest(self.scale, self.cohort)
-            notebooks = {name: self._notebook(name) for name in paper.notebooks}
+            # A notebook that declares no result, as a release, leaves nothing that is committed.
+            shown = [name for name in paper.notebooks if paper.declares(name) or not self.folders.reference]
+            notebooks = {name: self._notebook(name) for name in shown}
             here = {name: item for name, item in paper.items.items() if self.cohort in item.cohorts}
             content["notebooks"] = list(notebooks.values())
             content["items"] = [self._item(name, i, notebooks[i.notebook]) for name, i in here.items()]

@@ -58,7 +58,8 @@ def write_reference(run: str, papers: Sequence[str] = ()) -> Path:
     anew = [of for of in records if not papers or of.name in papers or of.content["closing"]]
     names = [of.name for of in anew]
     notebooks = plan(tuple(known_papers()), scale=scale, cohort=cohort, seed=int(seed))
-    stale = [f"{of} ({reason})" for of in notebooks if of.paper in names for reason in of.changes()]
+    notebooks = [of for of in notebooks if of.paper in names and of.declared.declares(of.name)]
+    stale = [f"{of} ({reason})" for of in notebooks for reason in of.changes()]
     if stale:
         raise _refused(run, stale)
     problems = [problem for of in anew for problem in _problems(of)]
@@ -114,7 +115,7 @@ def _problems(records: Records) -> Iterator[str]:
     yield from records.problems
     content = records.content
     for kind in ("items", "claims", "notebooks"):
-        for entry in content[kind]:
+        for entry in _notebooks(records) if kind == "notebooks" else content[kind]:
             name = f"{records.name}/{entry['name']}"
             if entry["stale"]:
                 yield f"{name} was {entry['stale']}"
@@ -164,6 +165,12 @@ def _files(records: Records) -> Iterator[Path]:
         yield records.folders.claims(records.name) / f"{claim['name']}.json"
 
 
+def _notebooks(records: Records) -> list[dict]:
+    """The notebooks of a paper of which something is committed: not a release, which declares nothing."""
+    paper = records.paper
+    return [of for of in records.content["notebooks"] if paper is not None and paper.declares(of["name"])]
+
+
 def _repetitions(records: Records) -> Iterator[Path]:
     """What its notebooks measured in each repetition of a study (lib.experiment.repetition)."""
     if parts_of(records.folders.tag)[0] not in _RECORDED or not records.paper:
@@ -194,7 +201,7 @@ def _write_whole(records: list[Records], reference: RunFolders) -> Path:
                 folder = new.claims(of.name) if source.parent.name == "claims" else made / of.name
                 with atomic(folder / source.name) as path:
                     path.write_bytes(source.read_bytes())
-            for notebook in of.content["notebooks"]:
+            for notebook in _notebooks(of):
                 done = read_object(of.folders.done(of.name, notebook["name"]))
                 shown = json.dumps({key: done[key] for key in _SHOWN if key in done}, indent=1)
                 with atomic(new.done(of.name, notebook["name"])) as path:

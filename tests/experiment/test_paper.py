@@ -45,6 +45,20 @@ def test_columns_are_scales(written):
 
 
 @pytest.mark.parametrize(
+    ("entry", "declares"),
+    [
+        ("items:\n  tab2: {notebook: 05_utility, shows: AUROC, published: null}", True),
+        ('claims:\n  C1: {kind: own, says: a, notebook: 05_utility, value: b, claimed: "> 0"}', True),
+        ("records:\n  05_utility/real: 1", True),
+        ("items:\n  tab1: {notebook: 01_train, shows: AUROC, published: null}", False),
+    ],
+)
+def test_a_notebook_declares_an_item_a_claim_or_a_record_or_nothing(written, entry, declares):
+    paper = load_paper(written(GOOD[: GOOD.index("items:")] + entry))
+    assert paper.declares("05_utility") == declares
+
+
+@pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
         ("title:", "titel:", r"paper\.yaml:1: "),

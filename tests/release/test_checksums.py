@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from lib.release.checksums import damages, write_checksums
+from lib.core.manifest import sha256
+from lib.release.checksums import damages, listing, write_checksums
 
 
 @pytest.fixture
@@ -22,6 +23,12 @@ def test_sha256sum_agrees(folder):
     told = subprocess.run(["sha256sum", "--check", "CHECKSUMS"], cwd=folder, capture_output=True, text=True, check=True)
     assert told.stdout == "a.txt: OK\nbelow/b c.txt: OK\n"
     assert damages(folder) == []
+
+
+def test_the_listing_has_every_file_its_size_and_how_its_checksum_begins(folder):
+    rows = listing(folder)
+    assert [(row["file"], row["bytes"]) for row in rows] == [("a.txt", 5), ("below/b c.txt", 13)]
+    assert [row["SHA-256"] for row in rows] == [f"{sha256(folder / row['file'])[:16]}…" for row in rows]
 
 
 def test_what_is_absent_changed_or_new_is_told(folder):

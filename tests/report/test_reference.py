@@ -11,6 +11,7 @@ import pytest
 from lib.experiment.paper import Item
 from lib.report import reference
 from lib.report.__main__ import main
+from lib.report.records import read_run
 from lib.report.reference import write_reference
 from tests.paths import ROOT
 from tests.runner.toy import Suite
@@ -64,6 +65,26 @@ def test_it_holds_the_products_and_their_records_and_no_executed_notebook(finish
         ["git", "status", "--porcelain", "-uall"], cwd=finished, capture_output=True, text=True, check=True
     )
     assert {line[3 + len(FOLDER) + 1 :] for line in ignored.stdout.splitlines()} == set(made)
+
+
+def test_of_a_notebook_that_declares_nothing_nothing_is_committed_or_asked(finished):
+    """A release: its folder is the user's own, so that adding one outdates no committed result."""
+    notebooks = finished / "notebooks/01_first"
+    shutil.copy(notebooks / "05_utility.ipynb", notebooks / "06_release.ipynb")
+    paper = notebooks / "paper.yaml"
+    with_release = paper.read_text().replace("05_utility: [01_train]}", "05_utility: [01_train], 06_release: []}")
+    paper.write_text(with_release)
+    git = ["git", "-C", finished, "-c", "user.name=n", "-c", "user.email=e"]
+    for words in (["add", "-A"], ["commit", "-qm", "a release"]):
+        subprocess.run([*git, *words], check=True)
+    write_reference("demo-phantom")
+    assert not (finished / FOLDER / "01_first/done/06_release.json").exists()
+    of_run, committed = (
+        {of["name"]: of["status"] for of in next(r for r in read_run(run) if r.name == "01_first").content["notebooks"]}
+        for run in ("demo-phantom", "reference/demo-phantom")
+    )
+    assert of_run["06_release"] == "not run"
+    assert committed == {"01_train": "done", "04_privacy_pairs": "done", "05_utility": "done"}
 
 
 def test_it_can_be_made_again_before_it_is_committed(finished):
