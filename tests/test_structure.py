@@ -5,6 +5,7 @@ does not, before it is held against the suite.
 """
 
 import ast
+import csv
 import json
 import re
 import subprocess
@@ -498,13 +499,18 @@ def test_no_patient_image_is_committed():
 
 
 def test_records_of_real_images_are_scores_and_no_pixels():
-    """Numbers and rows of numbers, none as long as an image of 64 px; bytes and tables, as images are, are refused."""
+    """Numbers, resamples of one, or one value for each image of a set; bytes and tables, as images are, are refused."""
     records = sorted((ROOT / "figures/reference").glob("*-public/**/*.npz"))
     assert records
     for path in records:
         with np.load(path, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files if name != "about"}
         assert all(of.ndim == 0 or (of.ndim == 1 and of.dtype.kind == "f") for of in found.values()), path
+        table = next(parent for parent in path.parents if (parent / "claims").is_dir()) / "tab_s1_data.csv"
+        with open(table, encoding="utf-8") as file:
+            of_set = {int(row["images"]) for row in csv.DictReader(file)}
+        rows = {name: of.size for name, of in found.items() if of.ndim and "resampled" not in name}
+        assert {name for name, size in rows.items() if size > 2 and size not in of_set} == set(), path
         assert max(of.size for of in found.values()) < 64 * 64, path
 
 
