@@ -67,7 +67,7 @@ def _osuala() -> Study:
         gate="02_fidelity_gate",
         gated=("02_fidelity_frd", "04_privacy_epsilon", "05_utility"),
         quick={
-            "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_size": 32, "gan_epochs": 1,
+            "phantom_patients": 892, "external_patients": 300, "phantom_size": 32, "gan_size": 32, "gan_epochs": 40,
             "gan_width": 8, "synthetic_per_class": 300, "repetitions": 5, "classifier_repetitions": 10,
             "classifier_seeds": 1, "real_epochs": 6, "synthetic_epochs": 4, "private_epochs": 4, "bootstrap_draws": 50,
             "frd_size": 32, "gate_images": 300,

@@ -65,7 +65,7 @@ def test_any_name_of_the_checkout(tmp_path, fork_server, code):
     suite = Suite(tmp_path / name, {"01_p": {"01_train": ((), "print('done')")}}, fork_server, code)
     exit_code, output = suite.run()
     assert exit_code == 0, output
-    assert (suite.folder / "log/01_p/01_train.log").read_text() == "done\n"
+    assert printed(suite.folder / "log/01_p/01_train.log") == "done\n"
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -190,9 +190,9 @@ def _kill_and_run_again(suite, temporary: Path) -> None:
     assert not left.exists()
 
 
-def without_libzmq(log: str) -> str:
-    """The log but for what libzmq may say when a kernel that has ended is taken down."""
-    return "".join(line for line in log.splitlines(keepends=True) if "src/signaler.cpp" not in line)
+def printed(log: Path) -> str:
+    """The first line of a log: after a notebook's last, libzmq and tornado may complain of sockets that are closed."""
+    return log.read_text().splitlines(keepends=True)[0]
 
 
 def test_threads_are_a_setting(suite):
@@ -206,7 +206,7 @@ def test_threads_are_a_setting(suite):
         suite.record_path("01_p/01_train").unlink(missing_ok=True)
         assert suite.run(*words)[0] == 0
         assert suite.record("01_p/01_train")["threads"] == 1
-        said.add(without_libzmq((suite.folder / "log/01_p/01_train.log").read_text()))
+        said.add(printed(suite.folder / "log/01_p/01_train.log"))
     command = [sys.executable, "-m", "lib.runner", "01_p", "01_train", "--scale", "smoke", "--seed", "3"]
     env = {name: value for name, value in suite.env.items() if name != "SUITE_FORK_SERVER"}
     said.add(subprocess.run(command, cwd=suite.code, env=env, capture_output=True, text=True).stdout)

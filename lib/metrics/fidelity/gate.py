@@ -84,8 +84,22 @@ def shortfalls(
     for name, what in (("sd_of_means", "image means"), ("sd_of_pixels", "pixels")):
         if not abs(mean[name] - 1) <= WIDTH + _ROUNDING:
             reasons.append(f"the SD of {what} is {mean[name]:.2f} of that of real images")
-    if on_real is not None and on_synthetic is not None and on_real.interval()[0] > SEEN:
+    if on_real is not None and on_synthetic is not None and _is_seen(on_real):
         r, g = on_real.value, on_synthetic.value
         if not g - 0.5 >= LABELS * (r - 0.5) - _ROUNDING:
             reasons.append(f"a classifier of real images sees the labels with AUROC {g:.2f}, in real images {r:.2f}")
     return reasons
+
+
+def outcome(reasons: Sequence[str], *, on_real: Sequence[Estimate] = ()) -> str:
+    """What a table says of the gate: the `reasons` of `shortfalls`, or "passed", and whether labels were among it.
+
+    `on_real` are the AUROCs, one for each label, that `shortfalls` was given: without one, or where none lies clearly
+    above .6, labels were not tested.
+    """
+    return "; ".join(reasons) or ("passed" if any(map(_is_seen, on_real)) else "passed, labels not tested")
+
+
+def _is_seen(on_real: Estimate) -> bool:
+    """Whether a classifier of real images clearly sees a label in real images, so that it may be asked elsewhere."""
+    return on_real.interval()[0] > SEEN

@@ -5,7 +5,7 @@ import pytest
 
 from lib.cohorts.phantoms import mass
 from lib.core.seeding import numpy_generator
-from lib.metrics.fidelity.gate import Fidelity, fidelity, shortfalls
+from lib.metrics.fidelity.gate import Fidelity, fidelity, outcome, shortfalls
 from lib.metrics.null_images import class_mean_noise, uniform_noise
 from lib.statistics.repetitions import Estimate
 
@@ -79,3 +79,10 @@ def test_what_does_not_fit_is_refused(crops):
         fidelity(real=images, disjoint=images[:40], synthetic=images, rng=numpy_generator(0, "gate"))
     with pytest.raises(ValueError, match="all equal"):
         fidelity(real=images * 0, disjoint=images, synthetic=images, rng=numpy_generator(0, "gate"))
+
+
+def test_a_table_says_where_labels_were_not_tested():
+    clear, unclear = (Estimate(0.8, error, 4, 5, ()) for error in (0.01, 0.1))
+    assert outcome([], on_real=[unclear, clear]) == "passed"
+    assert outcome([], on_real=[unclear]) == outcome([]) == "passed, labels not tested"
+    assert outcome(["one", "two"], on_real=[clear]) == "one; two"
