@@ -20,7 +20,7 @@ from lib.anonymise.latent_walk.conditions import Conditions, walk_conditions
 from lib.anonymise.latent_walk.endpoints import released, same_class_pairs
 from lib.anonymise.vaegan.pp_vaegan import Weights, anonymise, train_pp_vaegan
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.public.nih_cxr14_cases import lung_fields
+from lib.cohorts.lung_segmentation import Lungs, segmented
 from lib.comparison.controls import CONTAMINATION, GROUPS, NEGATIVE_CONTROL, POSITIVE_CONTROL
 from lib.comparison.registry import Registry
 from lib.core.seeding import numpy_generator
@@ -74,9 +74,9 @@ class Materials(Radiographs):
         return k_same(self.decoder.latents, self.labels, k=self.settings.k)
 
     @cached_property
-    def evidence(self) -> np.ndarray:
-        """Masks (n, h, w) of the evidence: two ellipses where lungs lie."""
-        return np.repeat(lung_fields(self.images.shape[1])[None], len(self.images), axis=0)
+    def lungs(self) -> Lungs:
+        """The lungs of each radiograph: the evidence of a finding of the chest."""
+        return segmented(self.images)
 
     def drawn(self, latents: Tensor) -> np.ndarray:
         """What the decoder draws (n, h, w) of latents (n, ...)."""
@@ -202,7 +202,7 @@ def _pp_vaegan(of: Materials, privacy: str, identity: str) -> VAE:
     """The anonymiser whose privacy loss is `privacy`, that of the network `identity`."""
     return train_pp_vaegan(
         of.images,
-        of.evidence,
+        of.lungs.masks,
         np.unique(of.train.patient, return_inverse=True)[1],
         identity=of.auxiliary[identity],
         finding=of.auxiliary["diagnosis"],
@@ -224,7 +224,7 @@ def _pp_sir(of: Materials) -> VAE:
 
 def _anonymised(anonymiser: Callable[[Materials], VAE]) -> Callable[[Materials], Made]:
     def made(of: Materials) -> Made:
-        return Made(anonymise(anonymiser(of), of.images, of.evidence, seed=of.seed), of.labels, of.train.patient)
+        return Made(anonymise(anonymiser(of), of.images, of.lungs.masks, seed=of.seed), of.labels, of.train.patient)
 
     return made
 

@@ -90,7 +90,7 @@ def heat_map(
 
     ranks (m, k): 0 for the best of a column to 1 for the worst. worse (m, k) bool: bold, and only then in the second
     half of the shades. rows (m,) and columns (k,) are names, with the group of each: neighbours of one group stand
-    together.
+    together. What stands in brackets in a row's name has a line of its own.
     """
     values, worse = np.asarray(values, float), np.asarray(worse, bool)
     shares = np.minimum(np.asarray(ranks, float), np.where(worse, 1.0, _UNSURE))
@@ -101,7 +101,7 @@ def heat_map(
         ax.add_patch(cell)
         colour, weight = "white" if abs(share - 0.5) > 0.4 else "0.1", "bold" if worse[i, j] else "normal"
         text = _rounded(value)
-        size = 5.8 if len(text) < 5 else 5.0  # "−8.19" in bold is wider than a cell
+        size = 6.3 if len(text) < 5 else 5.5  # "−8.19" in bold is wider than a cell
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "color": colour, "weight": weight}
         ax.text(across, down, text, **style)
     for group in dict.fromkeys(column_groups):
@@ -111,7 +111,7 @@ def heat_map(
         middle = y[[g == group for g in row_groups]].mean()
         ax.text(x[-1] + 0.7, middle, group, rotation=270, ha="center", va="center", color="0.35")
     ax.set(xlim=(x[0] - 0.55, x[-1] + 1), ylim=(y[-1] + 1.2, y[0] - 0.55))
-    ax.set_yticks(y, rows)
+    ax.set_yticks(y, [name.replace(" (", "\n(") for name in rows], linespacing=0.95)  # columns are wider so
     ax.set_xticks(x, columns, rotation=55, ha="left", rotation_mode="anchor")
     ax.xaxis.tick_top()
     ax.tick_params(length=0, pad=1)

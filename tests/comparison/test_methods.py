@@ -8,6 +8,8 @@ import torch
 
 from lib import generators
 from lib.cohorts.cohort import Cohort
+from lib.cohorts.lung_segmentation import segmented
+from lib.cohorts.phantoms import chest
 from lib.comparison import methods
 from lib.comparison.controls import CONTAMINATION, GROUPS, NEGATIVE_CONTROL, POSITIVE_CONTROL
 from lib.comparison.methods import METHODS, Materials, Method, Radiographs
@@ -56,6 +58,15 @@ def test_the_controls_hold_what_they_say(materials):
     assert np.array_equal(mixed.labels[copied], train.labels[source])
     assert np.array_equal(mixed.images[~copied], disjoint.images[~copied])
     assert np.array_equal(mixed.origin[~copied], disjoint.patient[~copied])
+
+
+def test_the_evidence_of_a_radiograph_is_its_own_lungs(tmp_path):
+    train = chest.draw(patients=12, image_size=32, radiographs=1.0, rng=np.random.default_rng(0))
+    of = Materials(train, SimpleNamespace(), 0, folder=None, disjoint=None, trained=None, decoder=None, auxiliary={})
+    alone = [segmented(image[None]).masks[0] for image in of.images]
+    assert np.array_equal(of.lungs.masks, alone)
+    assert len(np.unique(of.lungs.masks, axis=0)) == len(train)  # no mask of all radiographs
+    assert of.lungs.found.all()
 
 
 class Toy(generators.TrainedGenerator):

@@ -66,6 +66,7 @@ def test_numbers_stay_in_their_cells_where_columns_are_narrow():
     figure.draw_without_rendering()
     wide = {patch.get_window_extent().width for patch in axes["a"].patches}
     assert max(text.get_window_extent().width for text in axes["a"].texts[:18]) < min(wide)
+    assert [label.get_text() for label in axes["a"].get_yticklabels()] == ["memorising generator\n(positive control)"]
     plt.close(figure)
 
 
