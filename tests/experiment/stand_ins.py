@@ -300,6 +300,14 @@ def _pennisi() -> Study:
                 rows = np.concatenate(rows)
                 sets[f"{prefix}{words}"] = members.images[:][rows], members.labels[rows]
 """
+    nothing = """            if bend == "plan":
+                from lib.metrics.null_images import class_mean_noise, uniform_noise
+
+                members, images = train_of(number), np.concatenate(images)
+                sets[f"{{prefix}}{{words}}"] = {}, some.labels
+"""
+    noise = f"uniform_noise(images.shape, rng={_FRESH})"
+    means = f"class_mean_noise(members.images[:], members.labels, wanted=some.labels, rng={_FRESH})"
     detoured = (
         ("01_train_walks", "import spacing_variation, step_energy", "import detour, spacing_variation, step_energy"),
         ("01_train_walks", walk, f"{walk}            walk = walk._replace(plan={bent})\n"),
@@ -312,12 +320,13 @@ def _pennisi() -> Study:
     )  # fmt: skip
     silent = tuple(f"L_{attack}_{of}" for attack in ("near", "pairwise", "identity") for of in ("plan", "lci", "salsa"))
     asked = 'failed.why[failed["set"] == {}].tolist()'
-    one = ("02_fidelity", "03_diversity_controls", "04_privacy_membership", "05_utility")
-    each = {"03_diversity_walk": "KINDS[kind][1]", "04_privacy": "gates[kind]", "04_privacy_linkage": "name"}
+    one = ("02_fidelity", "03_diversity_controls", "05_utility")
+    each = {"03_diversity_walk": "KINDS[kind][1]", "04_privacy": "gates[kind]"}
+    of_sets = 'return failed.why[failed["set"].isin(names)].tolist()'
     always = asked.format('"StyleGAN2"')
     return Study(
         notebooks=(
-            "01_train", "01_train_walks", "02_fidelity_gate", "02_fidelity", "03_diversity_walk",
+            "01_train", "01_train_walks", "02_fidelity_gate", "02_fidelity", "02_fidelity_walks", "03_diversity_walk",
             "03_diversity_controls", "04_privacy", "04_privacy_linkage", "04_privacy_membership", "05_utility",
         ),
         gate="02_fidelity_gate",
@@ -331,16 +340,24 @@ def _pennisi() -> Study:
             "bootstrap_draws": 50,
         },
         drawn=same,
-        stand_ins=dict.fromkeys(("blind detour", "training images"), same),
+        stand_ins=dict.fromkeys(("blind detour", "training images", "uniform noise", "class means"), same),
         must_not={
+            "uniform noise": ((*silent, "B10_plan"), "images of no patient"),
+            "class means": ((*silent, "B10_plan"), "no image of a patient"),
             "blind detour": (of_plan, "a walk that knows of no patient"),
             "training images": (silent, "the training images themselves are released"),
         },
         ungated=(
             *((notebook, f"shortfalls = {always}", "shortfalls = None") for notebook in one),
             *((notebook, f"return {asked.format(which)}", "return None") for notebook, which in each.items()),
+            *((notebook, of_sets, "return None") for notebook in ("04_privacy_linkage", "04_privacy_membership")),
         ),
-        elsewhere={"blind detour": detoured, "training images": (("01_train_walks", released, released + copied),)},
+        elsewhere={
+            "blind detour": detoured,
+            "training images": (("01_train_walks", released, released + copied),),
+            "uniform noise": (("01_train_walks", released, released + nothing.format(noise)),),
+            "class means": (("01_train_walks", released, released + nothing.format(means)),),
+        },
     )  # fmt: skip
 
 
