@@ -223,7 +223,9 @@ def by_chance(claims: list[dict]) -> float:
 
 def chance(expected: float) -> str:
     """The sentence that says `by_chance`; empty where no claim of an effect has a verdict."""
-    return f"Were there no effect, {expected:.2g} would be replicated by chance." if expected else ""
+    effects = round(expected / BY_CHANCE)
+    said = f"Of the {effects} claims of an effect that have a verdict, at most {expected:.2g} would be replicated by chance"
+    return f"{said} were there no effect." if effects else ""
 
 
 def what(error: Exception) -> str:

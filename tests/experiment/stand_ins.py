@@ -87,7 +87,7 @@ def _osuala() -> Study:
             "constant image": ((_GENERATOR,), "no image at all"),
             "a tenth copied": (("M1",), "a tenth of the training crops is given away"),
             "training crops": (("M1",), "every training crop is given away"),
-            "training crops, shuffled labels": (("M1",), "every training crop is given away"),
+            "training crops, shuffled labels": ((_GENERATOR,), "its labels say nothing, and every crop is given away"),
             _SHUFFLED: (("all",), "there is no finding"),
         },
         also=(
