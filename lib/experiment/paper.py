@@ -27,6 +27,12 @@ class Settings(SimpleNamespace):
     def __getattr__(self, setting):
         raise AttributeError(f"no setting {setting!r} in paper.yaml; known are {', '.join(vars(self))}")
 
+    @property
+    def asked_precision(self) -> str:
+        """What trainings compute in if they can: "bf16" where `precision`, or that of one of them, asks for it."""
+        each = [self.__dict__, *(of for of in self.__dict__.values() if isinstance(of, dict))]
+        return "bf16" if any(of.get("precision") == "bf16" for of in each) else "float32"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

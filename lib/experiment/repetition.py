@@ -53,7 +53,7 @@ def recorded(
             raise ValueError(f"{name}: an array is called {_ABOUT!r}, the name of what says how the others were made")
         made = {
             "revision": revision(), "date": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
-            "machine": machine(), "arithmetic": arithmetic_here(vars(run.settings).get("precision", "float32")),
+            "machine": machine(), "arithmetic": arithmetic_here(run.settings.asked_precision),
         }  # fmt: skip
     elif found.is_own:
         return found.arrays

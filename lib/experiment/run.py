@@ -321,7 +321,7 @@ class Run:
         return {
             "item": item, "paper": self.name, "scale": self.scale, "cohort": self.cohort, "source": self.source,
             "seed": self.seed, "n": f"{n:,}" if isinstance(n, int) else n, "revision": revision(),
-            "arithmetic": arithmetic_here(vars(self.settings).get("precision", "float32")),
+            "arithmetic": arithmetic_here(self.settings.asked_precision),
             "settings_sha256": self._settings_digest,
         }  # fmt: skip
 

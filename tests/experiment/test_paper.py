@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from lib.core.paths import SCALES
-from lib.experiment.paper import load_paper
+from lib.experiment.paper import Settings, load_paper
 
 GOOD = """\
 title: A paper
@@ -42,6 +42,13 @@ def test_columns_are_scales(written):
     assert paper.column("demo") == {"image_size": 32, "epsilons": [1, 6]}
     assert paper.notebooks["05_utility"] == ["01_train"]
     assert paper.items["tab2"].published == {"real": 0.778}
+
+
+def test_the_precision_asked_for_is_also_that_of_a_training_among_the_settings():
+    assert Settings(precision="bf16").asked_precision == "bf16"
+    assert Settings(dcgan={"steps": 8, "precision": "bf16"}, size=3).asked_precision == "bf16"
+    assert Settings(dcgan={"steps": 8, "precision": "float32"}, size=3).asked_precision == "float32"
+    assert "asked_precision" not in vars(Settings(size=3))
 
 
 @pytest.mark.parametrize(
