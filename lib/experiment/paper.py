@@ -91,10 +91,19 @@ class Claim(_Strict):
         for null, reason in self.nulls.items():
             if len(reason.strip()) < 10:
                 raise ValueError(f"the null {null!r} has no reason: say why it must not meet the claim")
+        if self.published is not None and not _has_a_value(self.published):
+            raise ValueError(f"published is {self.published!r}, which holds no value: give null where none is known")
         is_text = isinstance(self.published, str) and not any(map(str.isdigit, self.published))
         if is_text or isinstance(self.published, bool):
             raise ValueError(f"published is {self.published!r}: give numbers, or null where none is known")
         return self
+
+
+def _has_a_value(published: Any) -> bool:
+    """Whether anything in `published`, however nested, is a number or a text: an empty list or a null is no value."""
+    if isinstance(published, dict | list):
+        return any(map(_has_a_value, published.values() if isinstance(published, dict) else published))
+    return published is not None
 
 
 class Deviation(_Strict):

@@ -163,6 +163,8 @@ STUDY = GOOD.replace("claims:", "study: true\nclaims:").replace(
         ("it shows nobody", '" "', "the null 'noise' has no reason"),
         ("kind: own", "kind: own, published: unknown", "published is 'unknown'"),
         ("kind: own", "kind: own, published: true", "published is True"),
+        ("kind: own", "kind: own, published: {}", "published is {}, which holds no value"),
+        ("kind: own", "kind: own, published: [null]", "which holds no value: give null"),
         ("kind: own", "kind: paper, place: ' '", "the authors state it: say where"),
     ],
 )
