@@ -86,7 +86,6 @@ def test_the_scorecard_stands_on_top_with_all_papers_together(page):
         in top
     )
     assert "Preconditions and our own claims, 1, stand" in top
-    )
 
 
 def test_each_kind_of_claims_has_a_table_of_its_own(page, suite):
