@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.needs import Needs
-from lib.cohorts.own import fitted, hospitals, one_hospital, open_own, with_lungs
+from lib.cohorts.own import fitted, open_own, part_of, rows_of, with_lungs
 from lib.core.paths import root
 from lib.core.yaml_mappings import read_mapping
 
@@ -67,7 +67,7 @@ def meeting(cohort: Cohort, needs: Needs, settings: Mapping[str, Any], part: str
         raise ValueError(problems[0])
     labels, _ = _labels(cohort, needs, settings)
     assert labels is not None  # or it were lacking
-    ready = fitted(one_hospital(_labelled(cohort, labels, needs), needs.parts[part]), settings[needs.size])
+    ready = fitted(part_of(_labelled(cohort, labels, needs), needs.parts[part]), settings[needs.size])
     return with_lungs(ready) if needs.masks and ready.masks is None else ready
 
 
@@ -118,11 +118,12 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
     labels, names = cohort.labels, cohort.label_names
     has = labels.max(axis=1, keepdims=True) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     called = ("any finding",) if labels.ndim == 2 else names
-    least, frequent = settings.get(needs.positives, 0), np.ones(len(names), bool)
-    mend = f"in each hospital: there is none; give more images, or --set {needs.positives}=…"
-    for which in sorted(set(needs.parts.values())):
-        of = f" of the {which}" * (which != "whole")
-        rows = np.ones(len(cohort), bool) if which == "whole" else hospitals(cohort)[0] == (which != "first hospital")
+    reach = np.full(len(names), len(cohort))  # the largest number that each finding reaches in every hospital
+    for which in sorted(set(needs.parts.values()) - {"other people"}):
+        of = f" of the {which}" * which.endswith("hospital")
+        rows = rows_of(cohort, which)[0]
+        if which == "most people" and (few := len(np.unique(cohort.patient[rows]))) < needs.patients:
+            return f"{needs.patients} patients, beside those who are held out: there are {few}; give more"
         splits = {"": rows} if which == "other hospital" else {n: rows & (cohort.split == c) for n, c in SPLITS.items()}
         for split, here in splits.items():
             if missing := [name for name, count in zip(called, has[here].sum(axis=0), strict=True) if count == 0]:
@@ -136,10 +137,13 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
         if (few := min(seen, int(rows.sum()) - seen)) < needs.images and "train" in splits:
             return f"{needs.images} images{of} to train on, and as many others: there are {few}; give more patients"
         if needs.positives:
-            counts = [labels[rows & ((cohort.split == 2) == is_test)].sum(axis=0) for is_test in (False, True)]
-            frequent &= (counts[0] >= least) & (counts[1] >= least / 3)
-    if needs.positives and not frequent.any():
-        return f"a finding of {least} images outside the test set and {least / 3:.0f} inside, {mend}"
+            outside, inside = (labels[rows & ((cohort.split == 2) == is_test)].sum(axis=0) for is_test in (False, True))
+            reach = np.minimum(reach, np.minimum(outside, 3 * inside))
+    if needs.positives and reach.max() < (least := settings.get(needs.positives, 0)):
+        mend = "give more images"
+        if most := int(reach.max()):
+            mend += f", or --set {needs.positives}={most}, which {names[int(reach.argmax())]} reaches"
+        return f"a finding of {least} images outside the test set and {least / 3:.0f} inside, in each hospital: {mend}"
     return ""
 
 

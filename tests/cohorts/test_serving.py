@@ -1,5 +1,7 @@
 """What a cohort lacks for a paper, from the needs that paper.yaml declares: each said in one sentence with its mend."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -71,6 +73,28 @@ def test_a_class_that_a_resample_of_the_test_patients_may_miss_is_found(tmp_path
     assert "every class in every resample of the test patients, and not" in says
     many = saved(tmp_path / "many.h5", patients=600, images=noise(1200, 8))
     assert lacking(open_own(many), needs(), SETTINGS | {"bootstrap_draws": 1000}) == []
+
+
+def test_a_number_of_positives_that_a_finding_reaches_is_named_and_serves(tmp_path):
+    of = needs(labels="findings", positives="least")
+    labels = np.tile([[0, 1], [0, 1], [1, 1]], (20, 1))
+    cohort = open_own(saved(tmp_path / "own.h5", each=1, patients=60, labels=labels, label_names=("mass", "clip")))
+    (says,) = lacking(cohort, of, SETTINGS | {"least": 30})
+    most = int(re.search(r"in each hospital: give more images, or --set least=(\d+), which clip reaches", says)[1])
+    assert lacking(cohort, of, SETTINGS | {"least": most}) == []
+    assert lacking(cohort, of, SETTINGS | {"least": most + 1}) != []
+
+
+def test_beside_people_who_are_held_out_there_must_be_enough(tmp_path):
+    of = needs(within=True, patients=10, parts={"a": "most people", "b": "other people"})
+    ten, fourteen = (
+        open_own(saved(tmp_path / f"{n}.h5", patients=n, each=6, images=noise(6 * n, 8)), within=True) for n in (10, 14)
+    )
+    assert lacking(ten, of, SETTINGS) == ["10 patients, beside those who are held out: there are 8; give more"]
+    assert lacking(fourteen, of, SETTINGS) == []
+    parts = [meeting(fourteen, of, SETTINGS, name) for name in "ab"]
+    assert not set(parts[0].source_name) & set(parts[1].source_name)
+    assert sum(map(len, parts)) == len(fourteen)
 
 
 def test_colour_is_grey_only_where_its_channels_are_equal(tmp_path):
