@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch
 from lib.cohorts.io.resampling import FITS
 from lib.cohorts.public import SET_OF, cohorts_folder, prepared, raw_folder, set_of
@@ -49,9 +48,10 @@ def show() -> None:
 def describe(path: Path, masks: str = "") -> None:
     """Print what is in the cohort file `path`, and which papers it can serve, with `masks` of another file."""
     from lib.cohorts.description import describe
+    from lib.cohorts.own import as_given
     from lib.cohorts.serving import table_of_papers
 
-    for rows in (describe(Cohort.open(path, closed_set=True)), table_of_papers(path, masks)):
+    for rows in (describe(as_given(path, masks)), table_of_papers(path, masks)):
         width = max((len(what) for what, _ in rows), default=0)
         print(*(f"{what:{width}}  {how}" for what, how in rows), sep="\n", end="\n\n" if rows else "")
 

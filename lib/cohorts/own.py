@@ -50,6 +50,21 @@ def digest_of(data: str | Path, masks: str | Path = "") -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:8]
 
 
+def as_given(data: Path, masks: str | Path = "", *, with_masks: bool = False) -> Cohort:
+    """The cohort in a user's file, as it says that it is: a plain one has its splits as the published scripts do.
+
+    masks: of a second file, or of this one `with_masks`, read. Errors as `Cohort.open` and `read_masks`.
+    """
+    lazy = Cohort.open(data, closed_set=True)
+    if masks or (with_masks and lazy.masks is not None):
+        lazy = lazy.replaced(masks=read_masks(Path(masks or data), lazy))
+    with hdf5.received(data, mend="make the file again") as file:
+        if file.attribute("split_code") is not None:
+            return lazy
+    split = np.array([0, 2, 1], np.uint8)[lazy.split]
+    return lazy.replaced(split=split, made_by=_told(lazy, "set read as published, 1 for test and 2 for validation"))
+
+
 def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) -> Cohort:
     """The cohort of a user's file, in this suite's layout or Montenegro's, with `masks` of a second file.
 
@@ -63,15 +78,12 @@ def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) 
     splits.
     """
     data, rules = Path(data), list[str]()
-    lazy = Cohort.open(data, closed_set=True)
-    with hdf5.received(data, mend="make the file again") as file:
-        is_plain = file.attribute("split_code") is None
-    split = np.array([0, 2, 1], np.uint8)[lazy.split] if is_plain else lazy.split
-    found = read_masks(Path(masks or data), lazy) if within and (masks or lazy.masks is not None) else None
+    lazy = as_given(data, masks if within else "", with_masks=within)
+    found = lazy.masks if within else None
     images = FittedRows(lazy.images, value_range=lazy.value_range)
     images = images.as_grey() if _examine(lazy, data) and images.ndim == 4 else images
     names = lazy.source_name if lazy.source_name is not None else [f"row {row}" for row in range(len(lazy))]
-    whole = lazy.replaced(images=images, split=split, masks=found, value_range=images.value_range, source_name=names)
+    whole = lazy.replaced(images=images, masks=found, value_range=images.value_range, source_name=names)
     try:
         whole = _with_three_images(whole, rules) if within else whole
         patient = np.unique(whole.patient, return_inverse=True)[1]
@@ -81,7 +93,7 @@ def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) 
             split = _split_apart(patient, whole.split, _kinds(whole.labels, patient), rules)
     except ValueError as error:
         raise ValueError(f"{data}: {error}") from error
-    return whole.replaced(patient=patient, split=split, closed_set=within, made_by=_told(lazy, *rules))
+    return whole.replaced(patient=patient, split=split, closed_set=within, made_by=_told(whole, *rules))
 
 
 def hospitals(cohort: Cohort) -> tuple[np.ndarray, str]:

@@ -132,7 +132,7 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
         tested = rows if which == "other hospital" else rows & (cohort.split == SPLITS["test"])
         if labels.ndim == 1 and (rare := _rarely_drawn(cohort.patient[tested], has[tested], settings)):
             held = f"{called[rare[0]]}, in {rare[1]} of {rare[2]} test patients{of}"
-            return f"every class in every resample of the test patients, and not {held}; give more patients"
+            return f"every class in every resample of the test patients, and not {held}; {rare[3]} would do"
         seen = int(splits["train"].sum()) if "train" in splits else needs.images
         if (few := min(seen, int(rows.sum()) - seen)) < needs.images and "train" in splits:
             return f"{needs.images} images{of} to train on, and as many others: there are {few}; give more patients"
@@ -147,8 +147,10 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def _rarely_drawn(patient: np.ndarray, has: np.ndarray, settings: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """A class that a bootstrap of the patients may miss, how many of them have it, and their number; None without one.
+def _rarely_drawn(
+    patient: np.ndarray, has: np.ndarray, settings: Mapping[str, Any]
+) -> tuple[int, int, int, int] | None:
+    """A class that a bootstrap of the patients may miss, how many have it, their number, how many would do; or None.
 
     Of P patients, k with the class, a resample misses it with the probability (1 - k/P)^P: an AUROC of it has no value.
     All draws together may do so once in a hundred runs.
@@ -158,9 +160,10 @@ def _rarely_drawn(patient: np.ndarray, has: np.ndarray, settings: Mapping[str, A
     of_patient = np.zeros((patients, has.shape[1]), bool)
     np.logical_or.at(of_patient, owner, has.astype(bool))
     having = of_patient.sum(axis=0)
-    missed = settings.get("bootstrap_draws", 0) * (1 - having / patients) ** patients
-    worst = int(missed.argmax())
-    return (worst, int(having[worst]), patients) if missed[worst] > 0.01 else None
+    missed = settings.get("bootstrap_draws", 0) * (1 - np.arange(patients + 1) / patients) ** patients  # by k
+    worst = int(missed[having].argmax())
+    enough = int((missed > 0.01).sum())
+    return (worst, int(having[worst]), patients, enough) if missed[having[worst]] > 0.01 else None
 
 
 def table_of_papers(data: Path, masks: str | Path = "") -> list[tuple[str, str]]:

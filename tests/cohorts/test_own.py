@@ -78,6 +78,7 @@ def test_a_plain_file_has_the_published_codes_and_masks_of_a_second_file(tmp_pat
     data, masks = tmp_path / "data.h5", tmp_path / "masks.h5"
     cohort = open_own(data, masks, within=True)
     assert np.array_equal(cohort.split, np.array([0, 2, 1])[split])  # published: 1 is test
+    assert "set read as published, 1 for test and 2 for validation" in cohort.made_by
     assert np.array_equal(cohort.masks, images > 99)
     assert open_own(data, within=True).masks is None
     with h5py.File(masks, "a") as file:
