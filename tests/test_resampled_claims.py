@@ -1,4 +1,4 @@
-"""A cohort of one's own may have few pairs of a finding: resamples without any are left out of its claims."""
+"""Claims of Han 2019 where patients are resampled, on a cohort of one's own as on a public one, from toy records."""
 
 import json
 from types import SimpleNamespace
@@ -10,9 +10,15 @@ import pytest
 from lib.statistics.repetitions import Repeated, repeated
 from tests.paths import ROOT
 
-NOTEBOOK = ROOT / "notebooks" / "01_han2019_radiographs" / "03_diversity_similarity.ipynb"
+NOTEBOOKS = ROOT / "notebooks" / "01_han2019_radiographs"
 LABELS = ["mass", "edema"]
 DRAWS = 40
+
+
+def cell(notebook: str, holds: str) -> str:
+    cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+    (found,) = (source for source in ("".join(cell["source"]) for cell in cells) if holds in source)
+    return found
 
 
 def found_with(undefined: int) -> list[dict]:
@@ -34,8 +40,6 @@ def found_with(undefined: int) -> list[dict]:
 
 @pytest.mark.parametrize("undefined", [0, 7, 30])
 def test_resamples_without_a_pair_of_a_finding_are_left_out_and_too_many_are_not_testable(undefined):
-    cells = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
-    (claims,) = (cell for cell in cells if "def mean_excess" in cell)
     recorded = {}
 
     def record(claim, values, *, nulls, shortfalls):
@@ -48,7 +52,7 @@ def test_resamples_without_a_pair_of_a_finding_are_left_out_and_too_many_are_not
         "hospitals": ("a", "b"), "labels": {"a": LABELS, "b": LABELS}, "shortfalls": [],
         "found": found_with(undefined),
     }  # fmt: skip
-    exec(claims, names)
+    exec(cell("03_diversity_similarity", "def mean_excess"), names)
     if undefined == 30:
         assert not recorded
         assert "75% of the resamples of the patients hold no pair of a finding" in names["verdicts"]["C9"]
@@ -57,3 +61,19 @@ def test_resamples_without_a_pair_of_a_finding_are_left_out_and_too_many_are_not
         for of in (of for every in recorded.values() for of in every):
             assert of.draws.shape == (2, DRAWS - undefined)
             assert np.isfinite(of.draws).all()
+
+
+def test_answers_of_machines_are_told_from_their_resamples():
+    rng, tables = np.random.default_rng(0), []
+    one = {f"{of}generated|network": rng.random() for of in ("", "a|", "b|")}
+    record = one | {"generated|network, resampled": rng.random(DRAWS), "patients": 20}
+    names = {
+        "run": SimpleNamespace(table=lambda name, table, n: tables.append(table)), "np": np, "pd": pd,
+        "repeated": repeated, "recorded": lambda *_: record, "run_ahead": lambda jobs: None, "read": None,
+        "unrecorded": lambda *_: (), "partial": lambda *_: None, "hospitals": ("a", "b"), "kinds_of_sets": (),
+        "s": SimpleNamespace(repetitions=2, evaluation_size=8, evaluation_steps=1),
+    }  # fmt: skip
+    exec(cell("02_fidelity", 'run.table("tab_p7'), names)
+    assert set(names["of"]) == {"generated|network"}
+    assert names["of"]["generated|network"].draws.shape == (2, DRAWS)
+    assert tables[0].hospital.tolist() == ["A", "B"]
