@@ -69,7 +69,7 @@ def convert(options: argparse.Namespace) -> None:
     def progress(done: int, of: int) -> None:
         print(f"\r{done:,} of {of:,} images", end="" if done < of else "\n", file=sys.stderr, flush=True)
 
-    names = ("size", "labels", "classes", "masks", "fit", "strict", "modality", "licence")
+    names = ("size", "labels", "classes", "masks", "fit", "slices", "strict", "modality", "licence")
     given = {name: getattr(options, name) for name in names}
     cohort = convert(options.folder, options.table, name=options.name or path.stem, progress=progress, **given)
     cohort.save(path)
@@ -103,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--masks", default="", metavar="FOLDER", help="a mask of each image, by the image's name")
     command.add_argument("--fit", choices=FITS, default="pad", help="what is done to an image that is not square (pad)")
+    command.add_argument("--slices", type=int, default=0, metavar="N", help="each file is a volume of so many slices")
     command.add_argument("--strict", action="store_true", help="refuse a folder with files that are no images")
     command.add_argument("--name", help="of the cohort (that of its file)")
     command.add_argument("--modality", default="unknown", help="DICOM's code, such as CR, MG or MR")
