@@ -1,6 +1,7 @@
 """Claims of Han 2019 where patients are resampled, on a cohort of one's own as on a public one, from toy records."""
 
 import json
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,6 +62,30 @@ def test_resamples_without_a_pair_of_a_finding_are_left_out_and_too_many_are_not
         for of in (of for every in recorded.values() for of in every):
             assert of.draws.shape == (2, DRAWS - undefined)
             assert np.isfinite(of.draws).all()
+
+
+def test_of_one_finding_alone_no_rank_and_no_response_of_others_is_asked_for():
+    recorded = []
+    run = SimpleNamespace(
+        record=lambda claim, values, *, nulls, shortfalls: recorded.append(claim), untestable=lambda claim, why: why
+    )
+    found = [{key: of for key, of in each.items() if "edema" not in key} for each in found_with(0)]
+    names = {
+        "run": run, "np": np, "pd": pd, "Repeated": Repeated, "repeated": repeated, "cohort": "public",
+        "hospitals": ("a", "b"), "labels": {"a": LABELS[:1], "b": LABELS[:1]}, "shortfalls": [], "found": found,
+    }  # fmt: skip
+    exec(cell("03_diversity_similarity", "def mean_excess"), names)
+    assert recorded == ["C9"]
+    assert names["verdicts"]["C10"] == "there is one finding alone, which has no rank"
+    columns = {"diagonal": 0.5, "off diagonal": np.nan, "above chance": 0.1}
+    kinds = ["generated", "uniform noise", "label means"] * 2
+    names |= {"responses": pd.DataFrame({"drawn by": kinds} | columns), "labels": LABELS[:1], "partial": partial}
+    names["found"] = [{"patients": 20}] * 2
+    exec(cell("03_diversity_correlation", "def of_column"), names)
+    assert recorded == ["C9", "C6_diagonal"]
+    assert {names["verdicts"][claim] for claim in ("C6_contrast", "C6_tops", "C7", "C8")} == {
+        "there is one finding alone, beside which none can respond"
+    }
 
 
 def test_answers_of_machines_are_told_from_their_resamples():
