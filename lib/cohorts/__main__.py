@@ -10,7 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.cohorts.cohort import Cohort
 from lib.cohorts.io import fetch
 from lib.cohorts.io.resampling import FITS
 from lib.cohorts.public import SET_OF, cohorts_folder, prepared, raw_folder, set_of
@@ -49,9 +48,10 @@ def show() -> None:
 def describe(path: Path, masks: str = "") -> None:
     """Print what is in the cohort file `path`, and which papers it can serve, with `masks` of another file."""
     from lib.cohorts.description import describe
+    from lib.cohorts.own import as_given
     from lib.cohorts.serving import table_of_papers
 
-    for rows in (describe(Cohort.open(path, closed_set=True)), table_of_papers(path, masks)):
+    for rows in (describe(as_given(path, masks)), table_of_papers(path, masks)):
         width = max((len(what) for what, _ in rows), default=0)
         print(*(f"{what:{width}}  {how}" for what, how in rows), sep="\n", end="\n\n" if rows else "")
 
@@ -69,7 +69,7 @@ def convert(options: argparse.Namespace) -> None:
     def progress(done: int, of: int) -> None:
         print(f"\r{done:,} of {of:,} images", end="" if done < of else "\n", file=sys.stderr, flush=True)
 
-    names = ("size", "labels", "classes", "masks", "fit", "strict", "modality", "licence")
+    names = ("size", "labels", "classes", "masks", "fit", "slices", "strict", "modality", "licence")
     given = {name: getattr(options, name) for name in names}
     cohort = convert(options.folder, options.table, name=options.name or path.stem, progress=progress, **given)
     cohort.save(path)
@@ -103,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--masks", default="", metavar="FOLDER", help="a mask of each image, by the image's name")
     command.add_argument("--fit", choices=FITS, default="pad", help="what is done to an image that is not square (pad)")
+    command.add_argument("--slices", type=int, default=0, metavar="N", help="each file is a volume of so many slices")
     command.add_argument("--strict", action="store_true", help="refuse a folder with files that are no images")
     command.add_argument("--name", help="of the cohort (that of its file)")
     command.add_argument("--modality", default="unknown", help="DICOM's code, such as CR, MG or MR")

@@ -7,6 +7,8 @@ What a file does not say is made by a rule, the same at every run, and told in `
   kind being the rarest of their labels, at random within it: so a kind of three patients or more is in every split.
 - **Hospitals.** With a column `site` that has two values or more, the first hospital is the site with most images and
   the second is all others. Without it, every third patient of each split and kind stands for the second one.
+- **Held out.** Where every patient is in every split, nobody is left on whom a network was not trained. So every fifth
+  patient of each kind is taken away before anything else, as "other people": the held-out people of a release's audit.
 - **Size.** Each image is averaged over areas to a square, padded with its darkest pixel where it is not square.
 
 Nothing is ever written to the user's files.
@@ -30,6 +32,8 @@ from lib.core.seeding import numpy_generator
 _PATTERN = (0, 2, 1, 0, 0, 0, 2, 0, 0, 0)  # splits of ten patients of a kind, in order
 _WITH_TEST = (0, 1, 0, 0, 0, 0, 0, 0)  # of eight training patients, where a test set is given
 _EVERY_THIRD = (0, 1, 0)
+_EVERY_FIFTH = (0, 0, 1, 0, 0)
+_PEOPLE = ("most people", "other people")
 
 
 def digest_of(data: str | Path, masks: str | Path = "") -> str:
@@ -46,6 +50,21 @@ def digest_of(data: str | Path, masks: str | Path = "") -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:8]
 
 
+def as_given(data: Path, masks: str | Path = "", *, with_masks: bool = False) -> Cohort:
+    """The cohort in a user's file, as it says that it is: a plain one has its splits as the published scripts do.
+
+    masks: of a second file, or of this one `with_masks`, read. Errors as `Cohort.open` and `read_masks`.
+    """
+    lazy = Cohort.open(data, closed_set=True)
+    if masks or (with_masks and lazy.masks is not None):
+        lazy = lazy.replaced(masks=read_masks(Path(masks or data), lazy))
+    with hdf5.received(data, mend="make the file again") as file:
+        if file.attribute("split_code") is not None:
+            return lazy
+    split = np.array([0, 2, 1], np.uint8)[lazy.split]
+    return lazy.replaced(split=split, made_by=_told(lazy, "set read as published, 1 for test and 2 for validation"))
+
+
 def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) -> Cohort:
     """The cohort of a user's file, in this suite's layout or Montenegro's, with `masks` of a second file.
 
@@ -59,15 +78,12 @@ def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) 
     splits.
     """
     data, rules = Path(data), list[str]()
-    lazy = Cohort.open(data, closed_set=True)
-    with hdf5.received(data, mend="make the file again") as file:
-        is_plain = file.attribute("split_code") is None
-    split = np.array([0, 2, 1], np.uint8)[lazy.split] if is_plain else lazy.split
-    found = read_masks(Path(masks or data), lazy) if within and (masks or lazy.masks is not None) else None
+    lazy = as_given(data, masks if within else "", with_masks=within)
+    found = lazy.masks if within else None
     images = FittedRows(lazy.images, value_range=lazy.value_range)
     images = images.as_grey() if _examine(lazy, data) and images.ndim == 4 else images
     names = lazy.source_name if lazy.source_name is not None else [f"row {row}" for row in range(len(lazy))]
-    whole = lazy.replaced(images=images, split=split, masks=found, value_range=images.value_range, source_name=names)
+    whole = lazy.replaced(images=images, masks=found, value_range=images.value_range, source_name=names)
     try:
         whole = _with_three_images(whole, rules) if within else whole
         patient = np.unique(whole.patient, return_inverse=True)[1]
@@ -77,7 +93,7 @@ def open_own(data: str | Path, masks: str | Path = "", *, within: bool = False) 
             split = _split_apart(patient, whole.split, _kinds(whole.labels, patient), rules)
     except ValueError as error:
         raise ValueError(f"{data}: {error}") from error
-    return whole.replaced(patient=patient, split=split, closed_set=within, made_by=_told(lazy, *rules))
+    return whole.replaced(patient=patient, split=split, closed_set=within, made_by=_told(whole, *rules))
 
 
 def hospitals(cohort: Cohort) -> tuple[np.ndarray, str]:
@@ -91,12 +107,29 @@ def hospitals(cohort: Cohort) -> tuple[np.ndarray, str]:
     return of_patient[cohort.patient], "no column site: every third patient stands for the second hospital"
 
 
-def one_hospital(cohort: Cohort, which: str) -> Cohort:
-    """The images of "first hospital", or of any other name the second's; "whole": all. Its `made_by` tells the rule."""
+def rows_of(cohort: Cohort, which: str) -> tuple[np.ndarray, str]:
+    """Which images are in one of the PARTS of `lib.cohorts.needs`, (n,) bool, and by which rule, as this module says.
+
+    ValueError for "other people" where patients are so few that nobody is held out.
+    """
+    if which == "whole":
+        return np.ones(len(cohort), bool), ""
+    if which not in _PEOPLE:
+        of, rule = hospitals(cohort)
+        return of == (which != "first hospital"), rule
+    of_patient = _assigned(_kinds(cohort.labels, cohort.patient), _EVERY_FIFTH, "other people") == 1
+    if not of_patient.any() and which == "other people":
+        raise ValueError("nobody is held out: give three patients of a kind at least")
+    rule = f"{of_patient.sum()} of {len(of_patient)} patients, every fifth of each kind, held out of all training"
+    return of_patient[cohort.patient] == (which == "other people"), rule
+
+
+def part_of(cohort: Cohort, which: str) -> Cohort:
+    """The images of a part, as `rows_of` says, with patients numbered from 0. Its `made_by` tells the rule."""
     if which == "whole":
         return cohort
-    of, rule = hospitals(cohort)
-    part = cohort[of == (which != "first hospital")]
+    rows, rule = rows_of(cohort, which)
+    part = cohort[rows]
     patient = np.unique(part.patient, return_inverse=True)[1]
     return part.replaced(patient=patient, name=f"{part.name}, {which}", made_by=_told(part, rule))
 

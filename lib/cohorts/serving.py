@@ -8,7 +8,7 @@ import numpy as np
 
 from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.needs import Needs
-from lib.cohorts.own import fitted, hospitals, one_hospital, open_own, with_lungs
+from lib.cohorts.own import fitted, open_own, part_of, rows_of, with_lungs
 from lib.core.paths import root
 from lib.core.yaml_mappings import read_mapping
 
@@ -67,7 +67,7 @@ def meeting(cohort: Cohort, needs: Needs, settings: Mapping[str, Any], part: str
         raise ValueError(problems[0])
     labels, _ = _labels(cohort, needs, settings)
     assert labels is not None  # or it were lacking
-    ready = fitted(one_hospital(_labelled(cohort, labels, needs), needs.parts[part]), settings[needs.size])
+    ready = fitted(part_of(_labelled(cohort, labels, needs), needs.parts[part]), settings[needs.size])
     return with_lungs(ready) if needs.masks and ready.masks is None else ready
 
 
@@ -118,11 +118,12 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
     labels, names = cohort.labels, cohort.label_names
     has = labels.max(axis=1, keepdims=True) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     called = ("any finding",) if labels.ndim == 2 else names
-    least, frequent = settings.get(needs.positives, 0), np.ones(len(names), bool)
-    mend = f"in each hospital: there is none; give more images, or --set {needs.positives}=…"
-    for which in sorted(set(needs.parts.values())):
-        of = f" of the {which}" * (which != "whole")
-        rows = np.ones(len(cohort), bool) if which == "whole" else hospitals(cohort)[0] == (which != "first hospital")
+    reach = np.full(len(names), len(cohort))  # the largest number that each finding reaches in every hospital
+    for which in sorted(set(needs.parts.values()) - {"other people"}):
+        of = f" of the {which}" * which.endswith("hospital")
+        rows = rows_of(cohort, which)[0]
+        if which == "most people" and (few := len(np.unique(cohort.patient[rows]))) < needs.patients:
+            return f"{needs.patients} patients, beside those who are held out: there are {few}; give more"
         splits = {"": rows} if which == "other hospital" else {n: rows & (cohort.split == c) for n, c in SPLITS.items()}
         for split, here in splits.items():
             if missing := [name for name, count in zip(called, has[here].sum(axis=0), strict=True) if count == 0]:
@@ -131,20 +132,25 @@ def _too_few(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> str:
         tested = rows if which == "other hospital" else rows & (cohort.split == SPLITS["test"])
         if labels.ndim == 1 and (rare := _rarely_drawn(cohort.patient[tested], has[tested], settings)):
             held = f"{called[rare[0]]}, in {rare[1]} of {rare[2]} test patients{of}"
-            return f"every class in every resample of the test patients, and not {held}; give more patients"
+            return f"every class in every resample of the test patients, and not {held}; {rare[3]} would do"
         seen = int(splits["train"].sum()) if "train" in splits else needs.images
         if (few := min(seen, int(rows.sum()) - seen)) < needs.images and "train" in splits:
             return f"{needs.images} images{of} to train on, and as many others: there are {few}; give more patients"
         if needs.positives:
-            counts = [labels[rows & ((cohort.split == 2) == is_test)].sum(axis=0) for is_test in (False, True)]
-            frequent &= (counts[0] >= least) & (counts[1] >= least / 3)
-    if needs.positives and not frequent.any():
-        return f"a finding of {least} images outside the test set and {least / 3:.0f} inside, {mend}"
+            outside, inside = (labels[rows & ((cohort.split == 2) == is_test)].sum(axis=0) for is_test in (False, True))
+            reach = np.minimum(reach, np.minimum(outside, 3 * inside))
+    if needs.positives and reach.max() < (least := settings.get(needs.positives, 0)):
+        mend = "give more images"
+        if most := int(reach.max()):
+            mend += f", or --set {needs.positives}={most}, which {names[int(reach.argmax())]} reaches"
+        return f"a finding of {least} images outside the test set and {least / 3:.0f} inside, in each hospital: {mend}"
     return ""
 
 
-def _rarely_drawn(patient: np.ndarray, has: np.ndarray, settings: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """A class that a bootstrap of the patients may miss, how many of them have it, and their number; None without one.
+def _rarely_drawn(
+    patient: np.ndarray, has: np.ndarray, settings: Mapping[str, Any]
+) -> tuple[int, int, int, int] | None:
+    """A class that a bootstrap of the patients may miss, how many have it, their number, how many would do; or None.
 
     Of P patients, k with the class, a resample misses it with the probability (1 - k/P)^P: an AUROC of it has no value.
     All draws together may do so once in a hundred runs.
@@ -154,9 +160,10 @@ def _rarely_drawn(patient: np.ndarray, has: np.ndarray, settings: Mapping[str, A
     of_patient = np.zeros((patients, has.shape[1]), bool)
     np.logical_or.at(of_patient, owner, has.astype(bool))
     having = of_patient.sum(axis=0)
-    missed = settings.get("bootstrap_draws", 0) * (1 - having / patients) ** patients
-    worst = int(missed.argmax())
-    return (worst, int(having[worst]), patients) if missed[worst] > 0.01 else None
+    missed = settings.get("bootstrap_draws", 0) * (1 - np.arange(patients + 1) / patients) ** patients  # by k
+    worst = int(missed[having].argmax())
+    enough = int((missed > 0.01).sum())
+    return (worst, int(having[worst]), patients, enough) if missed[having[worst]] > 0.01 else None
 
 
 def table_of_papers(data: Path, masks: str | Path = "") -> list[tuple[str, str]]:

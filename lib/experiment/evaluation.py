@@ -10,6 +10,7 @@ from lib.experiment.verdict import LEAK, REPETITIONS, REPETITIONS_ALONE, Effect,
 from lib.statistics.repetitions import Repeated, prediction_interval
 
 NOT_SAID = ("not said",)  # whether the generator passes the gate
+_FEWEST = 0.5  # of the resamples, that must have a value
 
 
 def evaluate(
@@ -32,17 +33,25 @@ def evaluate(
     shortfalls: empty where the generator passes the gate, and None to leave the gate open: then its nulls alone decide
     on an effect, and that nothing leaks is not testable, for noise leaks nobody. Raises ValueError for nulls other than
     those declared, an absence without its controls or an effect with them, values of another number of repetitions,
-    draws that are not finite, and a claim about a generator of which the gate is not said.
+    and a claim about a generator of which the gate is not said. Resamples of the patients on which the claim or what
+    stands beside it has no value (NaN: a class was not drawn) are left out of all, and the record says how many; where
+    that is more than half, as in `lib.statistics.bootstrap`, the claim is not testable.
     """
     of = claimed(claim.claimed)
     others = _others(name, claim, values, nulls, disjoint, leaks)
+    kept = _defined([values, *others.values()])
+    values, others = _on(kept, values), {other: _on(kept, found) for other, found in others.items()}
     if claim.generator and shortfalls is NOT_SAID:
         raise ValueError(f"claim {name} is about a generator: say its shortfalls= from the gate, none where it passes")
     facts: dict[str, Any] = {"value": float(values.values.mean()), "interval": None}
     facts |= {"n": f"{len(values)} repetition{'s' * (len(values) != 1)}", "repetitions": values.values.tolist()}
+    if kept is not None and not kept.all():
+        facts["n"] += f", {(~kept).sum():,} of {len(kept):,} resamples of the patients without a value left out"
     facts |= {"others": {other: found.values.tolist() for other, found in others.items()}}
     if is_smoke:
         return facts, Outcome("not testable here", "a smoke run proves the wiring only")
+    if kept is not None and kept.mean() < _FEWEST:
+        return facts, Outcome("not testable here", "most resamples of the patients have no value: give more patients")
     if len(values) > 1:
         estimate = values.estimate()
         facts |= {"interval": list(estimate.interval()), "sources": list(estimate.sources)}
@@ -53,13 +62,31 @@ def evaluate(
     if claim.generator and shortfalls:
         return facts, Outcome("not testable here", f"the generator is not faithful: {'; '.join(shortfalls)}")
     if isinstance(of, Effect):
-        differences = {null: (values - found).estimate() for null, found in nulls.items()}
+        differences = {null: (values - others[null]).estimate() for null in nulls}
         facts["differences"] = {null: [d.value, *d.interval()] for null, d in differences.items()}
         return facts, of.outcome(estimate, against=differences)
     if claim.generator and shortfalls is None:
         return facts, Outcome("not testable here", "without a gate silence says nothing: noise leaks nobody")
-    sees = {share: found.estimate() for share, found in leaks.items()}
+    sees = {share: others[_leak(share)].estimate() for share in leaks}
     return facts, of.outcome(estimate, disjoint=others["disjoint patients"].estimate(), leaks=sees)
+
+
+def _leak(share: float) -> str:
+    return f"leak of {share:.0%}"
+
+
+def _defined(measured: Sequence[Repeated]) -> np.ndarray | None:
+    """On which resamples (b,) all have a value in every repetition; None where there are no resamples."""
+    drawn = [of.draws for of in measured if of.draws is not None]
+    if not drawn or len({of.shape for of in drawn}) > 1:  # which is refused where they are subtracted
+        return None
+    return np.all([np.isfinite(of).all(axis=0) for of in drawn], axis=0)
+
+
+def _on(resamples: np.ndarray | None, of: Repeated) -> Repeated:
+    if resamples is None or of.draws is None or resamples.all():
+        return of
+    return Repeated(of.values, draws=of.draws[:, resamples], patients=of.patients)
 
 
 def _others(
@@ -86,7 +113,7 @@ def _others(
             raise ValueError(
                 f"claim {name}: that nothing leaks needs the attack on disjoint patients and on a leak of {LEAK:.0%}"
             )
-        others = {"disjoint patients": disjoint} | {f"leak of {share:.0%}": found for share, found in leaks.items()}
+        others = {"disjoint patients": disjoint} | {_leak(share): found for share, found in leaks.items()}
     for other, found in {"the claim": values, **others}.items():
         if not isinstance(found, Repeated):
             raise ValueError(f"claim {name}: {other} is {type(found).__name__}: give a Repeated, a value a repetition")
@@ -94,10 +121,7 @@ def _others(
             raise ValueError(
                 f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
             )
-        drawn = found.draws
-        if drawn is not None and not np.isfinite(drawn).all():
-            raise ValueError(f"claim {name}: draws of {other} are not all finite: leave out those without a value")
-        if (drawn is None) != (values.draws is None):
+        if (found.draws is None) != (values.draws is None):
             raise ValueError(
                 f"claim {name}: {other} and the claim are not resampled alike: give both draws, or neither"
             )

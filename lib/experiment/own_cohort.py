@@ -58,12 +58,14 @@ class _OwnRun(Run):
     def open_cohort(self, name: str | None = None) -> Cohort:
         """The part of the user's cohort that stands for the public set `name`, made ready; what was made is printed.
 
+        Without `name` it is the only part on which something is trained.
         Raises ValueError, naming the file, in one sentence, for what `open_own` refuses and what the cohort lacks.
         """
-        if name is None and len(self.sets) != 1:
+        trained = [part for part, which in self._needs.parts.items() if which != "other people"]
+        if name is None and len(trained) != 1:
             raise ValueError(f"{self.name} opens several cohorts: choose one of {', '.join(self.sets)}")
         try:
-            part = meeting(self._whole, self._needs, vars(self.settings), name or self.sets[0])
+            part = meeting(self._whole, self._needs, vars(self.settings), name or trained[0])
         except ValueError as problem:
             raise ValueError(f"{self._data}: {problem}") from problem
         if part.name not in self._said:

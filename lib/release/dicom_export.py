@@ -15,12 +15,12 @@ def write_dicom(
 ) -> list[Path]:  # fmt: skip
     """Write each image as FOLDER/000001.dcm, and return the paths.
 
-    images: uint8 (n, H, W), or (n, slices, H, W), of which each volume is a file of so many frames. labels: a text for
-    each, its ImageComments. series: the SeriesDescription. made_by: the DerivationDescription. Every file is a
-    (multi-frame) grayscale byte secondary capture, ConversionType SYN, of the patient "SYNTHETIC^", whom its number
-    names, with BurnedInAnnotation NO. UIDs follow from the series, the number and the pixels, so that the same release
-    has the same; the study and the series are one. Raises ImportError, with the command, without pydicom, and OSError,
-    naming the file, if one cannot be written.
+    images: uint8 (n, H, W), (n, 3, H, W) in colour, or (n, slices, H, W), of which each volume is a file of so many
+    frames. labels: a text for each, its ImageComments. series: the SeriesDescription. made_by: the
+    DerivationDescription. Every file is a secondary capture, of a volume a multi-frame grayscale byte one,
+    ConversionType SYN, of the patient "SYNTHETIC^", whom its number names, with BurnedInAnnotation NO. UIDs follow from
+    the series, the number and the pixels, so that the same release has the same; the study and the series are one.
+    Raises ImportError, with the command, without pydicom, and OSError, naming the file, if one cannot be written.
     """
     try:
         import pydicom
@@ -35,7 +35,9 @@ def write_dicom(
     paths = []
     for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
         name = f"{number:06d}"
-        kind = SecondaryCaptureImageStorage if image.ndim == 2 else MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+        is_colour = image.ndim == 3 and len(image) == 3
+        is_volume = image.ndim == 3 and not is_colour
+        kind = MultiFrameGrayscaleByteSecondaryCaptureImageStorage if is_volume else SecondaryCaptureImageStorage
         meta = pydicom.dataset.FileMetaDataset()
         meta.MediaStorageSOPClassUID = kind
         meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[series, name, image.tobytes().hex()])
@@ -55,10 +57,13 @@ def write_dicom(
         data.SeriesNumber, data.InstanceNumber = 1, number
         data.SeriesDescription, data.ImageComments, data.DerivationDescription = series[:64], label[:10240], made_by
         data.BurnedInAnnotation = "NO"
-        data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+        data.SamplesPerPixel, data.PhotometricInterpretation = (3, "RGB") if is_colour else (1, "MONOCHROME2")
+        if is_colour:
+            data.PlanarConfiguration = 1  # channel after channel, as they lie here
+        data.PixelRepresentation = 0
         data.Rows, data.Columns = image.shape[-2:]
         data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
-        if image.ndim == 3:
+        if is_volume:
             data.NumberOfFrames, data.FrameIncrementPointer = len(image), 0x00181065
             data.FrameTimeVector = [0] * len(image)
         pixels = np.ascontiguousarray(image).tobytes()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.cohorts.cohort import Cohort
-from lib.cohorts.own import digest_of, fitted, hospitals, one_hospital, open_own
+from lib.cohorts.own import digest_of, fitted, hospitals, open_own, part_of
 from tests.cohorts.toy import noise
 
 
@@ -78,6 +78,7 @@ def test_a_plain_file_has_the_published_codes_and_masks_of_a_second_file(tmp_pat
     data, masks = tmp_path / "data.h5", tmp_path / "masks.h5"
     cohort = open_own(data, masks, within=True)
     assert np.array_equal(cohort.split, np.array([0, 2, 1])[split])  # published: 1 is test
+    assert "set read as published, 1 for test and 2 for validation" in cohort.made_by
     assert np.array_equal(cohort.masks, images > 99)
     assert open_own(data, within=True).masks is None
     with h5py.File(masks, "a") as file:
@@ -137,12 +138,33 @@ def test_hospitals_are_sites_or_every_third_patient(tmp_path):
     assert np.array_equal(of == 0, sites == 4)
     assert rule == "site 4 is the first hospital, the others the second"
     cohort = open_own(saved(tmp_path / "none.h5"))
-    first, second = (one_hospital(cohort, which) for which in ("first hospital", "second hospital"))
+    first, second = (part_of(cohort, which) for which in ("first hospital", "second hospital"))
     assert (len(first), len(second)) == (40, 20)
     for part in (first, second):
         assert all(set(part.labels[part.split == code]) == {0, 1} for code in (0, 2))
         assert "no column site: every third patient stands for the second hospital" in part.made_by
-    assert one_hospital(cohort, "whole") is cohort
+    assert part_of(cohort, "whole") is cohort
+
+
+def test_other_people_are_every_fifth_of_a_kind_and_in_no_other_part(tmp_path):
+    patient = np.repeat(np.arange(20), 6)
+    labels = (patient % 2) * (np.arange(120) % 3 == 0)  # ten patients have a finding in some of their images
+    cohort = open_own(
+        saved(tmp_path / "own.h5", images=noise(120, 8), patient=patient, labels=labels, split=np.zeros(120)),
+        within=True,
+    )
+    most, other = (part_of(cohort, which) for which in ("most people", "other people"))
+    names = [set(part.source_name) for part in (most, other)]
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == set(cohort.source_name)
+    assert [len(np.unique(part.patient)) for part in (most, other)] == [16, 4]
+    assert len(np.unique(other.patient[other.labels == 1])) == 2
+    assert [sorted(set(part.patient)) for part in (most, other)] == [list(range(16)), list(range(4))]
+    assert all(set(most.patient[most.split == code]) == set(range(16)) for code in range(3))
+    assert "4 of 20 patients, every fifth of each kind, held out of all training" in most.made_by
+    few = part_of(cohort, "most people")[most.patient < 2].replaced(labels=[0] * 12)
+    with pytest.raises(ValueError, match="nobody is held out: give three patients of a kind"):
+        part_of(few, "other people")
 
 
 def test_a_digest_is_that_of_the_files_content_wherever_they_lie(tmp_path):
@@ -159,5 +181,5 @@ def test_the_file_is_never_written_to(tmp_path):
     path = saved(tmp_path / "own.h5")
     path.chmod(0o444)
     before = path.read_bytes()
-    fitted(one_hospital(open_own(path), "second hospital"), 8).save(tmp_path / "made.h5")
+    fitted(part_of(open_own(path), "second hospital"), 8).save(tmp_path / "made.h5")
     assert path.read_bytes() == before

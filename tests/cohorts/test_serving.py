@@ -1,5 +1,8 @@
 """What a cohort lacks for a paper, from the needs that paper.yaml declares: each said in one sentence with its mend."""
 
+import re
+
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -68,9 +71,33 @@ def test_what_is_missing_is_said_with_its_mend(tmp_path, changes, of, says):
 def test_a_class_that_a_resample_of_the_test_patients_may_miss_is_found(tmp_path):
     cohort = open_own(saved(tmp_path / "own.h5"))  # of the first hospital 2 of 4 test patients have each class
     (says,) = lacking(cohort, needs(), SETTINGS | {"bootstrap_draws": 1000})
-    assert "every class in every resample of the test patients, and not" in says
+    found = re.search(r"of the test patients, and not \w+, in 2 of 4 test patients .*; (\d) would do", says)
+    assert found
+    assert 1000 * (1 - int(found[1]) / 4) ** 4 <= 0.01 < 1000 * (1 - (int(found[1]) - 1) / 4) ** 4
     many = saved(tmp_path / "many.h5", patients=600, images=noise(1200, 8))
     assert lacking(open_own(many), needs(), SETTINGS | {"bootstrap_draws": 1000}) == []
+
+
+def test_a_number_of_positives_that_a_finding_reaches_is_named_and_serves(tmp_path):
+    of = needs(labels="findings", positives="least")
+    labels = np.tile([[0, 1], [0, 1], [1, 1]], (20, 1))
+    cohort = open_own(saved(tmp_path / "own.h5", each=1, patients=60, labels=labels, label_names=("mass", "clip")))
+    (says,) = lacking(cohort, of, SETTINGS | {"least": 30})
+    most = int(re.search(r"in each hospital: give more images, or --set least=(\d+), which clip reaches", says)[1])
+    assert lacking(cohort, of, SETTINGS | {"least": most}) == []
+    assert lacking(cohort, of, SETTINGS | {"least": most + 1}) != []
+
+
+def test_beside_people_who_are_held_out_there_must_be_enough(tmp_path):
+    of = needs(within=True, patients=10, parts={"a": "most people", "b": "other people"})
+    ten, fourteen = (
+        open_own(saved(tmp_path / f"{n}.h5", patients=n, each=6, images=noise(6 * n, 8)), within=True) for n in (10, 14)
+    )
+    assert lacking(ten, of, SETTINGS) == ["10 patients, beside those who are held out: there are 8; give more"]
+    assert lacking(fourteen, of, SETTINGS) == []
+    parts = [meeting(fourteen, of, SETTINGS, name) for name in "ab"]
+    assert not set(parts[0].source_name) & set(parts[1].source_name)
+    assert sum(map(len, parts)) == len(fourteen)
 
 
 def test_colour_is_grey_only_where_its_channels_are_equal(tmp_path):
@@ -132,6 +159,21 @@ def test_describe_takes_the_masks_of_the_file_itself_where_no_other_is_given(pro
     path = saved(project / "own.h5", patients=12, each=5, images=noise(60, 16), masks=masks)
     assert main(["describe", str(path)]) == 0
     assert "04_d  serves" in capsys.readouterr().out.splitlines()
+
+
+def test_describe_tells_splits_and_masks_of_published_files_as_a_run_has_them(project, capsys):
+    columns = {"id": np.repeat([5, 9, 11], 4), "dis": np.tile([0, 1], 6), "set": np.tile([0, 0, 1, 1, 1, 2], 2)}
+    for name, what in (("data", {"images": noise(12, 16)}), ("masks", {"masks": noise(12, 16) // 128})):
+        with h5py.File(project / f"{name}.h5", "w") as file:
+            for key, values in (what | columns).items():
+                file[key] = values
+    data, masks = str(project / "data.h5"), str(project / "masks.h5")
+    for words, held in ([], "none"), (["--masks", masks], "of every image"):
+        assert main(["describe", data, *words]) == 0
+        lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+        assert f"masks {held}" in lines
+        assert "split validation 2 images of 2 patients" in lines
+        assert any(line.startswith("split test 6 images") for line in lines)
 
 
 def test_a_paper_is_refused_with_the_file_and_what_it_needs(tmp_path):

@@ -29,6 +29,14 @@ def test_pixels_labels_and_identifiers(tmp_path, images):
     np.testing.assert_array_equal(np.reshape(ours, images.shape), images)
 
 
+def test_three_channels_are_colour_and_no_frames(tmp_path):
+    colour = rng.integers(0, 256, (2, 3, 9, 15), dtype=np.uint8)
+    for path, image in zip(write_dicom(tmp_path, colour, ["x"] * 2, series="eyes", made_by=""), colour, strict=True):
+        data = pydicom.dcmread(path)
+        assert (data.PhotometricInterpretation, data.SamplesPerPixel, "NumberOfFrames" in data) == ("RGB", 3, False)
+        np.testing.assert_array_equal(data.pixel_array, image.transpose(1, 2, 0))
+
+
 def test_the_same_images_have_the_same_identifiers_and_others_have_others(tmp_path):
     def identifiers(images, series="masses"):
         paths = write_dicom(tmp_path, images, ["x"] * len(images), series=series, made_by="")

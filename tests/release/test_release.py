@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+from PIL import Image
 
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.phantoms import mass
@@ -42,7 +44,7 @@ def others() -> Cohort:
 def made(real, others, tmp_path_factory):
     folder = tmp_path_factory.mktemp("released") / "masses"
     facts = {"origin": "drawn | masses", "licence": "CC0"}
-    options = {"formats": ("png",), "settings": QUICK, "anyway": True}
+    options = {"formats": ("png", "dicom"), "settings": QUICK, "anyway": True}
     return release(folder, others, **real, facts=facts, **options), folder
 
 
@@ -55,9 +57,19 @@ class TestReleased:
         again = Cohort.open(folder / "images.h5")
         assert again.digest == others.digest
         assert {path.name for path in folder.iterdir()} == {
-            "images.h5", "labels.csv", "png", "audit.html", "audit.json", "datacard.md", "CHECKSUMS",
+            "images.h5", "labels.csv", "png", "dicom", "audit.html", "audit.json", "datacard.md", "CHECKSUMS",
         }  # fmt: skip
         assert len(list((folder / "png").glob("*.png"))) == len(others)
+
+    def test_pictures_and_secondary_captures_open_again_as_the_images_with_their_labels(self, made, others):
+        pictures = pd.read_csv(made[1] / "png" / "labels.csv")
+        captures = [pydicom.dcmread(path) for path in sorted((made[1] / "dicom").glob("*.dcm"))]
+        names = [others.label_names[code] for code in others.labels]
+        assert pictures.label.tolist() == [data.ImageComments for data in captures] == names
+        shown = [np.asarray(Image.open(made[1] / "png" / file)) for file in pictures.file]
+        np.testing.assert_array_equal(shown, others.images[:])
+        np.testing.assert_array_equal([data.pixel_array for data in captures], others.images[:])
+        assert {data.SeriesDescription for data in captures} == {others.name}
 
     def test_the_card_counts_labels_and_repeats_the_facts(self, made, others):
         card = (made[1] / "datacard.md").read_text(encoding="utf-8")

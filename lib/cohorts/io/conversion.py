@@ -5,7 +5,7 @@ paths are matched, `lib.cohorts.io.user_images` which files are read and how. On
 class, and the classes are its texts, sorted, or in the order that is given. Several: each is a finding, 0 or 1. Splits
 are by patient: as the table says, or, without a column split, at random, 70 % of patients train, 10 % validation, 20 %
 test. Images of 8 bits keep their grey levels; others are stretched from the 1st to the 99th percentile of their
-pixels.
+pixels. Each frame, page or slice of a file is an image; or each file is a volume of so many.
 """
 
 import os
@@ -23,7 +23,7 @@ from lib.cohorts.io.image_search import ImageFile
 from lib.cohorts.io.label_tables import own_columns
 from lib.cohorts.io.mask_files import MaskFiles
 from lib.cohorts.io.resampling import FITS, TooSmallError, fitted, side
-from lib.cohorts.io.user_images import FORMATS, Drawn, counted, draw, locate
+from lib.cohorts.io.user_images import FORMATS, counted, draw, locate
 from lib.cohorts.splits import SHARES, split_codes
 from lib.core.seeding import numpy_generator
 
@@ -43,6 +43,7 @@ def convert(
     classes: Sequence[str] = (),
     masks: str | Path = "",
     fit: str = "pad",
+    slices: int = 0,
     strict: bool = False,
     modality: str = "unknown",
     licence: str = "unknown",
@@ -52,17 +53,21 @@ def convert(
 
     size: pixels a side. labels: the columns that are labels; none given, all but file, patient and split. classes: of
     one column, all its texts in the order that is wanted; none given, sorted. masks: a folder of masks, each by the
-    name of its image, as `MaskFiles` takes them. fit, strict: as in `open_images`.
+    name of its image, as `MaskFiles` takes them. fit, strict: as in `open_images`. slices: each
+    file is one volume of so many, two or over three, in its order; 0 for an image of each.
     progress: called with the images read so far and their number.
 
     Raises ValueError, in one sentence that names the file and the mend, for what `open_images` and `FileTable` refuse,
     for a table without a label, a label that is missing or no 0 or 1 among findings, one class alone, over 50 classes,
     an unknown split, a patient in two splits, fewer than three patients without a column split, an image of fewer than
-    `size` pixels, masks of files that hold several images, and what `MaskFiles` refuses.
+    `size` pixels, masks of files that hold several images, and what `MaskFiles` refuses; of volumes also for a file of
+    another number of slices, and masks.
     """
     folder, table = Path(folder), Path(table)
     if size < 8 or fit not in FITS:
         raise ValueError(f"size is {size} and fit {fit!r}: give 8 pixels at least, and one of {', '.join(FITS)}")
+    if slices < 0 or slices in (1, 3) or (slices and masks):
+        raise ValueError(f"slices is {slices}: give 2, or 4 and more, for 3 channels are colour, and no masks beside")
     own = own_columns(table, ("file", "patient"))
     wanted = [column.lower() for column in labels] or [column for column in own if column != "split"]
     if unknown := [column for column in wanted if column not in own]:
@@ -76,6 +81,11 @@ def convert(
             raise TooSmallError(
                 f"{file.path}: {small[1]}×{small[0]} pixels; give a size of {side(small, fit)} at most, or take it out"
             )
+        if slices and facts.images != slices:
+            raise ValueError(
+                f"{file.path}: holds {facts.images:,} slices, not {slices}; cut it to these, or take it out"
+            )
+    counts = [1] * len(files) if slices else drawn.counts
     has_split = "split" in own
     cells = FileTable(table, ("patient", *wanted, *["split"] * has_split)).rows([f.name for f in files], folder)
     patients = np.array([row[0].strip() for row in cells])
@@ -84,7 +94,7 @@ def convert(
         if several := next((f for f, count in zip(files, drawn.counts, strict=True) if count > 1), None):
             raise ValueError(f"{several.path}: holds several images; masks are taken of files of one each")
         marked = MaskFiles(masks, files, [next(iter(f.shapes)) for f in drawn.facts], size=size, fit=fit)
-    each = np.repeat(np.arange(len(files)), drawn.counts)
+    each = np.repeat(np.arange(len(files)), counts)
     codes, names = _labels(table, files, [row[1 : 1 + len(wanted)] for row in cells], wanted, classes)
     own_patients, numbered = np.unique(patients, return_inverse=True)
     split_rule = "splits as the table says" if has_split else "70/10/20 % of patients train/validation/test, at random"
@@ -99,8 +109,8 @@ def convert(
     made_by = f"python -m lib.cohorts convert at {size} px, fit {fit}; {stretched}{split_rule}"
     try:
         return Cohort(
-            _Unread(files, drawn, size, fit, progress), numbered[each], codes[each], split[each],
-            source_name=_names(files, drawn), masks=marked, name=name, modality=modality, label_names=names,
+            _Unread(files, counts, size, fit, slices, progress), numbered[each], codes[each], split[each],
+            source_name=_names(files, counts), masks=marked, name=name, modality=modality, label_names=names,
             licence=licence, source=folder.name, made_by=made_by,
         )  # fmt: skip
     except ValueError as error:
@@ -108,15 +118,21 @@ def convert(
 
 
 class _Unread:
-    """The images of files, read when they are asked for: in a Cohort's place of an array, (n, size, size) uint8."""
+    """The images of files, read when they are asked for: in a Cohort's place of an array, (n, size, size) uint8.
 
-    def __init__(self, files: Sequence[ImageFile], drawn: Drawn, size: int, fit: str, progress: Callable):
+    Of volumes (n, slices, size, size), a file each.
+    """
+
+    def __init__(
+        self, files: Sequence[ImageFile], counts: Sequence[int], size: int, fit: str, slices: int, progress: Callable
+    ):
         self._files, self._fit, self._progress = files, fit, progress
-        self._file = np.repeat(np.arange(len(files)), drawn.counts)
-        first = np.cumsum([0, *drawn.counts[:-1]])
+        self._slices = slices
+        self._file = np.repeat(np.arange(len(files)), counts)
+        first = np.cumsum([0, *counts[:-1]])
         self._frame = np.arange(len(self._file)) - first[self._file]
-        self.shape: tuple[int, ...] = (len(self._file), size, size)
-        self.ndim, self.dtype = 3, np.dtype("uint8")
+        self.shape: tuple[int, ...] = (len(self._file), *[slices] * bool(slices), size, size)
+        self.ndim, self.dtype = len(self.shape), np.dtype("uint8")
         self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
 
     def __len__(self) -> int:
@@ -132,22 +148,26 @@ class _Unread:
         return np.stack(images) if asked.ndim else images[0]
 
     def _read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """The images `rows` of one file."""
+        """The images `rows` of one file, or the volume that it is."""
         file, frames = self._files[self._file[rows[0]]], self._frame[rows].tolist()
-        shown = enumerate(islice(FORMATS[file.kind].read(file.path), max(frames) + 1))
-        read = {number: self._as_bytes(image, str(file.path)) for number, image in shown if number in frames}
+        shown = FORMATS[file.kind].read(file.path)
+        if self._slices:
+            return [self._as_bytes(list(shown), str(file.path))] * len(rows)
+        few = enumerate(islice(shown, max(frames) + 1))
+        read = {number: self._as_bytes([image], str(file.path))[0] for number, image in few if number in frames}
         return [read[frame] for frame in frames]
 
-    def _as_bytes(self, image: Shown, name: str) -> np.ndarray:
-        pixels = fitted(image.pixels, self.shape[1], name, fit=self._fit)
-        if not image.is_8_bit:
-            low, high = np.percentile(image.pixels, _PERCENTILES)
+    def _as_bytes(self, images: Sequence[Shown], name: str) -> np.ndarray:
+        """The images (k, size, size) with grey levels that they share."""
+        pixels = np.stack([fitted(image.pixels, self.shape[-1], name, fit=self._fit) for image in images])
+        if not all(image.is_8_bit for image in images):
+            low, high = np.percentile(np.concatenate([image.pixels.ravel() for image in images]), _PERCENTILES)
             pixels = (pixels - low) * (255 / max(high - low, 1e-9))
         return np.rint(pixels.clip(0, 255)).astype(np.uint8)
 
 
-def _names(files: Sequence[ImageFile], drawn: Drawn) -> list[str]:
-    each = zip(files, drawn.counts, strict=True)
+def _names(files: Sequence[ImageFile], counts: Sequence[int]) -> list[str]:
+    each = zip(files, counts, strict=True)
     return [file.name if n == 1 else f"{file.name} frame {number}" for file, n in each for number in range(n)]
 
 

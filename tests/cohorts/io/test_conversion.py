@@ -9,6 +9,7 @@ from PIL import Image
 from lib.cohorts.__main__ import main
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.conversion import convert
+from lib.release.dicom_export import write_dicom
 from tests.cohorts.toy import noise
 
 rng = np.random.default_rng(0)
@@ -190,3 +191,58 @@ def test_what_is_padded_around_a_mask_is_outside(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(rows))
     cohort = convert(tmp_path / "images", tmp_path / "t.csv", size=16, name="own", masks=tmp_path / "masks")
     assert cohort.masks[0].sum(axis=1).tolist() == [0] * 4 + [16] * 8 + [0] * 4
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Six volumes of four slices: TIFF of 16 bits and of 8, and a multi-frame DICOM; and what they hold."""
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    held = rng.integers(0, 256, (6, 4, 32, 32)).astype(np.uint8)
+    for number, of in enumerate(held[:5]):
+        first, *others = map(Image.fromarray, of * np.uint16(100) if number < 4 else of)
+        first.save(folder / f"{number}.tiff", save_all=True, append_images=others)
+    (one,) = write_dicom(folder, held[5:], ["a"], series="s", made_by="")
+    one.rename(folder / "5.dcm")
+    rows = [f"{number}.{'tiff' if number < 5 else 'dcm'},p{number},{'ab'[number % 2]}" for number in range(6)]
+    (tmp_path / "table.csv").write_text("\n".join(["file,patient,kind", *rows]))
+    return folder, held
+
+
+def test_a_nifti_volume_has_its_slices_in_their_order(tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="nibabel is not installed (extra `data`)")
+    held = rng.integers(0, 256, (3, 4, 32, 32)).astype(np.uint8)
+    for number, of in enumerate(held):
+        turned = of[:, ::-1, ::-1].transpose(2, 1, 0)  # right, anterior, superior
+        nibabel.save(nibabel.Nifti1Image(turned, np.diag([1.0, 1.0, 3.0, 1.0])), tmp_path / f"{number}.nii")
+    (tmp_path / "table.csv").write_text("file,patient,kind\n0.nii,a,x\n1.nii,b,y\n2.nii,c,x")
+    cohort = convert(tmp_path, tmp_path / "table.csv", size=32, name="own", slices=4)
+    np.testing.assert_array_equal(cohort.images[:], held)
+
+
+def test_a_file_of_so_many_slices_is_a_volume_whose_slices_share_their_greys(volumes, tmp_path):
+    folder, held = volumes
+    cohort = convert(folder, tmp_path / "table.csv", size=32, name="own", slices=4)
+    assert cohort.images.shape == (6, 4, 32, 32)
+    assert cohort.source_name.tolist() == [*(f"{number}.tiff" for number in range(5)), "5.dcm"]
+    np.testing.assert_array_equal(cohort.images[4:], held[4:])
+    for made, of in zip(cohort.images[:4], held[:4], strict=True):
+        low, high = np.percentile(of, (1, 99))
+        expected = np.rint(((of - low) * 255 / (high - low)).clip(0, 255))
+        assert np.abs(made.astype(int) - expected).max() <= 1  # of all four slices together
+    assert convert(folder, tmp_path / "table.csv", size=16, name="own").images.shape == (24, 16, 16)
+    again = Cohort.open(cohort.save(tmp_path / "own.h5"))
+    assert again.digest == cohort.digest
+
+
+@pytest.mark.parametrize(
+    ("slices", "says"),
+    [
+        (9, r"0.tiff: holds 4 slices, not 9; cut it to these, or"),
+        (3, "3 channels are colour"),
+        (1, "give 2"),
+    ],
+)
+def test_volumes_of_another_number_of_slices_are_refused(volumes, tmp_path, slices, says):
+    with pytest.raises(ValueError, match=says):
+        convert(volumes[0], tmp_path / "table.csv", size=32, name="own", slices=slices)
