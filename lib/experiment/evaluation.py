@@ -33,7 +33,7 @@ def evaluate(
     shortfalls: empty where the generator passes the gate, and None to leave the gate open: then its nulls alone decide
     on an effect, and that nothing leaks is not testable, for noise leaks nobody. Raises ValueError for nulls other than
     those declared, an absence without its controls or an effect with them, values of another number of repetitions,
-    and a claim about a generator of which the gate is not said. Resamples of the patients on which the claim or what
+    infinite draws, and a claim about a generator of which the gate is not said. Resamples of the patients on which the claim or what
     stands beside it has no value (NaN: a class was not drawn) are left out of all, and the record says how many; where
     that is more than half, as in `lib.statistics.bootstrap`, the claim is not testable.
     """
@@ -80,7 +80,7 @@ def _defined(measured: Sequence[Repeated]) -> np.ndarray | None:
     drawn = [of.draws for of in measured if of.draws is not None]
     if not drawn or len({of.shape for of in drawn}) > 1:  # which is refused where they are subtracted
         return None
-    return np.all([np.isfinite(of).all(axis=0) for of in drawn], axis=0)
+    return ~np.any([np.isnan(of).any(axis=0) for of in drawn], axis=0)
 
 
 def _on(resamples: np.ndarray | None, of: Repeated) -> Repeated:
@@ -121,6 +121,8 @@ def _others(
             raise ValueError(
                 f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
             )
+        if found.draws is not None and np.isinf(found.draws).any():
+            raise ValueError(f"claim {name}: draws of {other} are infinite: give NaN where one has no value")
         if (found.draws is None) != (values.draws is None):
             raise ValueError(
                 f"claim {name}: {other} and the claim are not resampled alike: give both draws, or neither"

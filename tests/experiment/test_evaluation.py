@@ -46,3 +46,14 @@ def test_where_most_have_none_the_claim_is_not_testable(is_smoke):
     assert outcome.verdict == "not testable here"
     assert facts["interval"] is None
     assert is_smoke or "most resamples of the patients have no value: give more patients" in outcome.why
+
+
+def test_an_infinite_draw_is_a_mistake():
+    draws = ON_RESAMPLES.copy()
+    draws[0, 0] = np.inf
+    values, null = (
+        Repeated(VALUES, draws=draws, patients=PATIENTS),
+        Repeated(VALUES, draws=ON_RESAMPLES, patients=PATIENTS),
+    )
+    with pytest.raises(ValueError, match="draws of the claim are infinite"):
+        evaluate("C1", CLAIM, values, nulls={"noise": null})
