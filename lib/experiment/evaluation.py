@@ -33,9 +33,9 @@ def evaluate(
     shortfalls: empty where the generator passes the gate, and None to leave the gate open: then its nulls alone decide
     on an effect, and that nothing leaks is not testable, for noise leaks nobody. Raises ValueError for nulls other than
     those declared, an absence without its controls or an effect with them, values of another number of repetitions,
-    infinite draws, and a claim about a generator of which the gate is not said. Resamples of the patients on which the claim or what
-    stands beside it has no value (NaN: a class was not drawn) are left out of all, and the record says how many; where
-    that is more than half, as in `lib.statistics.bootstrap`, the claim is not testable.
+    infinite draws, and a claim about a generator of which the gate is not said. Resamples of the patients on which the
+    claim or what stands beside it has no value (NaN: a class was not drawn) are left out of all, and the record says
+    how many; where that is more than half, as in `lib.statistics.bootstrap`, the claim is not testable.
     """
     of = claimed(claim.claimed)
     others = _others(name, claim, values, nulls, disjoint, leaks)

@@ -224,8 +224,8 @@ def by_chance(claims: list[dict]) -> float:
 def chance(expected: float) -> str:
     """The sentence that says `by_chance`; empty where no claim of an effect has a verdict."""
     effects = round(expected / BY_CHANCE)
-    said = f"Of the {effects} claims of an effect that have a verdict, at most {expected:.2g} would be replicated by chance"
-    return f"{said} were there no effect." if effects else ""
+    said = f"Of the {effects} effects with a verdict at most {expected:.2g} would be replicated by chance, were there none."
+    return said if effects else ""
 
 
 def what(error: Exception) -> str:

@@ -56,4 +56,4 @@ def test_an_infinite_draw_is_a_mistake():
         Repeated(VALUES, draws=ON_RESAMPLES, patients=PATIENTS),
     )
     with pytest.raises(ValueError, match="draws of the claim are infinite"):
-        evaluate("C1", CLAIM, values, nulls={"noise": null})
+        evaluate("C1", CLAIM, values, nulls={"noise": null}, is_smoke=False)

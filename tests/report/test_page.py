@@ -81,10 +81,7 @@ def test_the_scorecard_stands_on_top_with_all_papers_together(page):
     assert "2 of 3 2 of 3 3 min 20 s 1,422 MB" in top
     assert "As tables, with deviations: 08_card" in top
     assert "5 claims of the papers, 1 with a published number, are counted here. " in top
-    assert (
-        "Of the 3 claims of an effect that have a verdict, at most 0.075 would be replicated by chance were there no effect."
-        in top
-    )
+    assert "Of the 3 effects with a verdict at most 0.075 would be replicated by chance, were there none." in top
     assert "Preconditions and our own claims, 1, stand" in top
 
 
