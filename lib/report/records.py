@@ -224,7 +224,8 @@ def by_chance(claims: list[dict]) -> float:
 def chance(expected: float) -> str:
     """The sentence that says `by_chance`; empty where no claim of an effect has a verdict."""
     effects = round(expected / BY_CHANCE)
-    said = f"Of the {effects} effects with a verdict at most {expected:.2g} would be replicated by chance, were there none."
+    by_luck = f"{expected:.2g} would be replicated by chance"
+    said = f"Of the {effects} effects with a verdict at most {by_luck}, were there none."
     return said if effects else ""
 
 
