@@ -29,7 +29,11 @@ def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
     row += "| 1 | 1 | 1 |  | 1 |  | 1 | 1 of 5 | 2 of 3 |"
     assert row in shown
     assert "02_second" not in shown
-    assert "\n\nWere there no effect, 0.075 would be replicated by chance. Run `demo-phantom`, seed 0; " in shown
+    assert (
+        "\n\nOf the 3 effects with a verdict at most 0.075 would be replicated by chance, were there none. Run `"
+        in shown
+    )
+    assert " Run `demo-phantom`, seed 0; " in shown
     revisions = [json.loads(path.read_text())["revision"] for path in suite.glob("figures/demo-phantom/*/*.json")]
     assert len(set(revisions)) > 1
     assert f"code of its {len(revisions)} figures and tables: " in shown

@@ -82,7 +82,10 @@ class TestScorecard:
         verdicts = ("replicated", "contradicted", "inconclusive", "not discriminating", "not testable here", "pending")
         claims = [{"effect": effect, "verdict": verdict} for effect in (True, False) for verdict in verdicts]
         assert by_chance(claims) == pytest.approx(4 * 0.025)
-        assert chance(by_chance(claims)) == "Were there no effect, 0.1 would be replicated by chance."
+        assert (
+            chance(by_chance(claims))
+            == "Of the 4 effects with a verdict at most 0.1 would be replicated by chance, were there none."
+        )
         assert chance(by_chance(claims[4:])) == ""
 
     def test_goes_past_what_is_damaged_or_absent(self, suite):
