@@ -98,6 +98,11 @@ class Claim(_Strict):
             raise ValueError(f"published is {self.published!r}: give numbers, or null where none is known")
         return self
 
+    @property
+    def margin(self) -> tuple[float, float]:
+        """Between which values a claim that nothing is there is met; AttributeError for a claim of an effect."""
+        return claimed(self.claimed).ends
+
 
 def _has_a_value(published: Any) -> bool:
     """Whether anything in `published`, however nested, is a number or a text: an empty list or a null is no value."""

@@ -88,6 +88,11 @@ class Absence:
     margin: float
     centre: float
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which the whole interval must lie."""
+        return self.centre - self.margin, self.centre + self.margin
+
     def outcome(self, of: "Estimate", *, disjoint: "Estimate", leaks: Mapping[float, "Estimate"]) -> Outcome:
         """The verdict of an estimate; disjoint, leaks: the same attack on disjoint patients, and on sets that leak.
 
@@ -96,7 +101,7 @@ class Absence:
         """
         if LEAK not in leaks:
             raise ValueError(f"no leak of {LEAK:.0%} was tried: the silence of an attack counts only where it sees one")
-        unseen = [share for share, found in leaks.items() if not found.interval()[0] > self.centre + self.margin]
+        unseen = [share for share, found in leaks.items() if not found.interval()[0] > self.ends[1]]
         if any(share >= LEAK for share in unseen):
             seen = [share for share in sorted(leaks) if share > max(unseen)]
             above = f"sees leaks above {seen[0]:.0%}" if seen else f"does not see a leak of {max(leaks):.0%}"
@@ -105,23 +110,24 @@ class Absence:
             return Outcome("not testable here", "disjoint patients are not inside the margin")
         if _is_one_value(of):
             return Outcome("inconclusive", _ONE_VALUE)
-        p = max(of.p_above(self.centre - self.margin), of.p_below(self.centre + self.margin))
+        lowest, highest = self.ends
+        p = max(of.p_above(lowest), of.p_below(highest))
         if self._inside(of):
             return Outcome("replicated", "", p)
         if self._outside(of):
-            other = min(of.p_below(self.centre - self.margin), of.p_above(self.centre + self.margin))
+            other = min(of.p_below(lowest), of.p_above(highest))
             return Outcome("contradicted", "the interval lies outside the margin", other)
         return Outcome(
             "inconclusive", f"an excess of {self.margin + of.detectable():.2g} would be found with 80 % power", p
         )
 
     def _inside(self, of: "Estimate") -> bool:
-        low, high = of.interval()
-        return self.centre - self.margin < low and high < self.centre + self.margin
+        (low, high), (lowest, highest) = of.interval(), self.ends
+        return lowest < low and high < highest
 
     def _outside(self, of: "Estimate") -> bool:
-        low, high = of.interval()
-        return high < self.centre - self.margin or low > self.centre + self.margin
+        (low, high), (lowest, highest) = of.interval(), self.ends
+        return high < lowest or low > highest
 
 
 def _is_one_value(of: "Estimate") -> bool:

@@ -182,6 +182,7 @@ def test_a_margin_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, t
     limits.parent.mkdir()
     limits.write_text(f"{folder.name}/C1: {{limit: 0.1, reason: a tenth of the members}}\n")
     assert load_paper(folder).claims["C1"].claimed == "within 0.1 of 0"
+    assert load_paper(folder).claims["C1"].margin == (-0.1, 0.1)
     limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of the members}}\n")
     with pytest.raises(ValueError, match=r"the margin is 0\.1, and notebooks/limits\.yaml says 0\.2 for"):
         load_paper(folder)

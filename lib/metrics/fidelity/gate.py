@@ -79,7 +79,9 @@ def shortfalls(
         raise ValueError("the gate needs the AUROC on real and on synthetic images, or neither")
     mean = {name: float(np.mean([getattr(of, name) for of in found])) for name in vars(found[0])}
     reasons = []
-    if not mean["coverage"] >= COVERAGE * mean["coverage_disjoint"] - _ROUNDING:
+    if mean["coverage_disjoint"] == 0:
+        reasons.append("disjoint patients cover none of the real images: coverage says nothing here")
+    elif not mean["coverage"] >= COVERAGE * mean["coverage_disjoint"] - _ROUNDING:
         reasons.append(f"coverage {mean['coverage']:.2f}, disjoint patients reach {mean['coverage_disjoint']:.2f}")
     for name, what in (("sd_of_means", "image means"), ("sd_of_pixels", "pixels")):
         if not abs(mean[name] - 1) <= WIDTH + _ROUNDING:

@@ -54,6 +54,11 @@ def test_the_limits_are_those_declared(coverage, passes):
     assert shortfalls([Fidelity(0.8, 0.8, 1, 1, 1.0, 0.79)]) != []
 
 
+def test_a_coverage_that_disjoint_patients_do_not_reach_either_lets_nothing_through():
+    (reason,) = shortfalls([Fidelity(0.0, 0.0, 1, 1, 1.0, 1.0)])
+    assert "cover none" in reason
+
+
 def test_labels_are_asked_for_only_where_real_images_show_them():
     good = [Fidelity(0.8, 0.8, 1, 1, 1.0, 1.0)]
 
