@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from lib.cohorts.phantoms import mass
 from lib.core.seeding import numpy_generator
-from lib.metrics.fidelity.gate import Fidelity, fidelity, outcome, shortfalls
+from lib.metrics.diversity.prdc import support
+from lib.metrics.fidelity.gate import COMPONENTS, NEIGHBOURS, Fidelity, fidelity, outcome, shortfalls
 from lib.metrics.null_images import class_mean_noise, uniform_noise
 from lib.statistics.repetitions import Estimate
 
@@ -39,6 +41,18 @@ def test_precision_alone_would_let_class_means_through(crops):
     images, labels = crops[0]
     smooth = class_mean_noise(images, labels, wanted=labels, rng=numpy_generator(0, "null"))
     assert measured(crops, smooth).precision > 0.9
+
+
+def test_components_are_those_of_the_whole_decomposition(crops):
+    """Coverage, precision and recall count neighbours: those in the components of a full one, and no others."""
+    real, disjoint, made = (of[0][:200].reshape(200, -1).astype(float) for of in crops)
+    space = PCA(COMPONENTS, svd_solver="full").fit(real)
+    slow = support(real=space.transform(real), synthetic=space.transform(made), k=NEIGHBOURS)
+    reached = support(real=space.transform(real), synthetic=space.transform(disjoint), k=NEIGHBOURS)
+    sets = {"real": real, "disjoint": disjoint, "synthetic": made}
+    fast = fidelity(**sets, rng=numpy_generator(0, "gate"))
+    found = [fast.coverage, fast.coverage_disjoint, fast.precision, fast.recall]
+    assert found == [slow.coverage, reached.coverage, slow.precision, slow.recall]
 
 
 def test_it_is_the_mean_over_all_repetitions_that_decides():
