@@ -5,7 +5,8 @@ import textwrap
 import pytest
 
 from lib.core.paths import SCALES
-from lib.experiment.paper import Settings, load_paper
+from lib.experiment.paper import Settings, known_papers, load_paper
+from tests.paths import ROOT
 
 GOOD = """\
 title: A paper
@@ -49,6 +50,14 @@ def test_the_precision_asked_for_is_also_that_of_a_training_among_the_settings()
     assert Settings(dcgan={"steps": 8, "precision": "bf16"}, size=3).asked_precision == "bf16"
     assert Settings(dcgan={"steps": 8, "precision": "float32"}, size=3).asked_precision == "float32"
     assert "asked_precision" not in vars(Settings(size=3))
+
+
+@pytest.mark.parametrize("name", known_papers())
+def test_smoke_and_demo_ask_for_float32(name):
+    """So that their values depend on no machine's bf16, whose verdict another machine would not give."""
+    paper = load_paper(ROOT / "notebooks" / name)
+    for scale in {"smoke", "demo"} & set(paper.scales):
+        assert Settings(**paper.column(scale)).asked_precision == "float32", scale
 
 
 @pytest.mark.parametrize(
