@@ -121,6 +121,12 @@ def _others(
             raise ValueError(
                 f"claim {name}: {other} has {len(found)} repetitions, the claim {len(values)}: measure both in each"
             )
+        if not np.isfinite(found.values).all():
+            first = int(np.flatnonzero(~np.isfinite(found.values))[0])
+            raise ValueError(
+                f"claim {name}: {other} has no finite value in repetition {first}: mend what gives "
+                f"{found.values[first]}; a repetition may not be left out"
+            )
         if found.draws is not None and np.isinf(found.draws).any():
             raise ValueError(f"claim {name}: draws of {other} are infinite: give NaN where one has no value")
         if (found.draws is None) != (values.draws is None):

@@ -324,8 +324,12 @@ def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
             return f"the margin is {of.margin:g}, and notebooks/limits.yaml {stands} for {folder}/{name}"
     elif not claim.nulls and claim.kind != "precondition":
         return "an effect without a null: name what must not meet it, and why it applies"
-    elif of.bound not in _NO_EFFECT and f"{folder}/{name}" not in limits():
-        return f"{of.bound:g} is no value without an effect (0, .5, 1): give its reason in notebooks/limits.yaml"
+    elif of.bound not in _NO_EFFECT:
+        declared = limits().get(f"{folder}/{name}")
+        if declared is None:
+            return f"{of.bound:g} is no value without an effect (0, .5, 1): give its reason in notebooks/limits.yaml"
+        if declared.limit != of.bound:
+            return f"the bound is {of.bound:g}, and notebooks/limits.yaml says {declared.limit:g} for {folder}/{name}"
     return ""
 
 

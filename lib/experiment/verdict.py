@@ -113,7 +113,9 @@ class Absence:
         lowest, highest = self.ends
         p = max(of.p_above(lowest), of.p_below(highest))
         if self._inside(of):
-            return Outcome("replicated", "", p)
+            leaks_less = of.interval()[0] > self.centre
+            some = f"and yet the whole interval lies above {self.centre:g}: something leaks, inside the margin"
+            return Outcome("replicated", some if leaks_less else "", p)
         if self._outside(of):
             other = min(of.p_below(lowest), of.p_above(highest))
             return Outcome("contradicted", "the interval lies outside the margin", other)

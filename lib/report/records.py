@@ -23,7 +23,7 @@ VERDICTS = {
     "replicated": ("✓", "yes"),
     "contradicted": ("✗", "no"),
     "inconclusive": ("≈", "plain"),
-    "not discriminating": ("≡", "partly"),
+    "not discriminating": ("≡", "alike"),
     "not testable here": ("○", "plain"),
     "pending": ("…", "plain"),
     "not run": ("–", "absent"),

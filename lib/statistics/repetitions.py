@@ -107,11 +107,12 @@ class Repeated:
     """A quantity measured in every repetition, and on resamples of the test patients where these are always the same.
 
     values (r,); draws (r, b) and patients as `crossed` takes them, or None and 0 where each repetition has patients of
-    its own. Two of the same repetitions are subtracted pair by pair. Raises ValueError for shapes that do not fit.
+    its own. Two of the same repetitions are subtracted pair by pair. A value may be NaN, which has no estimate. Raises
+    ValueError for shapes that do not fit.
     """
 
     def __init__(self, values: ArrayLike, *, draws: ArrayLike | None = None, patients: int = 0):
-        self.values = samples.columns(values, "values")
+        self.values = np.asarray(values, float)
         if self.values.ndim != 1 or not len(self.values):
             raise ValueError(f"values have shape {self.values.shape}: give one for each repetition")
         self.draws = None if draws is None else np.asarray(draws, float)

@@ -201,6 +201,18 @@ def test_a_margin_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, t
             load_paper(folder)
 
 
+def test_a_bound_is_that_of_the_limits(written, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    folder = written(STUDY.replace('"> 0"', '"> 0.2"'))
+    limits = tmp_path / "notebooks" / "limits.yaml"
+    limits.parent.mkdir()
+    limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of what is published}}\n")
+    assert load_paper(folder).study
+    limits.write_text(f"{folder.name}/C1: {{limit: 0.7, reason: a fifth of what is published}}\n")
+    with pytest.raises(ValueError, match=r"the bound is 0\.2, and notebooks/limits\.yaml says 0\.7 for"):
+        load_paper(folder)
+
+
 def test_a_claim_without_a_study_may_lack_them(written):
     assert not load_paper(written(GOOD)).study
 

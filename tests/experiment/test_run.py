@@ -347,6 +347,7 @@ def test_silence_is_recorded_with_the_leaks_that_were_seen(studied):
         ("E1", {}, r"nulls \[\] are given, and paper\.yaml declares \['noise'\]"),
         ("E1", {"nulls": {"means": NOISE}}, "nulls"),
         ("E1", {"nulls": {"noise": Repeated([0.1, 0.2])}}, "noise has 2 repetitions, the claim 5"),
+        ("E1", {"nulls": {"noise": Repeated([0.1, 0.2, np.nan, 0, 0])}}, "noise has no finite value in repetition 2"),
         ("E1", {"nulls": {"noise": None}}, "noise is NoneType: give a Repeated"),
         ("E1", {"nulls": {"noise": NOISE}, "disjoint": NOISE}, "no disjoint= or leaks="),
         ("A1", {"nulls": {"noise": NOISE}}, "and no nulls="),

@@ -152,3 +152,11 @@ def test_what_cannot_be_read_is_refused():
             claimed(text)
     with pytest.raises(ValueError, match="no leak of 10%"):
         Absence(0.05, 0.5).outcome(of(0.5, 0.1), disjoint=of(0.5, 0.1), leaks={0.2: of(0.9, 0.1)})
+
+
+def test_a_leak_inside_the_margin_is_said():
+    controls = {"disjoint": of(0.01, 0.01), "leaks": {0.1: of(0.109, 0.02)}}
+    outcome = Absence(0.04, 0.01).outcome(of(0.035, 0.005), **controls)
+    assert outcome.verdict == "replicated"
+    assert "something leaks" in outcome.why
+    assert Absence(0.04, 0.01).outcome(of(0.012, 0.005), **controls).why == ""
