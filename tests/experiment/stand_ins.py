@@ -58,6 +58,11 @@ def _osuala() -> Study:
     every = f"np.concatenate([np.resize(train[train.labels == k].images[:], {size}) for k in (0, 1)])"
     copies = "from lib.metrics.privacy.controls.contamination import inject_copies\n"
     every_patient = "patients_of(number), strict=True):\n"
+    # But for C11_order: that such crops lie nearer to real ones than another hospital's do is true, and asks no label.
+    of_labels = (
+        *(f"C{k}_{place}" for k in (3, 4, 6, 8) for place in ("internal", "external")),
+        "C5_strict", "C5_mild", "C5_strict_external", "C5_mild_external", "C7_external", "C10_highest", "M1",
+    )  # fmt: skip
     shuffle = """        rng = numpy_generator(seeds[number], "no finding", name)
         part.labels = shuffled(part.labels, groups=part.patient, rng=rng)
 """
@@ -87,7 +92,10 @@ def _osuala() -> Study:
             "constant image": ((_GENERATOR,), "no image at all"),
             "a tenth copied": (("M1",), "a tenth of the training crops is given away"),
             "training crops": (("M1",), "every training crop is given away"),
-            "training crops, shuffled labels": ((_GENERATOR,), "its labels say nothing, and every crop is given away"),
+            "training crops, shuffled labels": (
+                of_labels,
+                "its labels say nothing, and every crop is given away",
+            ),
             _SHUFFLED: (("all",), "there is no finding"),
         },
         also=(
