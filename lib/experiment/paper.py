@@ -100,8 +100,11 @@ class Claim(_Strict):
 
     @property
     def margin(self) -> tuple[float, float]:
-        """Between which values a claim that nothing is there is met; AttributeError for a claim of an effect."""
-        return claimed(self.claimed).ends
+        """Between which values a claim that nothing is there is met. ValueError for a claim that something is."""
+        of = claimed(self.claimed)
+        if not isinstance(of, Absence):
+            raise ValueError(f"{self.claimed} is the side of an effect, and has no margin")
+        return of.ends
 
 
 def _has_a_value(published: Any) -> bool:
@@ -317,19 +320,16 @@ def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:
         return ""
     if claim.kind == "paper" and not claim.place.strip():
         return "the authors state it: say where, in `place`"
+    declared = limits().get(f"{folder}/{name}")
+    stands = "has none" if declared is None else f"says {declared.limit:g}"
+    stands = f"and notebooks/limits.yaml {stands} for {folder}/{name}"
     if isinstance(of, Absence):
-        declared = limits().get(f"{folder}/{name}")
         if declared is None or declared.limit != of.margin:
-            stands = "has none" if declared is None else f"says {declared.limit:g}"
-            return f"the margin is {of.margin:g}, and notebooks/limits.yaml {stands} for {folder}/{name}"
+            return f"the margin is {of.margin:g}, {stands}"
     elif not claim.nulls and claim.kind != "precondition":
         return "an effect without a null: name what must not meet it, and why it applies"
-    elif of.bound not in _NO_EFFECT:
-        declared = limits().get(f"{folder}/{name}")
-        if declared is None:
-            return f"{of.bound:g} is no value without an effect (0, .5, 1): give its reason in notebooks/limits.yaml"
-        if declared.limit != of.bound:
-            return f"the bound is {of.bound:g}, and notebooks/limits.yaml says {declared.limit:g} for {folder}/{name}"
+    elif of.bound not in _NO_EFFECT and (declared is None or declared.limit != of.bound):
+        return f"the bound is {of.bound:g}, no value without an effect (0, .5, 1), {stands}"
     return ""
 
 

@@ -192,6 +192,9 @@ def test_a_margin_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, t
     limits.write_text(f"{folder.name}/C1: {{limit: 0.1, reason: a tenth of the members}}\n")
     assert load_paper(folder).claims["C1"].claimed == "within 0.1 of 0"
     assert load_paper(folder).claims["C1"].margin == (-0.1, 0.1)
+    with pytest.raises(ValueError, match="has no margin"):
+        _ = load_paper(written(STUDY)).claims["C1"].margin
+    folder = written(STUDY.replace('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0"))
     limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of the members}}\n")
     with pytest.raises(ValueError, match=r"the margin is 0\.1, and notebooks/limits\.yaml says 0\.2 for"):
         load_paper(folder)
@@ -209,7 +212,7 @@ def test_a_bound_is_that_of_the_limits(written, monkeypatch, tmp_path):
     limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of what is published}}\n")
     assert load_paper(folder).study
     limits.write_text(f"{folder.name}/C1: {{limit: 0.7, reason: a fifth of what is published}}\n")
-    with pytest.raises(ValueError, match=r"the bound is 0\.2, and notebooks/limits\.yaml says 0\.7 for"):
+    with pytest.raises(ValueError, match=r"the bound is 0\.2, no value .*, and notebooks/limits\.yaml says 0\.7 for"):
         load_paper(folder)
 
 
