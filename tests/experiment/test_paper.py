@@ -1,5 +1,6 @@
 """paper.yaml: what is wrong is named with file, line and key; what is right is kept."""
 
+import re
 import textwrap
 
 import pytest
@@ -184,36 +185,34 @@ def test_a_study_declares_nulls_places_and_margins(written, monkeypatch, tmp_pat
         load_paper(written(STUDY.replace(old, new)))
 
 
-def test_a_margin_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"> 0", nulls: {noise: it shows nobody}', "within 0.2 of 0", "the margin is 0.2, "),
+        ('"> 0"', '"> 0.2"', "the bound is 0.2, no value without an effect (0, .5, 1), "),
+    ],
+)
+def test_a_margin_or_bound_is_that_of_the_limits_and_has_a_reason(written, monkeypatch, tmp_path, old, new, says):
     monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
-    folder = written(STUDY.replace('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0"))
+    folder = written(STUDY.replace(old, new))
     limits = tmp_path / "notebooks" / "limits.yaml"
     limits.parent.mkdir()
-    limits.write_text(f"{folder.name}/C1: {{limit: 0.1, reason: a tenth of the members}}\n")
-    assert load_paper(folder).claims["C1"].claimed == "within 0.1 of 0"
-    assert load_paper(folder).claims["C1"].margin == (-0.1, 0.1)
-    with pytest.raises(ValueError, match="has no margin"):
-        _ = load_paper(written(STUDY)).claims["C1"].margin
-    folder = written(STUDY.replace('"> 0", nulls: {noise: it shows nobody}', "within 0.1 of 0"))
     limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of the members}}\n")
-    with pytest.raises(ValueError, match=r"the margin is 0\.1, and notebooks/limits\.yaml says 0\.2 for"):
+    assert load_paper(folder).claims["C1"].claimed == new.strip('"')
+    limits.write_text(f"{folder.name}/C1: {{limit: 0.7, reason: a fifth of the members}}\n")
+    with pytest.raises(ValueError, match=re.escape(f"{says}and notebooks/limits.yaml says 0.7 for {folder.name}/C1")):
         load_paper(folder)
-    for content in (f"{folder.name}/C1: {{limit: 0.1}}", "- 1", f"{folder.name}/C1: {{limit: 0.1, reason: so}}"):
+    for content in (f"{folder.name}/C1: {{limit: 0.2}}", "- 1", f"{folder.name}/C1: {{limit: 0.2, reason: so}}"):
         limits.write_text(content)
         with pytest.raises(ValueError, match=r"limits\.yaml:( |1: )"):
             load_paper(folder)
 
 
-def test_a_bound_is_that_of_the_limits(written, monkeypatch, tmp_path):
-    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
-    folder = written(STUDY.replace('"> 0"', '"> 0.2"'))
-    limits = tmp_path / "notebooks" / "limits.yaml"
-    limits.parent.mkdir()
-    limits.write_text(f"{folder.name}/C1: {{limit: 0.2, reason: a fifth of what is published}}\n")
-    assert load_paper(folder).study
-    limits.write_text(f"{folder.name}/C1: {{limit: 0.7, reason: a fifth of what is published}}\n")
-    with pytest.raises(ValueError, match=r"the bound is 0\.2, no value .*, and notebooks/limits\.yaml says 0\.7 for"):
-        load_paper(folder)
+def test_only_a_claim_of_absence_has_a_margin(written):
+    effect = load_paper(written(GOOD)).claims["C1"]
+    assert effect.model_copy(update={"claimed": "within 0.1 of 0.5"}).margin == (0.4, 0.6)
+    with pytest.raises(ValueError, match="has no margin"):
+        _ = effect.margin
 
 
 def test_a_claim_without_a_study_may_lack_them(written):
