@@ -183,6 +183,17 @@ def writing(code: str) -> list[str]:
     return [name for name in calls(code) if re.match(past_run, name) and not name.endswith(tuple(reads))]
 
 
+def open_gates(code: str) -> list[str]:
+    """Calls in `code` that say by themselves what the gate says of a generator: open it, or declare it passed."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(parsed(code))
+        if isinstance(node, ast.keyword) and node.arg == "shortfalls" and not any(
+            isinstance(inside, (ast.Name, ast.Attribute)) for inside in ast.walk(node.value)
+        )
+    ]  # fmt: skip
+
+
 def tables_of_names(code: str, names: set[str], *, most: int) -> list[str]:
     """Literals in `code` that list more than `most` of `names`: a registry holds them."""
     found = []
@@ -214,6 +225,7 @@ axes["a"].plot(steps, auroc(labels, scores))
 near = F.unfold(images, 3).unflatten(1, (9, -1))
 cohort = Cohort.open(run.need("01_train/cohort.h5"))
 run.save("02_fidelity/scores.npz", scores)
+run.record("C1", gain, nulls=nulls, shortfalls=gate.why.tolist())
 run.step("train"), np.corrcoef(response.T), np.linalg.norm(points, axis=1)
 for name, images in sets.items():
     shown = ("PLAN", "linear walk", images.mean())
@@ -249,6 +261,8 @@ for name, images in sets.items():
         (drawing, "from matplotlib.patches import Circle"),
         (drawing, "import seaborn as sns"),
         (drawing, "from lib.plots import charts\ncharts.plt.figure()"),
+        (open_gates, 'run.record("C1", gain, nulls=nulls, shortfalls=None)'),
+        (open_gates, 'run.record("C1", gain, nulls=nulls, shortfalls=[])'),
         (writing, 'table.to_csv(run.path("01_train/table.csv"))'),
         (writing, 'import numpy as np\nnp.savez(run.path("01_train/a.npz"), **arrays)'),
         (writing, 'import torch\ntorch.save(weights, run.path("01_train/net.pt"))'),
@@ -429,6 +443,11 @@ class TestNotebook:
     @pytest.mark.parametrize("rule", [networks, training_loops, drawing, writing])
     def test_holds_ideas_and_no_machinery(self, path, rule):
         assert rule(source(path)) == []
+
+    def test_asks_the_gate_of_what_it_measures(self, path):
+        # A2_blind is of a set of real units, which no generator drew.
+        known = {"02_sun2021_vertebrae/04_privacy_density": ["shortfalls=[]"]}
+        assert open_gates(source(path)) == known.get(f"{path.parent.name}/{path.stem}", [])
 
     def test_measures_by_lib(self, path):
         shown = [cell for cell in cells(path, "code") if "check" not in cell["metadata"].get("tags", [])]

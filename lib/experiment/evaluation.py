@@ -43,6 +43,8 @@ def evaluate(
     values, others = _on(kept, values), {other: _on(kept, found) for other, found in others.items()}
     if claim.generator and shortfalls is NOT_SAID:
         raise ValueError(f"claim {name} is about a generator: say its shortfalls= from the gate, none where it passes")
+    if isinstance(shortfalls, str):
+        raise ValueError(f"claim {name}: shortfalls= is a text: give a list of reasons, empty where the gate is passed")
     facts: dict[str, Any] = {"value": float(values.values.mean()), "interval": None}
     facts |= {"n": f"{len(values)} repetition{'s' * (len(values) != 1)}", "repetitions": values.values.tolist()}
     if kept is not None and not kept.all():

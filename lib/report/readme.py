@@ -51,7 +51,18 @@ def _table(folders: RunFolders, counts: pd.DataFrame) -> str:
     table = "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)
     made = f"Run `{folders.tag}`, seed {parts_of(folders.tag)[2]}; {_revisions(folders.page)}."
     absent = f"Not run: {', '.join(name.split('_')[0] for name in missing.paper)}." if len(missing) else ""
-    return f"{table}\n\n{' '.join(filter(None, [chance(counts['replicated by chance'].sum()), made, absent]))}"
+    sentences = [_contradicted(folders), chance(counts["replicated by chance"].sum()), made, absent]
+    return f"{table}\n\n{' '.join(filter(None, sentences))}"
+
+
+def _contradicted(folders: RunFolders) -> str:
+    """Names what the table does not count and the run contradicts: a copying generator is not to be read past."""
+    found = []
+    for path in sorted(folders.records.glob("*/claims/*.json")):
+        record = read_object(path)
+        if record["kind"] != "paper" and record["verdict"] == "contradicted":
+            found.append(f"{path.parts[-3].split('_')[0]} {record['claim']} ({record['says']})")
+    return f"Contradicted, of preconditions and our own claims: {'; '.join(found)}." if found else ""
 
 
 def _revisions(page: Path) -> str:

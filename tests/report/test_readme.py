@@ -10,6 +10,7 @@ from lib.report import scorecard
 from lib.report.__main__ import main
 from lib.report.readme import parts_of_readme, scorecard_table
 from lib.report.records import VERDICTS, read_run
+from lib.report.runs import find_run
 
 
 def test_the_readme_shows_the_counts(suite, monkeypatch, capsys):
@@ -68,6 +69,18 @@ def test_a_paper_of_which_nothing_was_made_is_named_and_not_counted(suite):
     assert "**5 claims**" in (shown := scorecard_table("demo-phantom"))
     assert "07_another" not in shown
     assert shown.endswith(" Not run: 07.")
+
+
+def test_what_the_table_does_not_count_is_named_where_it_is_contradicted(suite):
+    Run("08_card", "demo", "phantom", 0).table("tab_counts", scorecard.counts(read_run("demo-phantom")), n=5)
+    assert "Contradicted, of" not in scorecard_table("demo-phantom")
+    record = find_run("demo-phantom").claims("01_first") / "P1.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"verdict": "contradicted", "kind": "own"}))
+    shown = scorecard_table("demo-phantom")
+    assert "Contradicted, of preconditions and our own claims: 01 P1 (six). " in shown
+    record.write_text(json.dumps(content | {"verdict": "contradicted", "kind": "paper"}))
+    assert "Contradicted, of" not in scorecard_table("demo-phantom")
 
 
 @pytest.mark.parametrize(
