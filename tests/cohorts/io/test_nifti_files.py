@@ -1,8 +1,8 @@
 """Slices of volumes, upright whatever the order and the direction of the stored axes."""
 
 import importlib.util
-import sys
 import itertools
+import sys
 
 import numpy as np
 import pytest
