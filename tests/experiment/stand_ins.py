@@ -268,7 +268,7 @@ def means_of(of):
                 "batch": 16, "kernel": 4, "width": 16, "latent": 8, "dropout": 0.0, "learning_rate": 1e-3,
                 "betas": [0.5, 0.9], "critic_steps": 1, "generator_steps": 1,
             },
-            "counterfactual": {"steps": 4, "batch": 16, "learning_rate": 1e-3}, "blur": 2.0,
+            "counterfactual": {"steps": 4, "batch": 16, "learning_rate": 1e-3}, "blur": 0.5,
         },
         trains="01_train_anonymiser",
         drawn=drawn,
