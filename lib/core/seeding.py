@@ -49,8 +49,11 @@ def initialising(seed: int, *names: str | int) -> Iterator[None]:
 
 
 def device() -> torch.device:
-    """CUDA if a GPU is visible, otherwise the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA if a GPU is visible, otherwise the CPU. There float32 means float32: no convolution rounds to TF32."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -43,8 +43,9 @@ def evaluate(
     values, others = _on(kept, values), {other: _on(kept, found) for other, found in others.items()}
     if claim.generator and shortfalls is NOT_SAID:
         raise ValueError(f"claim {name} is about a generator: say its shortfalls= from the gate, none where it passes")
-    if isinstance(shortfalls, str):
-        raise ValueError(f"claim {name}: shortfalls= is a text: give a list of reasons, empty where the gate is passed")
+    is_list = isinstance(shortfalls, list | tuple) and all(isinstance(why, str) and why for why in shortfalls)
+    if not (is_list or shortfalls is None):
+        raise ValueError(f"claim {name}: shortfalls= is {shortfalls!r}: give a list of reasons, none where it passes")
     facts: dict[str, Any] = {"value": float(values.values.mean()), "interval": None}
     facts |= {"n": f"{len(values)} repetition{'s' * (len(values) != 1)}", "repetitions": values.values.tolist()}
     if kept is not None and not kept.all():
@@ -74,7 +75,7 @@ def evaluate(
 
 
 def _leak(share: float) -> str:
-    return f"leak of {share:.0%}"
+    return f"leak of {100 * share:g}%"
 
 
 def _defined(measured: Sequence[Repeated]) -> np.ndarray | None:
@@ -111,6 +112,8 @@ def _others(
     else:
         if nulls:
             raise ValueError(f"claim {name} is that nothing is there: it has disjoint= and leaks=, and no nulls=")
+        if strange := [share for share in leaks if not 0 < share <= 1]:
+            raise ValueError(f"claim {name}: a leak of {strange[0]:g}: give shares of the members, above 0 and up to 1")
         if disjoint is None or LEAK not in leaks:
             raise ValueError(
                 f"claim {name}: that nothing leaks needs the attack on disjoint patients and on a leak of {LEAK:.0%}"

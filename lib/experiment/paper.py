@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
@@ -13,10 +15,12 @@ from lib.cohorts.phantoms import PHANTOMS
 from lib.cohorts.public import PUBLIC_COHORTS
 from lib.core.paths import COHORTS, SCALES, given_settings, rehearsal, root
 from lib.core.yaml_mappings import line_of, read_mapping
+from lib.experiment.limits import limits
 from lib.experiment.rehearsal import Rehearsal
 from lib.experiment.verdict import Absence, claimed
 
 _NO_EFFECT = (0.0, 0.5, 1.0)  # of a difference or logarithm, an AUROC, a ratio
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 KINDS = ("paper", "precondition", "own")  # of claims
 _SETS = {"phantom": PHANTOMS, "public": PUBLIC_COHORTS}  # what an entry of `cohorts` may name
 
@@ -72,9 +76,9 @@ class Claim(_Strict):
     """
 
     kind: Literal["paper", "precondition", "own"]
-    says: str
+    says: _Text
     notebook: str
-    value: str
+    value: _Text
     claimed: str
     place: str = ""
     published: Any = None
@@ -89,12 +93,9 @@ class Claim(_Strict):
         if isinstance(of, Absence) and of.margin == 0:
             raise ValueError("a margin of 0 holds no interval: give one above 0")
         for null, reason in self.nulls.items():
-            if len(reason.strip()) < 10:
+            if not null.strip() or len(reason.strip()) < 10:
                 raise ValueError(f"the null {null!r} has no reason: say why it must not meet the claim")
-        if self.published is not None and not _has_a_value(self.published):
-            raise ValueError(f"published is {self.published!r}, which holds no value: give null where none is known")
-        is_text = isinstance(self.published, str) and not any(map(str.isdigit, self.published))
-        if is_text or isinstance(self.published, bool):
+        if self.published is not None and not _has_a_number(self.published):
             raise ValueError(f"published is {self.published!r}: give numbers, or null where none is known")
         return self
 
@@ -107,11 +108,13 @@ class Claim(_Strict):
         return of.ends
 
 
-def _has_a_value(published: Any) -> bool:
-    """Whether anything in `published`, however nested, is a number or a text: an empty list or a null is no value."""
+def _has_a_number(published: Any) -> bool:
+    """Whether anything in `published`, however nested, is a finite number, or a text that begins with one."""
     if isinstance(published, dict | list):
-        return any(map(_has_a_value, published.values() if isinstance(published, dict) else published))
-    return published is not None
+        return any(map(_has_a_number, published.values() if isinstance(published, dict) else published))
+    if isinstance(published, str):
+        return re.match(r"[-−]?\.?[0-9]", published) is not None
+    return isinstance(published, int | float) and not isinstance(published, bool) and math.isfinite(published)
 
 
 class Deviation(_Strict):
@@ -268,7 +271,16 @@ def load_paper(folder: Path) -> Paper:
                 refuse(("notebooks", notebook), f"needs the unknown notebook {need!r}")
         if not (path.parent / f"{notebook}.ipynb").exists():
             refuse(("notebooks", notebook), f"{notebook}.ipynb does not exist")
+    for name, claim in paper.claims.items():
+        if claim.nulls and (code := _code(path.with_name(f"{claim.notebook}.ipynb"))):
+            if absent := [null for null in claim.nulls if f'"{null}"' not in code]:
+                refuse(("claims", name, "nulls", absent[0]), f"{claim.notebook}.ipynb measures nothing of that name")
     return paper
+
+
+def _code(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8")).get("cells", [])
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def known_papers() -> list[str]:
@@ -281,35 +293,6 @@ def place_of_claim(paper: str, name: str) -> str:
     path = root() / "notebooks" / paper / "paper.yaml"
     content, tree = read_mapping(path)
     return f"{path}:{line_of(tree, ('claims', name))}: " if name in content.get("claims", {}) else ""
-
-
-class Limit(_Strict):
-    """A number that a verdict depends on and no paper states, with the reason for it."""
-
-    limit: float = Field(allow_inf_nan=False)
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
-
-
-def limits() -> dict[str, Limit]:
-    """The content of notebooks/limits.yaml: name -> limit. A margin is named PAPER/CLAIM, the gate's are gate/….
-
-    ValueError, naming the file, the line and the entry, for anything else. Empty where there is no such file.
-    """
-    path = root() / "notebooks" / "limits.yaml"
-    if not path.exists():
-        return {}
-    content, tree = read_mapping(path)
-    found = {}
-    for name, entry in content.items():
-        try:
-            found[str(name)] = Limit.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            keys = (name, *first["loc"])
-            raise ValueError(
-                f"{path}:{line_of(tree, keys)}: {'.'.join(map(str, keys))}: {first['msg']}: give limit and reason"
-            ) from error
-    return found
 
 
 def _problem_of_claim(paper: Paper, folder: str, name: str) -> str:

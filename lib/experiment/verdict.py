@@ -21,8 +21,8 @@ NONMEMBERS = 500  # fewer do not tell a false-positive rate of 1 %
 LEAK = 0.1  # share of the members: what an attack must see before its silence counts
 BY_CHANCE = 0.025  # of claims without an effect, how often the 95 % interval lies on the claimed side
 
-_EFFECT = re.compile(r"^([<>]) (-?\d+(?:\.\d+)?)$")
-_ABSENCE = re.compile(r"^within (\d+(?:\.\d+)?) of (-?\d+(?:\.\d+)?)$")
+_EFFECT = re.compile(r"([<>]) (-?[0-9]+(?:\.[0-9]+)?)")
+_ABSENCE = re.compile(r"within ([0-9]+(?:\.[0-9]+)?) of (-?[0-9]+(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Absence:
     def outcome(self, of: "Estimate", *, disjoint: "Estimate", leaks: Mapping[float, "Estimate"]) -> Outcome:
         """The verdict of an estimate; disjoint, leaks: the same attack on disjoint patients, and on sets that leak.
 
-        leaks: share of the members that leak -> estimate. A leak is seen where the whole interval lies above the
-        margin. ValueError without a leak of a tenth.
+        leaks: share of the members that leak -> estimate, 1 of a generator that memorises. A leak is seen where the
+        whole interval lies above the margin. Every one of a tenth or more has to be, the larger ones too: an attack
+        may see few copies and be blind to many. ValueError without a leak of a tenth.
         """
         if LEAK not in leaks:
             raise ValueError(f"no leak of {LEAK:.0%} was tried: the silence of an attack counts only where it sees one")
@@ -142,8 +143,8 @@ _ONE_VALUE = "every repetition gave the same value: see whether each was trained
 
 def claimed(text: str) -> Effect | Absence:
     """What "> 0", "< 1" or "within 0.025 of 0.5" claims. ValueError for another text."""
-    if found := _EFFECT.match(text):
+    if found := _EFFECT.fullmatch(text):
         return Effect(found[1] == ">", float(found[2]))
-    if found := _ABSENCE.match(text):
+    if found := _ABSENCE.fullmatch(text):
         return Absence(float(found[1]), float(found[2]))
     raise ValueError(f"claimed {text!r} is not of the form '> 0', '< 1' or 'within 0.025 of 0.5'")

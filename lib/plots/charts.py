@@ -39,28 +39,35 @@ def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255
 
 
 def budget_curve(
-    ax: Axes, scores: Mapping[str, Mapping[float, ArrayLike]], *, references=(), grey: Sequence[str] = ()
+    ax: Axes,
+    scores: Mapping[str, Mapping[float, ArrayLike]],
+    *,
+    references=(),
+    intervals: Mapping[str, Mapping[float | None, tuple[float, float]]] = {},
+    grey: Sequence[str] = (),
 ) -> Axes:
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
-    scores: condition -> budget ε -> (seeds,) values; the mean is a line, the 95 % t-interval over three seeds or more a
-    bar, each seed a faint dot. references: (label, seed values) pairs of conditions without a budget, drawn as
-    horizontal lines. grey: the conditions that are no evidence: nulls, a generator that is not faithful.
+    scores: condition -> budget ε -> (seeds,) values; the mean is a line, each seed a faint dot. references: (label,
+    seed values) pairs of conditions without a budget, drawn as horizontal lines. intervals: condition or label ->
+    budget, of a reference None -> the ends of a bar, where they hold more than the seeds, such as test patients; else
+    the bar is the 95 % t-interval over three seeds or more. grey: the conditions that are no evidence: nulls, a
+    generator that is not faithful.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
-        mean, half = _mean_and_half_interval(values)
+        mean, reach = _mean_and_reach(values, [intervals.get(condition, {}).get(e) for e in by_epsilon])
         colour = GREY if condition in grey else COLOURS[place]
         ax.errorbar(
-            shift, mean, half, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
+            shift, mean, reach, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
         )
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=colour, alpha=0.35, markersize=2, zorder=1)
     for place, (label, values) in enumerate(references):
-        mean, half = _mean_and_half_interval(np.atleast_2d(values))
-        ax.axhline(mean[0], linestyle=("--", ":", "-.")[place % 3], color="0.35", linewidth=0.9, label=label)
-        ax.axhspan(mean[0] - half[0], mean[0] + half[0], color="0.5", alpha=0.12, linewidth=0)
+        [mean], [[below], [above]] = _mean_and_reach(np.atleast_2d(values), [intervals.get(label, {}).get(None)])
+        ax.axhline(mean, linestyle=("--", ":", "-.")[place % 3], color="0.35", linewidth=0.9, label=label)
+        ax.axhspan(mean - below, mean + above, color="0.5", alpha=0.12, linewidth=0)
     ax.set_xscale("log")
     ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
     ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
@@ -73,11 +80,15 @@ def budget_curve(
     return ax
 
 
-def _mean_and_half_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if values.shape[1] < 3:  # of two values the interval is wider than any axis
-        return values.mean(axis=1), np.zeros(len(values))
-    spread = [seed_interval(row) for row in values]
-    return values.mean(axis=1), np.array([(interval.high - interval.low) / 2 for interval in spread])
+def _mean_and_reach(values: np.ndarray, given: Sequence[tuple[float, float] | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the rows (r, seeds), and how far intervals (2, r) reach below and above: `given`, or over seeds."""
+    means = values.mean(axis=1)
+    ends = [
+        # of two values the interval is wider than any axis
+        of or (seed_interval(row).bounds[1:] if len(row) > 2 else (mean, mean))
+        for row, mean, of in zip(values, means, given, strict=True)
+    ]
+    return means, np.abs(np.array(ends).T - means)
 
 
 def distributions(
@@ -154,13 +165,19 @@ def contours(ax: Axes, points: ArrayLike, *, colour, label: str, bandwidth=None,
     return ax
 
 
-def matrix(ax: Axes, values: ArrayLike, labels: Sequence[str], *, limit: float = 1.0) -> Axes:
-    """A matrix (k, k) of correlations from −limit (blue) to limit (red), printed in the cells of up to eight labels."""
+def matrix(ax: Axes, values: ArrayLike, labels: Sequence[str], *, limit: float = 1.0, grey: ArrayLike = False) -> Axes:
+    """A matrix (k, k) of correlations from −limit (blue) to limit (red), printed in the cells of up to eight labels.
+
+    grey (k, k) bool: cells that are no evidence, without a colour.
+    """
     values = np.asarray(values, float)
+    faded = np.broadcast_to(grey, values.shape)
     ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    ax.imshow(np.ma.masked_where(~faded, np.full(values.shape, 0.93)), cmap="gray", vmin=0, vmax=1)
     if len(labels) <= 8:
         for row, column in np.ndindex(*values.shape):
             colour = "white" if abs(values[row, column]) > 0.7 * limit else "0.15"
+            colour = GREY if faded[row, column] else colour
             ax.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", color=colour, fontsize=5.5)
     ax.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(labels)), labels)

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from lib.plots.charts import intervals
-from lib.plots.style import COLOURS, REAL, SYNTHETIC, canvas
+from lib.plots.style import COLOURS, GREY, REAL, SYNTHETIC, canvas
 from lib.statistics.bootstrap import Interval
 
 SHADES = LinearSegmentedColormap.from_list("rank", [REAL, "#F4F4F4", SYNTHETIC])
@@ -85,21 +85,26 @@ def heat_map(
     columns: Sequence[str],
     row_groups: Sequence[str],
     column_groups: Sequence[str],
+    grey: ArrayLike = False,
 ) -> ScalarMappable:
     """Values (m, k) as text on shades of their ranks; returns what a colour bar of the shades needs.
 
     ranks (m, k): 0 for the best of a column to 1 for the worst. worse (m, k) bool: bold, and only then in the second
-    half of the shades. rows (m,) and columns (k,) are names, with the group of each: neighbours of one group stand
-    together. What stands in brackets in a row's name has a line of its own.
+    half of the shades. grey (m, k) bool: what is no evidence, without a shade. rows (m,) and columns (k,) are names,
+    with the group of each: neighbours of one group stand together. What stands in brackets in a row's name has a line
+    of its own.
     """
     values, worse = np.asarray(values, float), np.asarray(worse, bool)
+    faded = np.broadcast_to(grey, values.shape)
     shares = np.minimum(np.asarray(ranks, float), np.where(worse, 1.0, _UNSURE))
     x, y = _places(column_groups), _places(row_groups)
     for (i, j), value in np.ndenumerate(values):
         share, across, down = float(shares[i, j]), float(x[j]), float(y[i])
-        cell = Rectangle((across - 0.5, down - 0.5), 1, 1, facecolor=SHADES(share), edgecolor="white", linewidth=0.6)
-        ax.add_patch(cell)
+        shade = "0.93" if faded[i, j] else SHADES(share)
+        ax.add_patch(Rectangle((across - 0.5, down - 0.5), 1, 1, facecolor=shade, edgecolor="white", linewidth=0.6))
         colour, weight = "white" if abs(share - 0.5) > 0.4 else "0.1", "bold" if worse[i, j] else "normal"
+        if faded[i, j]:
+            colour, weight = GREY, "normal"
         text = _rounded(value)
         size = 6.3 if len(text) < 5 else 5.5  # "−8.19" in bold is wider than a cell
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "color": colour, "weight": weight}

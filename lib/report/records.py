@@ -16,6 +16,7 @@ from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.experiment.verdict import BY_CHANCE, Effect, claimed
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.statistics.multiple_testing import holm
+from lib.statistics.repetitions import prediction_interval
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility", "release"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
@@ -183,7 +184,8 @@ class Records:
             return ""
         try:
             record = read_object(path)
-            low, high = map(float, record["prediction"])
+            # The demo is the first repetition of the study, which may not foresee itself.
+            low, high = prediction_interval(record["repetitions"][1:])
             says = f"the study: {record['verdict']}; this value lies {'inside' if low <= value <= high else 'outside'} "
             is_of_this = record["claimed"] == claim.claimed
         except DAMAGE as error:

@@ -78,12 +78,14 @@ def independent(values: ArrayLike) -> Estimate:
 def crossed(values: ArrayLike, draws: ArrayLike, *, patients: int) -> Estimate:
     """The mean of the values (r,) of repetitions that were tested on the same patients.
 
-    draws (r, b): the values of the same repetitions on b bootstrap resamples of the patients, in column j on the same
-    resample for all. With S² the variance of `values`, V the variance of the columns' means and W the mean variance of
-    the rows, the variance of the mean is S²/r + V − (W − V)/(r − 1): the last term is the interaction of training and
-    patients, which the first two both contain. Degrees of freedom by Satterthwaite (1946), with r − 1 for the first
-    term and `patients` − 1 for the others. Raises ValueError for shapes that do not fit, values that are not finite,
-    fewer than two repetitions or patients.
+    draws (r, b): the values of the same repetitions on b bootstrap resamples of the patients, in column j on the
+    same resample for all. With S² the variance of `values`, V the variance of the columns' means and W the mean
+    variance of the rows, the variance of the mean is S²/r + V − (W − V)/(r − 1): the last term is the interaction
+    of training and patients, which the first two both contain. Degrees of freedom by Satterthwaite (1946), with r −
+    1 for the first term and `patients` − 1 for the others. The truth is that for these patients of training, split
+    anew, and new ones of test: other training patients would vary more than splits of the same do (Nadeau and
+    Bengio 2003). Raises ValueError for shapes that do not fit, values that are not finite, fewer than two
+    repetitions or patients.
     """
     values, draws = _values(values), np.asarray(draws, float)
     count = len(values)
@@ -99,7 +101,7 @@ def crossed(values: ArrayLike, draws: ArrayLike, *, patients: int) -> Estimate:
     added = max(0.0, within - interaction)
     variance = between + added
     df = variance**2 / (between**2 / (count - 1) + added**2 / (patients - 1)) if variance > 0 else count - 1
-    sources = ("training", "training and validation patients", "test patients")
+    sources = ("training", "which of the patients are trained on", "test patients")
     return Estimate(float(values.mean()), float(variance**0.5), float(df), count, sources)
 
 

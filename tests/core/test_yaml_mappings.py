@@ -3,7 +3,7 @@
 import pytest
 
 from lib.core.yaml_mappings import line_of, read_mapping
-from lib.experiment import paper
+from lib.experiment import limits, paper
 
 BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{o}, *{o}]\n" for o, n in zip("abcdefgh", "bcdefghi", strict=True))
 HOSTILE = {
@@ -38,7 +38,7 @@ def opener(request, tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
     path = tmp_path / "notebooks" / request.param
-    return path, (lambda: paper.load_paper(path.parent)) if request.param == "paper.yaml" else paper.limits
+    return path, (lambda: paper.load_paper(path.parent)) if request.param == "paper.yaml" else limits.limits
 
 
 @pytest.mark.parametrize(("text", "sentence"), HOSTILE.values(), ids=HOSTILE)
@@ -79,4 +79,4 @@ def test_a_limit_is_named_with_its_line(tmp_path, monkeypatch, entry, sentence):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks/limits.yaml").write_text(f"# limits\nx: {entry}\n")
     with pytest.raises(ValueError, match=rf"limits\.yaml:2: {sentence}"):
-        paper.limits()
+        limits.limits()

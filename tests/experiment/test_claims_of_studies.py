@@ -102,6 +102,19 @@ def test_a_leak_replicates_no_claim_that_nothing_leaks(name, leak, gate):
 
 
 @pytest.mark.parametrize("name", [name for name in CLAIMS if name not in EFFECTS])
+def test_an_attack_that_is_blind_to_a_memorising_generator_says_nothing(name):
+    """One that saturates, as a radius that fits a leak of a tenth, finds that and is silent where everything leaks."""
+    of, rng = claimed(CLAIMS[name].claimed), numpy_generator(0, "saturated", name)
+
+    def drawn(share):
+        return Repeated(found_of(name, share) + of.margin / 8 * rng.standard_normal(REPETITIONS))
+
+    controls = {"disjoint": drawn(0), "leaks": {0.1: drawn(0.1), 0.2: drawn(0.1), 1.0: drawn(0.0)}}
+    assert verdict(name, drawn(0), **controls) == "not testable here"
+    assert verdict(name, drawn(0), **controls | {"leaks": {0.1: drawn(0.1), 0.104: drawn(0.0)}}) == "not testable here"
+
+
+@pytest.mark.parametrize("name", [name for name in CLAIMS if name not in EFFECTS])
 def test_noise_leaks_nobody_and_that_is_no_merit(name):
     """Without a gate, or behind a closed one, silence is not testable; behind an open one it is the claim."""
     of, rng = claimed(CLAIMS[name].claimed), numpy_generator(0, "noise", name)

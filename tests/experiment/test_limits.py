@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from lib.experiment import verdict
-from lib.experiment.paper import known_papers, limits, load_paper
+from lib.experiment.limits import limits
+from lib.experiment.paper import known_papers, load_paper
 from lib.metrics.fidelity import evidence_gate, gate
 from tests.paths import ROOT
 

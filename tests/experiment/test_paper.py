@@ -1,5 +1,6 @@
 """paper.yaml: what is wrong is named with file, line and key; what is right is kept."""
 
+import json
 import re
 import textwrap
 
@@ -173,8 +174,13 @@ STUDY = GOOD.replace("claims:", "study: true\nclaims:").replace(
         ("it shows nobody", '" "', "the null 'noise' has no reason"),
         ("kind: own", "kind: own, published: unknown", "published is 'unknown'"),
         ("kind: own", "kind: own, published: true", "published is True"),
-        ("kind: own", "kind: own, published: {}", "published is {}, which holds no value"),
-        ("kind: own", "kind: own, published: [null]", "which holds no value: give null"),
+        ("kind: own", "kind: own, published: {}", "published is {}: give numbers"),
+        ("kind: own", "kind: own, published: [null]", "give numbers, or null where none is known"),
+        ("kind: own", "kind: own, published: see table 2", "give numbers, or null where none is known"),
+        ("kind: own", "kind: own, published: [true]", "give numbers, or null where none is known"),
+        ("kind: own", "kind: own, published: {AUROC: none}", "give numbers, or null where none is known"),
+        ("noise: it shows", '"": it shows', "the null '' has no reason"),
+        ('"> 0"', '"> 0\\n"', "is not of the form"),
         ("kind: own", "kind: paper, place: ' '", "the authors state it: say where"),
     ],
 )
@@ -183,6 +189,18 @@ def test_a_study_declares_nulls_places_and_margins(written, monkeypatch, tmp_pat
     assert load_paper(written(STUDY)).study
     with pytest.raises(ValueError, match=rf"paper\.yaml:14: claims\.C1: .*{sentence}"):
         load_paper(written(STUDY.replace(old, new)))
+
+
+def test_a_null_that_no_notebook_measures_is_refused_before_anything_is_trained(written, monkeypatch, tmp_path):
+    monkeypatch.setenv("SUITE_ROOT", str(tmp_path))
+    folder = written(STUDY)
+    notebook = load_paper(folder).claims["C1"].notebook
+    cell = {"cell_type": "code", "source": ['nulls = {"noise": drawn}\n', "run.record(nulls)"]}
+    (folder / f"{notebook}.ipynb").write_text(json.dumps({"cells": [cell]}))
+    assert load_paper(folder).study
+    (folder / "paper.yaml").write_text(STUDY.replace("{noise: it", "{means: it"))
+    with pytest.raises(ValueError, match=rf"paper\.yaml:14: claims\.C1\.nulls\.means: {notebook}\.ipynb measures no"):
+        load_paper(folder)
 
 
 @pytest.mark.parametrize(

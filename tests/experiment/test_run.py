@@ -356,7 +356,10 @@ def test_silence_is_recorded_with_the_leaks_that_were_seen(studied):
         ("A1", {"disjoint": NOISE, "leaks": {0.2: NOISE}}, "disjoint patients and on a leak of 10%"),
         ("E1", {"nulls": {"noise": Repeated(NOISE.values, draws=np.ones((5, 3)), patients=9)}}, "resampled alike"),
         ("A1", {"disjoint": NOISE, "leaks": {0.1: Repeated([0.1])}}, "leak of 10% has 1 repetitions"),
-        ("E1", {"nulls": {"noise": NOISE}, "shortfalls": ""}, "shortfalls= is a text: give a list of reasons"),
+        ("E1", {"nulls": {"noise": NOISE}, "shortfalls": ""}, "shortfalls= is '': give a list of reasons"),
+        ("E1", {"nulls": {"noise": NOISE}, "shortfalls": False}, "shortfalls= is False: give a list of reasons"),
+        ("E1", {"nulls": {"noise": NOISE}, "shortfalls": [np.nan]}, r"shortfalls= is \[nan\]: give a list of reasons"),
+        ("A1", {"disjoint": NOISE, "leaks": {0.1: NOISE, 10: NOISE}}, "a leak of 10: give shares of the members"),
         ("C9", {}, "unknown claim 'C9'"),
     ],
 )

@@ -59,6 +59,18 @@ def test_budget_curves_show_means_with_seed_intervals(ax):
     assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "6"]
 
 
+def test_budget_curves_show_the_intervals_that_they_are_given(ax):
+    """Of public cohorts an interval holds the test patients too: bars over seeds alone would be too short."""
+    ends = {"real": {1: (0.5, 0.75)}, "no privacy": {None: (0.7, 0.95)}}
+    scores, without = {"real": {1: [0.6, 0.62, 0.64], 6: [0.7, 0.71, 0.75]}}, [("no privacy", [0.8, 0.82, 0.81])]
+    plots.budget_curve(ax, scores, references=without, intervals=ends)
+    first, second = (segment[:, 1] for segment in ax.containers[0].lines[2][0].get_segments())
+    np.testing.assert_allclose(first, (0.5, 0.75))
+    np.testing.assert_allclose(second, seed_interval([0.7, 0.71, 0.75]).bounds[1:])
+    band = ax.patches[0].get_extents().transformed(ax.transData.inverted())
+    np.testing.assert_allclose((band.y0, band.y1), (0.7, 0.95))
+
+
 def test_axes_that_share_a_scale_show_both_sides():
     figure, axes = plots.canvas(height=50, mosaic="ab", sharey=True)
     for name, level in (("a", 0.5), ("b", 0.8)):

@@ -68,6 +68,11 @@ def test_the_limits_are_those_declared(coverage, passes):
     assert shortfalls([Fidelity(0.8, 0.8, 1, 1, 1.0, 0.79)]) != []
 
 
+def test_one_too_narrow_and_one_too_wide_do_not_make_a_faithful_generator():
+    (reason,) = shortfalls([Fidelity(0.8, 0.8, 1, 1, ratio, 1.0) for ratio in (0.5, 0.5, 1.5, 1.5, 1.0)])
+    assert reason == "the SD of image means is 1.00 of that of real images, and 0.40 away from it in the mean"
+
+
 def test_a_coverage_that_disjoint_patients_do_not_reach_either_lets_nothing_through():
     (reason,) = shortfalls([Fidelity(0.0, 0.0, 1, 1, 1.0, 1.0)])
     assert "cover none" in reason
