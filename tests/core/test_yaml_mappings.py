@@ -35,7 +35,7 @@ HOSTILE = {
 @pytest.fixture(params=["paper.yaml", "limits.yaml"])
 def opener(request, tmp_path, monkeypatch):
     """Where a file lies, and what opens it."""
-    monkeypatch.setattr(paper, "root", lambda: tmp_path)
+    monkeypatch.setattr(limits, "root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
     path = tmp_path / "notebooks" / request.param
     return path, (lambda: paper.load_paper(path.parent)) if request.param == "paper.yaml" else limits.limits
@@ -75,7 +75,7 @@ def test_content_and_lines_are_told(tmp_path):
     ],
 )
 def test_a_limit_is_named_with_its_line(tmp_path, monkeypatch, entry, sentence):
-    monkeypatch.setattr(paper, "root", lambda: tmp_path)
+    monkeypatch.setattr(limits, "root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks/limits.yaml").write_text(f"# limits\nx: {entry}\n")
     with pytest.raises(ValueError, match=rf"limits\.yaml:2: {sentence}"):
