@@ -6,6 +6,7 @@ from lib.plots.charts import (  # noqa: F401
     contours,
     densities,
     distributions,
+    greyed,
     image_grid,
     intervals,
     matrix,

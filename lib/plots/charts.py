@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 from pandas import DataFrame
@@ -12,6 +13,8 @@ from sklearn.metrics import roc_curve
 
 from lib.plots.style import COLOURS, GREY, MARKERS
 from lib.statistics.seeds import seed_interval
+
+_LIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue (Rec. 709)
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -126,6 +129,26 @@ def densities(ax: Axes, groups: Mapping[str, ArrayLike], *, bandwidth: float = 0
         ax.plot(x, curve, color=colour, label=label)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
+    return ax
+
+
+def greyed(ax: Axes) -> Axes:
+    """Take the colours from all that `ax` shows, and leave their lightness: what is not faithful is no evidence."""
+
+    def grey(colours) -> list[tuple[float, float, float, float]]:
+        rgba = to_rgba_array(colours)
+        return [(light, light, light, alpha) for light, alpha in zip(rgba[:, :3] @ _LIGHTNESS, rgba[:, 3], strict=True)]
+
+    for line in ax.lines:
+        for part in ("color", "markerfacecolor", "markeredgecolor"):
+            if not isinstance(colour := getattr(line, f"get_{part}")(), str) or colour != "none":
+                getattr(line, f"set_{part}")(grey(colour)[0])
+    for patch in ax.patches:
+        patch.set_facecolor(grey(patch.get_facecolor())[0])
+        patch.set_edgecolor(grey(patch.get_edgecolor())[0])
+    for shown in ax.collections:
+        shown.set_facecolor(grey(shown.get_facecolor()))
+        shown.set_edgecolor(grey(shown.get_edgecolor()))
     return ax
 
 

@@ -136,3 +136,16 @@ def test_verdict_bars_say_each_count_beside_its_symbol(ax):
     with pytest.raises(ValueError, match="unknown verdict 'fine': known are replicated"):
         plots.verdict_bars(ax, counts.rename(columns={"not run": "fine"}), symbols=symbols)
     plots.verdict_bars(ax, counts[:0], symbols=symbols)
+
+
+def test_what_is_greyed_has_no_colour_left_and_its_lightness(ax):
+    plots.densities(ax, {"a": [0.1, 0.2, 0.4], "b": [0.5, 0.6, 0.9]})
+    ax.scatter([0, 1], [0, 1], color=["red", "blue"])
+    ax.plot([0, 1], [0, 1], "D", mfc="none", color="C1")
+    assert plots.greyed(ax) is ax
+    colours = [line.get_color() for line in ax.lines] + [patch.get_facecolor() for patch in ax.patches]
+    colours = np.array([*colours, *ax.collections[0].get_facecolor()])
+    np.testing.assert_allclose(colours[:, :3].std(axis=1), 0, atol=1e-12)
+    red, blue = ax.collections[0].get_facecolor()[:, 0]
+    np.testing.assert_allclose((red, blue), (0.2126, 0.0722))
+    assert ax.lines[-1].get_markerfacecolor() == "none"
