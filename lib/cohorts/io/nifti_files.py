@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _opened(path: Path):
         ) from error
     require_regular(path)
     try:
-        volume = nibabel.load(path)
+        volume: Any = nibabel.load(path)  # a spatial image, of one of many classes
         shape, labels = volume.shape, int(volume.header["intent_code"])
         bits = volume.get_data_dtype().itemsize * 8
     except Exception as error:  # nibabel raises errors of many kinds
