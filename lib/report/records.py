@@ -16,7 +16,6 @@ from lib.experiment.paper import Paper, known_papers, load_paper
 from lib.experiment.verdict import BY_CHANCE, Effect, claimed
 from lib.report.runs import RunFolders, find_run, parts_of
 from lib.statistics.multiple_testing import holm
-from lib.statistics.repetitions import prediction_interval
 
 STAGES = ["train", "fidelity", "diversity", "privacy", "utility", "release"]
 # Verdict → symbol and CSS class: symbol, word and colour say the same, so that none is needed alone.
@@ -178,6 +177,8 @@ class Records:
 
     def _study(self, name: str, claim, value: float) -> str:
         """What the committed study of this cohort found, and whether it foresees `value`; empty if there is none."""
+        from lib.statistics.repetitions import prediction_interval  # its libraries take seconds that few pages need
+
         committed = RunFolders(f"study-{self.cohort}", reference=True, checkout=self.folders.checkout)
         path = committed.claims(self.name) / f"{name}.json"
         if not path.exists():

@@ -102,7 +102,7 @@ def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("project")
     folder = root / "notebooks" / "01_p"
     folder.mkdir(parents=True)
-    claim = {"kind": "own", "says": "", "notebook": "01_train", "value": "", "claimed": "> 0"}
+    claim = {"kind": "own", "says": "a claim", "notebook": "01_train", "value": "a number", "claimed": "> 0"}
     content = {"title": "p", "cite": "", "cohorts": {"phantom": "mass"}, "notebooks": {"01_train": []}}
     (folder / "paper.yaml").write_text(yaml.safe_dump(content | {"claims": {"C1": claim}}))
     sources = [(PARAMETERS, ["parameters"]), *((text, []) for text in (SETUP, GANS, CLASSIFIER, AHEAD, FAILS))]
