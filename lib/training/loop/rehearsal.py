@@ -25,7 +25,7 @@ def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
     numbers = sorted({steps - 1 - round(part * (steps - 1) / (_FEW - 1)) for part in range(few)})
     times = [time.monotonic()]
     for number in numbers:
-        if 0 < numbers.index(number) < len(numbers) - 1 and times[1] - times[0] > _LONG:
+        if number != numbers[-1] and len(times) > 1 and times[1] - times[0] > _LONG:
             continue
         yield number
         times.append(time.monotonic())
