@@ -52,7 +52,7 @@ def budget_curve(
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
     scores: condition -> budget ε -> (seeds,) values; the mean is a line, each seed a faint dot. references: (label,
-    seed values) pairs of conditions without a budget, drawn as horizontal lines. intervals: condition or label ->
+    seed values) pairs of conditions without a budget, horizontal lines with a bar at the right. intervals: condition or label ->
     budget, of a reference None -> the ends of a bar, where they hold more than the seeds, such as test patients; else
     the bar is the 95 % t-interval over three seeds or more. grey: the conditions that are no evidence: nulls, a
     generator that is not faithful.
@@ -67,12 +67,14 @@ def budget_curve(
         )
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=colour, alpha=0.35, markersize=2, zorder=1)
-    for place, (label, values) in enumerate(references):
-        [mean], [[below], [above]] = _mean_and_reach(np.atleast_2d(values), [intervals.get(label, {}).get(None)])
-        ax.axhline(mean, linestyle=("--", ":", "-.")[place % 3], color="0.35", linewidth=0.9, label=label)
-        ax.axhspan(mean - below, mean + above, color="0.5", alpha=0.12, linewidth=0)
-    ax.set_xscale("log")
     ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
+    for place, (label, values) in enumerate(references):
+        [mean], reach = _mean_and_reach(np.atleast_2d(values), [intervals.get(label, {}).get(None)])
+        look = {"color": "0.35", "linestyle": ("--", ":", "-.")[place % 3]}
+        ax.axhline(mean, linewidth=0.9, label=label, **look)
+        bar = ax.errorbar(ticks[-1] * 1.12 ** (place + 2), mean, reach, color="0.35", capsize=1.5, elinewidth=0.8)
+        bar[2][0].set_linestyle(look["linestyle"])
+    ax.set_xscale("log")
     ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
     ax.minorticks_off()
     low, high = ax.get_ylim()
