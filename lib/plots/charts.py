@@ -52,10 +52,10 @@ def budget_curve(
     """Utility, a share between 0 and 1, against the privacy budget on a logarithmic axis.
 
     scores: condition -> budget ε -> (seeds,) values; the mean is a line, each seed a faint dot. references: (label,
-    seed values) pairs of conditions without a budget, horizontal lines with a bar at the right. intervals: condition or label ->
-    budget, of a reference None -> the ends of a bar, where they hold more than the seeds, such as test patients; else
-    the bar is the 95 % t-interval over three seeds or more. grey: the conditions that are no evidence: nulls, a
-    generator that is not faithful.
+    seed values) pairs of conditions without a budget, drawn as horizontal lines with a bar at the right. intervals:
+    condition or label -> budget, of a reference None -> the ends of a bar, where they hold more than the seeds, such
+    as test patients; else the bar is the 95 % t-interval over three seeds or more. grey: the conditions that are no
+    evidence: nulls, a generator that is not faithful.
     """
     for place, (condition, by_epsilon) in enumerate(scores.items()):
         epsilons, values = np.array([*by_epsilon], float), np.array([*by_epsilon.values()], float)
