@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, help: str, *, out: str, trains: bool = False, masks: bool = False):
         made = commands.add_parser(name, help=help)
         made.add_argument("cases", metavar="CASES.h5", help="images, id, dis and set, or a cohort file")
-        coded = "code of the test images in a plain file: 2 as the README has it, 1 as the released scripts have"
-        made.add_argument("--test", type=int, choices=(1, 2), default=2, help=coded)
+        coded = "code of the test images in a plain file: 1, as for --data and in the released scripts, or 2 (1)"
+        made.add_argument("--test", type=int, choices=(1, 2), default=1, help=coded)
         made.add_argument("--out", required=True, metavar=out)
         made.add_argument("--seed", type=int, default=0, help="of all draws (0)")
         if masks:
