@@ -4,7 +4,7 @@
 
 The MCGAN of Osuala 2024, by the recipe of its `study` but for the length, learns the images of few patients of a public
 cohort (with `--patients 0` of all). 300 images that it draws are audited against those and against the images of 100
-other patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished or
+held-out patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished or
 not, is gone on with, and a row is not measured again.
 """
 
@@ -27,19 +27,19 @@ from lib.core.paths import root
 from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
 
-SIZE, DRAWN, OTHERS = 64, 300, 100
+SIZE, DRAWN, HELD_OUT = 64, 300, 100
 RECIPE = {"batch": 16, "width": 16, "norm": "batch", "ema": 0.999, "learning_rate": 2e-4, "precision": "float32"}
 
 
 def sides(name: str, patients: int, seed: int) -> tuple[Cohort, Cohort]:
-    """Images of `patients` patients that are learnt (0: all but the others), and of OTHERS patients that are not."""
+    """Images of `patients` patients that are learnt (0: all but those held out), and of HELD_OUT patients."""
     cohort = open_public(name).resized(SIZE)
     who = numpy_generator(seed, "patients").permutation(np.unique(cohort.patient))
-    learnt = who[OTHERS : OTHERS + patients if patients else None]
-    return cohort[np.isin(cohort.patient, learnt)], cohort[np.isin(cohort.patient, who[:OTHERS])]
+    learnt = who[HELD_OUT : HELD_OUT + patients if patients else None]
+    return cohort[np.isin(cohort.patient, learnt)], cohort[np.isin(cohort.patient, who[:HELD_OUT])]
 
 
-def measured(learnt: Cohort, others: Cohort, *, path: Path, steps: int, seed: int) -> dict:
+def measured(learnt: Cohort, heldout: Cohort, *, path: Path, steps: int, seed: int) -> dict:
     """The row: what the audit says of the images of a generator that is trained in `path`."""
     began = time.perf_counter()
     labels = learnt.labels if learnt.labels.ndim == 1 else learnt.labels.any(axis=1).astype(int)
@@ -53,7 +53,7 @@ def measured(learnt: Cohort, others: Cohort, *, path: Path, steps: int, seed: in
         made_by=f"MCGAN on {learnt.name}",
     )  # fmt: skip
     sets = open_sets(
-        train=learnt, heldout=others, synthetic=synthetic, sizes=SIZES, audit_size=SIZES[0], most=10**6,
+        train=learnt, heldout=heldout, synthetic=synthetic, sizes=SIZES, audit_size=SIZES[0], most=10**6,
         rng=numpy_generator(seed, "open"),
     )  # fmt: skip
     found = assess(sets, THOROUGH._replace(splits=40), seed=seed)
@@ -79,9 +79,9 @@ def main() -> None:
     name = f"audit_overfitted_{options.cohort}_{options.patients}_{options.steps}_{options.seed}"
     out = folder / f"{name}.json"
     if not out.exists():
-        learnt, others = sides(options.cohort, options.patients, options.seed)
-        print(f"{len(learnt)} images are learnt, {len(others)} held out", flush=True)
-        row = measured(learnt, others, path=folder / name, steps=options.steps, seed=options.seed)
+        learnt, heldout = sides(options.cohort, options.patients, options.seed)
+        print(f"{len(learnt)} images are learnt, {len(heldout)} held out", flush=True)
+        row = measured(learnt, heldout, path=folder / name, steps=options.steps, seed=options.seed)
         with atomic(out) as partial:
             partial.write_text(json.dumps(row, indent=1), encoding="utf-8")
     for file in sorted(folder.glob("audit_overfitted_*.json")):
