@@ -4,8 +4,8 @@
 
 The MCGAN of Osuala 2024, by the recipe of its `study` but for the length, learns the images of few patients of a public
 cohort (with `--patients 0` of all). 300 images that it draws are audited against those and against the images of 100
-held-out patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished or
-not, is gone on with, and a row is not measured again.
+held-out patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished
+or not, is gone on with, and a row is not measured again.
 """
 
 import argparse
