@@ -70,10 +70,10 @@ def budget_curve(
     ticks = sorted({epsilon for by_epsilon in scores.values() for epsilon in by_epsilon})
     for place, (label, values) in enumerate(references):
         [mean], reach = _mean_and_reach(np.atleast_2d(values), [intervals.get(label, {}).get(None)])
-        look = {"color": "0.35", "linestyle": ("--", ":", "-.")[place % 3]}
-        ax.axhline(mean, linewidth=0.9, label=label, **look)
+        style = ("--", ":", "-.")[place % 3]
+        ax.axhline(mean, color="0.35", linestyle=style, linewidth=0.9, label=label)
         bar = ax.errorbar(ticks[-1] * 1.12 ** (place + 2), mean, reach, color="0.35", capsize=1.5, elinewidth=0.8)
-        bar[2][0].set_linestyle(look["linestyle"])
+        bar[2][0].set_linestyle(style)
     ax.set_xscale("log")
     ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
     ax.minorticks_off()
