@@ -1,11 +1,13 @@
-"""Does the audit flag a generator that memorised by itself?
+"""What the audit says of a generator that was trained long on few patients.
 
     python benchmarks/audit_overfitted.py cbis_ddsm [--patients 50] [--steps 20000] [--seed 0]
 
 The MCGAN of Osuala 2024, by the recipe of its `study` but for the length, learns the images of few patients of a public
 cohort (with `--patients 0` of all). 300 images that it draws are audited against those and against the images of 100
 held-out patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished
-or not, is gone on with, and a row is not measured again.
+or not, is gone on with, and a row is not measured again. Look at the images first: after 8,000 steps on 50 patients of
+CBIS-DDSM this network had not memorised (blurred masses, correlation with the most similar learnt crop .85 in the
+median), so that "no copies found" was right.
 """
 
 import argparse
