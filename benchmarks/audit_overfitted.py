@@ -5,9 +5,8 @@
 The MCGAN of Osuala 2024, by the recipe of its `study` but for the length, learns the images of few patients of a public
 cohort (with `--patients 0` of all). 300 images that it draws are audited against those and against the images of 100
 held-out patients, whom it never saw. Training and row lie in data/runs/benchmarks; a training that is there, finished
-or not, is gone on with, and a row is not measured again. Look at the images first: after 8,000 steps on 50 patients of
-CBIS-DDSM this network had not memorised (blurred masses, correlation with the most similar learnt crop .85 in the
-median), so that "no copies found" was right.
+or not, is gone on with, and a row is not measured again. Look at the images first: of a network that has not memorised,
+"no copies found" is right.
 """
 
 import argparse
@@ -28,14 +27,17 @@ from lib.core.files import atomic
 from lib.core.paths import root
 from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
+from lib.experiment.paper import load_paper
 
-SIZE, DRAWN, HELD_OUT = 64, 300, 100
-RECIPE = {"batch": 16, "width": 16, "norm": "batch", "ema": 0.999, "learning_rate": 2e-4, "precision": "float32"}
+DRAWN, HELD_OUT = 300, 100
+_STUDY = load_paper(root() / "notebooks" / "05_osuala2024_dpsgd").column("study")
+RECIPE = {name: _STUDY[f"gan_{name}"] for name in ("batch", "width", "norm", "ema", "learning_rate")}
+RECIPE |= {"precision": _STUDY["precision"]}
 
 
 def sides(name: str, patients: int, seed: int) -> tuple[Cohort, Cohort]:
     """Images of `patients` patients that are learnt (0: all but those held out), and of HELD_OUT patients."""
-    cohort = open_public(name).resized(SIZE)
+    cohort = open_public(name).resized(_STUDY["gan_size"])
     who = numpy_generator(seed, "patients").permutation(np.unique(cohort.patient))
     learnt = who[HELD_OUT : HELD_OUT + patients if patients else None]
     return cohort[np.isin(cohort.patient, learnt)], cohort[np.isin(cohort.patient, who[:HELD_OUT])]

@@ -72,8 +72,9 @@ def budget_curve(
         [mean], reach = _mean_and_reach(np.atleast_2d(values), [intervals.get(label, {}).get(None)])
         style = ("--", ":", "-.")[place % 3]
         ax.axhline(mean, color="0.35", linestyle=style, linewidth=0.9, label=label)
-        bar = ax.errorbar(ticks[-1] * 1.12 ** (place + 2), mean, reach, color="0.35", capsize=1.5, elinewidth=0.8)
-        bar[2][0].set_linestyle(style)
+        if reach.any():
+            bar = ax.errorbar(ticks[-1] * 1.12 ** (place + 2), mean, reach, color="0.35", capsize=1.5, elinewidth=0.8)
+            bar[2][0].set_linestyle(style)
     ax.set_xscale("log")
     ax.set_xticks(ticks, [f"{e:g}" for e in ticks])
     ax.minorticks_off()

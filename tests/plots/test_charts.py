@@ -70,6 +70,9 @@ def test_budget_curves_show_the_intervals_that_they_are_given(ax):
     [(right, low), (_, high)] = ax.containers[1].lines[2][0].get_segments()[0]
     np.testing.assert_allclose((low, high), (0.7, 0.95))
     assert right > 6  # beyond the last budget, so that it hides no condition's bar
+    before = len(ax.containers)
+    plots.budget_curve(ax, {"real": {1: [0.6, 0.62]}}, references=[("of one generator", [0.8, 0.8])])
+    assert len(ax.containers) == before + 1  # no caps without a bar
 
 
 def test_axes_that_share_a_scale_show_both_sides():
