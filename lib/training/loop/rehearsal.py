@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lib.core.paths import rehearsal
 
 _FEW = 4
-_LONG = 60.0  # seconds: of a step that takes more, what it makes for later ones is a small part
+_LONG = 60.0  # seconds: of a first step that takes more, what it makes for later ones is a small part; it suffices
 
 
 def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
@@ -25,10 +25,10 @@ def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
     numbers = sorted({steps - 1 - round(part * (steps - 1) / (_FEW - 1)) for part in range(few)})
     times = [time.monotonic()]
     for number in numbers:
-        if number != numbers[-1] and len(times) > 1 and times[1] - times[0] > _LONG:
-            continue
         yield number
         times.append(time.monotonic())
+        if times[1] - times[0] > _LONG:
+            break
     measured = times[1:] if len(times) > 2 else times
     _note(name, times[-1] - times[0], steps * (measured[-1] - measured[0]) / (len(measured) - 1), by_image=False)
 
