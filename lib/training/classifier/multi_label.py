@@ -20,7 +20,7 @@ from lib.training.classifier.model_selection import History
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import changing, predict_logits, training_mode
 from lib.training.loop.placement import placed
-from lib.training.loop.rehearsal import epochs_of
+from lib.training.loop.rehearsal import Epochs
 from lib.training.loop.resume import Resumable, weights_digest
 
 OPTIMISERS = ("sgd", "adam")
@@ -93,12 +93,15 @@ def train_findings(
         updates = begin()
         if found:
             updates.load_state_dict(found["optimiser"])
-        for epoch in epochs_of("findings", len(history.loss), epochs, by_image=is_by_epochs):
+        passes = Epochs("findings", len(history.loss), epochs, by_image=is_by_epochs)
+        for epoch in passes:
             if patience and epochs_since_best(history.validation_loss) >= patience:
                 break
             seen = min(len(radiographs), (steps - epoch * per_epoch) * batch)
             report = partial(saved.show_within, epoch)
-            history.loss.append(_epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, report))
+            starts = passes.batches(seen, batch)
+            mean = _epoch(model, radiographs, updates, starts, batch, seen, seed, epoch, precision, report)
+            history.loss.append(mean)
             values = {"loss": history.loss[-1]}
             if held_out:
                 values["validation_loss"] = _validate(model, held_out)
@@ -162,8 +165,8 @@ class _Radiographs(DeviceDataset):
         return None if flips is None else flips & torch.tensor([True, False], device=flips.device)
 
 
-def _epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, report) -> float:
-    """One pass over the radiographs, or the first `seen` of it; the mean loss."""
+def _epoch(model, radiographs, updates, starts, batch, seen, seed, epoch, precision, report) -> float:
+    """One pass over the radiographs, or the first `seen` of it, in batches from `starts`; the mean loss."""
     training_mode(model)
     device = radiographs.values.device
     generator = seeding.torch_generator(seed, "findings", "epoch", epoch)
@@ -171,7 +174,7 @@ def _epoch(model, radiographs, updates, batch, seen, seed, epoch, precision, rep
     flips = radiographs.draw_flips(len(radiographs), generator)
     total = torch.zeros((), device=device)
     with seeding.initialising(seed, "findings", "dropout", epoch):
-        for i in range(0, seen, batch):
+        for i in starts:
             rows = order[i : i + batch]
             with seeding.autocast(device, precision):
                 logits = model(radiographs.inputs(rows, None if flips is None else flips[i : i + batch]))

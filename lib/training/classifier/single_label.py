@@ -20,7 +20,7 @@ from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
 from lib.training.loop.inference import predict_logits, training_mode
 from lib.training.loop.placement import placed
-from lib.training.loop.rehearsal import epochs_of
+from lib.training.loop.rehearsal import Epochs
 from lib.training.loop.resume import Resumable, weights_digest
 from lib.training.loop.trainer import finished_training
 
@@ -92,14 +92,15 @@ def train_classifier(
         if found:
             updates.load_state_dict(found["optimiser"])
             selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-        for epoch in epochs_of("classifier", len(history.loss), epochs):
+        passes = Epochs("classifier", len(history.loss), epochs)
+        for epoch in passes:
             training_mode(network)
             generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
             order = torch.randperm(len(examples), generator=generator).to(device)
             flips = examples.draw_flips(len(examples), generator)
             total = torch.zeros((), device=device)
             with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
-                for i in range(0, len(order), batch):
+                for i in passes.batches(len(order), batch):
                     whole = order[i : i + batch]
                     own, share = parallel.portion(len(whole))
                     rows = whole[own]

@@ -30,7 +30,7 @@ from lib.training.dp.per_sample_gradients import FlatParameters, check_engine, p
 from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.inference import training_mode
 from lib.training.loop.placement import placed
-from lib.training.loop.rehearsal import epochs_of
+from lib.training.loop.rehearsal import Epochs
 from lib.training.loop.resume import Resumable, weights_digest
 
 WINDOW = (0.75, 1.05)  # of the target ε: only epochs inside are eligible
@@ -139,15 +139,16 @@ def train_private(
             if found:
                 mechanism.load_state_dict(found["mechanism"])
                 selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-            for epoch in epochs_of("private classifier", len(history.epsilon), epochs):
+            passes = Epochs("private classifier", len(history.epsilon), epochs)
+            for epoch in passes:
                 training_mode(network)
                 total, drawn = torch.zeros((), device=device), 0
                 with seeding.initialising(seed, "private", "dropout", epoch):
-                    for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
-                        losses = mechanism.step(step, examples, free, share, batch)
+                    for batch_number in passes.batches(per_epoch, 1):
+                        losses = mechanism.step(epoch * per_epoch + batch_number, examples, free, share, batch)
                         total += losses.sum()
                         drawn += len(losses)
-                        saved.show_within(epoch, (step + 1) / per_epoch - epoch, images=drawn)
+                        saved.show_within(epoch, (batch_number + 1) / per_epoch, images=drawn)
                 history.loss.append(float(total) / max(drawn, 1))
                 history.drawn.append(drawn)
                 history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))

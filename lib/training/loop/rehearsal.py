@@ -1,4 +1,4 @@
-"""A rehearsed training: a few of its steps or one epoch, from which follows how long all of them would take."""
+"""A rehearsed training: a few of its steps or batches, from which follows how long all of them would take."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from lib.core.paths import rehearsal
 
 _FEW = 4
-_LONG = 60.0  # seconds: of a first step that takes more, what it makes for later ones is a small part; it suffices
+_LONG = 60.0  # seconds: where a first step takes more, what it makes for later ones is a small part of it
 
 
 def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
@@ -33,18 +33,34 @@ def steps_of(name: str, start: int, steps: int) -> Iterator[int]:
     _note(name, times[-1] - times[0], steps * (measured[-1] - measured[0]) / (len(measured) - 1), by_image=False)
 
 
-def epochs_of(name: str, start: int, epochs: int, *, by_image: bool = True) -> Iterator[int]:
-    """The numbers of the epochs of the training `name` from `start` on; in a rehearsal the first.
+class Epochs:
+    """The numbers of the epochs of the training `name` from `start` on; in a rehearsal the first alone.
 
     by_image: whether an epoch shows every image, so that it takes longer with more of them.
     """
-    if not rehearsal():
-        yield from range(start, epochs)
-        return
-    began = time.monotonic()
-    yield 0
-    spent = time.monotonic() - began
-    _note(name, spent, epochs * spent, by_image=by_image)
+
+    def __init__(self, name: str, start: int, epochs: int, *, by_image: bool = True):
+        self._name, self._start, self._epochs, self._by_image = name, start, epochs, by_image
+        self._left_out = 0.0  # seconds that the batches of the first epoch would take that a rehearsal leaves out
+
+    def __iter__(self) -> Iterator[int]:
+        if not rehearsal():
+            yield from range(self._start, self._epochs)
+            return
+        began = time.monotonic()
+        yield 0
+        spent = time.monotonic() - began
+        _note(self._name, spent, self._epochs * (spent + self._left_out), by_image=self._by_image)
+
+    def batches(self, images: int, batch: int) -> Iterator[int]:
+        """Where each batch of the `images` of an epoch starts; in a rehearsal those of the first minute."""
+        began = time.monotonic()
+        for start in range(0, images, batch):
+            yield start
+            seen, taken = start + batch, time.monotonic() - began
+            if rehearsal() and taken > _LONG and seen < images:
+                self._left_out = taken * (images - seen) / seen
+                return
 
 
 def _note(name: str, spent: float, whole: float, *, by_image: bool) -> None:

@@ -36,7 +36,7 @@ def noted(tmp_path, monkeypatch):
 def test_outside_a_rehearsal_every_step_runs_and_nothing_is_noted(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_REHEARSED", str(tmp_path / "trainings"))
     assert list(rehearsal.steps_of("GAN", 3, 7)) == [3, 4, 5, 6]
-    assert list(rehearsal.epochs_of("classifier", 1, 4)) == [1, 2, 3]
+    assert list(rehearsal.Epochs("classifier", 1, 4)) == [1, 2, 3]
     assert not (tmp_path / "trainings").exists()
 
 
@@ -67,9 +67,29 @@ def test_on_one_part_the_last_step_runs(noted, monkeypatch):
 
 
 def test_one_epoch_gives_the_length_of_all(clock, noted):
-    for _ in rehearsal.epochs_of("classifier", 0, 40):
+    for _ in rehearsal.Epochs("classifier", 0, 40):
         clock.now += 1.5
     assert noted() == [{"name": "classifier", "spent": 1.5, "whole": 60.0, "by_image": True}]
+
+
+def test_of_a_long_epoch_the_batches_of_a_minute_give_the_length_of_all(clock, noted):
+    passes, starts = rehearsal.Epochs("classifier", 0, 40), []
+    for _ in passes:
+        for start in passes.batches(100, 8):
+            starts.append(start)
+            clock.now += 25.0
+        clock.now += 10.0  # the validation, which is whole
+    assert starts == [0, 8, 16]
+    [note] = noted()
+    assert note == {"name": "classifier", "spent": 85.0, "whole": 40 * (75.0 * 100 / 24 + 10.0), "by_image": True}
+
+
+def test_outside_a_rehearsal_an_epoch_has_every_batch_however_long(clock):
+    starts = []
+    for start in rehearsal.Epochs("classifier", 0, 1).batches(100, 8):
+        starts.append(start)
+        clock.now += 100.0
+    assert starts == list(range(0, 100, 8))
 
 
 class Counted(Trainer):
