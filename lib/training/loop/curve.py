@@ -82,9 +82,14 @@ class LearningCurve:
         logging.getLogger(__name__).warning("%s: the rows up to step %d are not known, it begins after it", file, start)
         return b""
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a folder to keep it in."""
+        return self._folder is not None
+
     def has_row(self, step: int) -> bool:
         """Whether step number `step`, counted from 1, has a row."""
-        return self._folder is not None and (step % self._every == 0 or step == self._total)
+        return self.is_kept and (step % self._every == 0 or step == self._total)
 
     def add(self, step: int, seconds: float, rate: float, losses: dict) -> None:
         """The row of `step`; losses: numbers, or tensors of no dimension, the same names in every step."""

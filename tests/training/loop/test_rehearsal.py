@@ -8,6 +8,7 @@ from torch import nn
 
 from lib.training.classifier.single_label import train_classifier
 from lib.training.loop import rehearsal
+from lib.training.loop.curve import read_curve
 from lib.training.loop.trainer import Trainer, run_training
 
 
@@ -109,6 +110,7 @@ def test_a_rehearsed_training_is_finished_for_those_who_need_it(tmp_path, noted)
     for _ in range(2):
         run_training(lambda: Counted(ran), name="GAN", path=tmp_path / "gan", settings={"a": 1}, steps=601)
     assert ran == [0, 200, 400, 600]
+    assert read_curve(tmp_path / "gan").steps.tolist() == [1, 201, 401, 601]
     assert [note["name"] for note in noted()] == ["GAN"]
 
 
