@@ -83,7 +83,7 @@ def audit(
             "among the training images, so they are not held out; give images of patients who were not trained on"
         )
     real = real.within(doubles.kept).only(row)
-    gallery = gallery._replace(vectors=gallery.vectors[row], edges=gallery.edges[row], patient=code)
+    gallery = gallery.only(row)._replace(patient=code)
     null = matches(real, code, own=code)
     test: dict[str, Any] = {"member": is_member, "groups": code, "permutations": permutations, "rng": rng}
     test["is_heldout"] = has_heldout

@@ -1,4 +1,4 @@
-"""The search for copies: candidates by the embedding, in all eight symmetries, then the registration decides."""
+"""The search for copies: candidates by the embedding, in all eight symmetries, are registered, then compared."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import torch
 
 from lib.audit.embedding import Embedding, learn_embedding
 from lib.audit.normalisation import Normalised, normalised
-from lib.audit.registration import edges, register
+from lib.audit.registration import DETAIL, compare, edges, register
 from lib.audit.symmetries import INVERSE, NAMES, placed
 from lib.metrics.privacy.copying.copy_test import Matches
 
@@ -25,8 +25,14 @@ class Gallery(NamedTuple):
 
     embedding: Embedding
     vectors: torch.Tensor  # (n, d)
-    edges: torch.Tensor  # (n, 2, SIZE, SIZE)
+    edges: torch.Tensor  # (n, 2, SIZE, SIZE), of images that are registered
+    detail: torch.Tensor  # (n, 2, D, D), of those that are compared
     patient: np.ndarray  # (n,) codes
+
+    def only(self, rows: np.ndarray) -> "Gallery":
+        """Those of some of the rows."""
+        parts = (self.vectors[rows], self.edges[rows], self.detail[rows])
+        return Gallery(self.embedding, *parts, self.patient[rows])
 
 
 class Candidates(NamedTuple):
@@ -52,7 +58,7 @@ class Candidates(NamedTuple):
 def open_gallery(images: np.ndarray, patient: np.ndarray, *, views: int, rng: np.random.Generator) -> Gallery:
     """Learn the embedding on the real `images` uint8 (n, H, W) and embed them; patient: codes (n,)."""
     embedding, of = learn_embedding(images, views=views, rng=rng), normalised(images)
-    return Gallery(embedding, embedding.of(of.ranks), edges(of), np.asarray(patient))
+    return Gallery(embedding, embedding.of(of.ranks), edges(of), _detail(images), np.asarray(patient))
 
 
 @torch.no_grad()
@@ -70,14 +76,12 @@ def search(
         way = symmetry.gather(1, row)
         # Instead of the query, each candidate is placed, the other way round: the query is then moved on the grid once.
         undone = torch.tensor(INVERSE)[way]
-        real = torch.empty(*row.shape, *gallery.edges.shape[1:])
-        for number in range(len(NAMES)):
-            at = undone == number
-            real[at] = placed(gallery.edges[row[at]], number)
-        similarity, maps, is_negative = register(edges(of), real)
+        registered = register(edges(of), _placed(gallery.edges, row, undone))
+        detail = _detail(images[start : start + _BLOCK])
+        similarity = compare(detail, _placed(gallery.detail, row, undone), registered)
         k = row.shape[1]
         similarity = torch.where(is_there, similarity.view(-1, k), -1)
-        parts = (row, similarity, way, maps.view(-1, k, 2, 3), is_negative.view(-1, k))
+        parts = (row, similarity, way, registered.map.view(-1, k, 2, 3), registered.is_negative.view(-1, k))
         found.append(Candidates(*(part.numpy() for part in parts)))
         progress(min(start + _BLOCK, len(images)), len(images))
     return Candidates(*(np.concatenate(column) for column in zip(*found, strict=True)))
@@ -107,6 +111,20 @@ def matches(candidates: Candidates, patient: np.ndarray, *, own: np.ndarray | No
 def distances(similarity: np.ndarray) -> np.ndarray:
     """√(1 − similarity), 0 where rounding alone leaves a difference."""
     return np.sqrt(np.where(1 - similarity < 1e-6, 0, 1 - similarity))
+
+
+def _detail(images: np.ndarray) -> torch.Tensor:
+    """Edges (n, 2, D, D) of uint8 images (n, H, W), at their own size up to DETAIL."""
+    return edges(normalised(images, min(DETAIL, *images.shape[1:])))
+
+
+def _placed(channels: torch.Tensor, row: torch.Tensor, symmetry: torch.Tensor) -> torch.Tensor:
+    """Those of the rows (s, k) of `channels` (n, ...), each in its symmetry (s, k)."""
+    found = torch.empty(*row.shape, *channels.shape[1:])
+    for number in range(len(NAMES)):
+        at = symmetry == number
+        found[at] = placed(channels[row[at]], number)
+    return found
 
 
 def _in_all_symmetries(gallery: Gallery, of: Normalised) -> tuple[torch.Tensor, torch.Tensor]:

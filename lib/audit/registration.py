@@ -4,6 +4,8 @@ Images are compared by `edges`: what lies above the coarse brightness, limited, 
 do not outweigh the rest. A map takes the points of the real image, from -1 to 1, to those of the query. Of the maps of
 a grid, turned, scaled and shifted, the one with the largest correlation is taken, of either sign since a copy may be a
 negative, and refined by Gauss-Newton steps on the correlation within the overlap (as Evangelidis and Psarakis 2008).
+All this at `normalisation.SIZE`; two images so laid upon each other are then compared at up to DETAIL pixels, whose
+finer edges, such as ribs and vessels, tell patients apart.
 """
 
 import math
@@ -14,7 +16,9 @@ from torch.nn import functional as F
 
 from lib.audit.normalisation import Normalised, blurred
 
+DETAIL = 64  # pixels a side at most, of the edges that two registered images are compared by
 STEPS = 7  # of refinement
+_AROUND = 4.0  # pixels, SD of the blur that is the coarse brightness
 _COARSE = 16  # pixels a side, of the grid search
 _TURNS = (-14, -7, 0, 7, 14)  # degrees
 _SCALES = (0.75, 0.85, 0.95, 1.05, 1.18)  # of the real image that the query shows
@@ -34,10 +38,9 @@ class Registered(NamedTuple):
 
 def edges(images: Normalised) -> torch.Tensor:
     """Channels (n, 2, H, W) of images: what they are compared by, from -1 to 1, and its weight."""
-    sd = images.ranks.shape[-1] / 8
-    fine, around = blurred(images.ranks, sd / 5), blurred(images.weight, sd).clamp_min(1e-3)
-    above = fine - blurred(fine * images.weight, sd) / around
-    spread = (blurred(above**2 * images.weight, sd) / around).sqrt()
+    fine, around = blurred(images.ranks, _AROUND / 5), blurred(images.weight, _AROUND).clamp_min(1e-3)
+    above = fine - blurred(fine * images.weight, _AROUND) / around
+    spread = (blurred(above**2 * images.weight, _AROUND) / around).sqrt()
     return torch.stack([torch.tanh(above / (spread + 0.05)), images.weight], dim=1)
 
 
@@ -56,6 +59,29 @@ def register(query: torch.Tensor, real: torch.Tensor) -> Registered:
     ]
     similarity, maps = (torch.cat(part) for part in zip(*found, strict=True))
     return Registered(similarity, maps, signs < 0)
+
+
+@torch.no_grad()
+def compare(query: torch.Tensor, real: torch.Tensor, registered: Registered) -> torch.Tensor:
+    """Correlation (b,) of each of q queries (q, 2, H, H) with its candidates (q, k, 2, H, H), as they were registered.
+
+    Both are `edges`, of another size than those that were registered; b = q · k. -1 where the overlap is too small.
+    """
+    (count, per), side = real.shape[:2], query.shape[-1]
+    row, found = torch.arange(count).repeat_interleave(per), []
+    for at in torch.arange(len(row)).split(_PAIRS):
+        grid = F.affine_grid(registered.map[at], [len(at), 1, side, side], align_corners=False)
+        moved = F.grid_sample(query[row[at]], grid, align_corners=False, padding_mode="border").flatten(2)
+        fixed = real.flatten(0, 1)[at].flatten(2)
+        weight = (grid.abs() <= 1).all(dim=-1).flatten(1) * moved[:, 1] * fixed[:, 1]
+        area = weight.sum(dim=1)
+        share = weight / area[:, None].clamp_min(1e-3)
+        one, other = (part[:, 0] - (part[:, 0] * share).sum(dim=1, keepdim=True) for part in (moved, fixed))
+        length = ((one**2 * share).sum(dim=1) * (other**2 * share).sum(dim=1)).sqrt()
+        alike = (one * other * share).sum(dim=1) / length.clamp_min(1e-9)
+        alike = torch.where(registered.is_negative[at], -alike, alike).clamp(max=1)
+        found.append(torch.where(area > _OVERLAP * side**2, alike, -1))
+    return torch.cat(found)
 
 
 def _small(channels: torch.Tensor) -> torch.Tensor:
