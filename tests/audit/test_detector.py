@@ -6,9 +6,9 @@ import torch
 
 from lib.audit.disguises import DECLARED, DISGUISES, HARDER, disguised
 from lib.audit.embedding import learn_embedding
-from lib.audit.matching import Candidates, matches, search
+from lib.audit.matching import Candidates, matches, open_gallery, search
 from lib.audit.normalisation import normalised, without_margins
-from lib.audit.registration import edges, register
+from lib.audit.registration import DETAIL, Registered, compare, edges, register
 from lib.audit.symmetries import INVERSE, NAMES, placed
 from tests.audit.toy import masses, searched
 
@@ -67,6 +67,44 @@ def test_a_known_map_is_found():
     negative = register(edges(normalised(255 - crop)), real[None])
     assert bool(negative.is_negative[0])
     assert negative.similarity[0] == pytest.approx(float(similarity[0]), abs=1e-4)
+
+
+def test_the_comparison_is_the_literal_weighted_correlation():
+    """Maps of whole pixels, so that the literal version is a slice: 2 to the right, and the other way as a negative."""
+    rng, side = np.random.default_rng(0), 16
+    query, real = (rng.normal(size=(1, side, side)).astype(np.float32) for _ in range(2))
+    weights = rng.uniform(0.6, 1, (2, side, side)).astype(np.float32)
+    literal = []
+    for shift, sign in ((2, 1), (-3, -1)):
+        lay = slice(max(shift, 0), side + min(shift, 0)), slice(max(-shift, 0), side + min(-shift, 0))
+        one, other = query[0][:, lay[0]], real[0][:, lay[1]]
+        weight = weights[0][:, lay[0]] * weights[1][:, lay[1]]
+        one, other = one - np.average(one, weights=weight), other - np.average(other, weights=weight)
+        length = np.sqrt((weight * one**2).sum() * (weight * other**2).sum())
+        literal.append(sign * (weight * one * other).sum() / length)
+    maps = torch.tensor([[[1, 0, 2 * shift / side], [0, 1, 0]] for shift in (2, -3)], dtype=torch.float32)
+    first, second = (
+        torch.from_numpy(np.stack([of, w[None]], axis=1)) for of, w in ((query, weights[0]), (real, weights[1]))
+    )
+    second, is_negative = second[None].repeat(1, 2, 1, 1, 1), torch.tensor([False, True])
+    found = compare(first, second, Registered(torch.ones(2), maps, is_negative))
+    np.testing.assert_allclose(found, literal, atol=1e-5)
+    beyond = maps + torch.tensor([[0, 0, 1.6], [0, 0, 0]])
+    assert compare(first, second, Registered(torch.ones(2), beyond, is_negative)).tolist()[0] == -1
+
+
+def test_images_that_differ_in_detail_alone_are_told_apart():
+    """Forty images of one coarse anatomy are nearly one at 32 pixels; at DETAIL a noisy copy has a single source."""
+    rng = np.random.default_rng(0)
+    anatomy = np.kron(rng.normal(size=(8, 8)), np.ones((8, 8)))
+    detail = rng.normal(size=(40, DETAIL, DETAIL))
+    images = np.clip(128 + 30 * anatomy + 12 * detail, 0, 255).astype(np.uint8)
+    code = np.arange(len(images))
+    gallery = open_gallery(images, code, views=4, rng=np.random.default_rng(1))
+    null = matches(search(gallery, images, own=code), code, own=code)
+    found = matches(search(gallery, disguised(images[:10], "noisy", rng=rng)), code)
+    assert found.nearest.tolist() == list(range(10))
+    assert found.ratio.max() < 0.8 * null.ratio.min()
 
 
 def test_the_embedding_tells_images_from_disguises_of_others():
