@@ -191,7 +191,7 @@ class ProGANTrainer(Trainer):
         """Update the discriminator, then the generator and its average; the two losses."""
         stage = self._stage(step)
         if stage.size != self.size:
-            self._keep_level()
+            self._keep_levels(below=stage.size)
             self._begin_level(stage.size)
         batch = self.settings["batch"][SIZES.index(stage.size)]
         done = step - stage.step
@@ -217,13 +217,16 @@ class ProGANTrainer(Trainer):
         self._begin_level(state["size"])
         super().restore(tensors, state)
 
-    def _keep_level(self) -> None:
-        """Keep a copy of what the average draws the finished level with, so that growth can be looked at."""
-        if self.size:
+    def _keep_levels(self, *, below: int) -> None:
+        """Keep a copy of what the average draws the finished level with, so that growth can be looked at.
+
+        A rehearsal skips levels: then of these, too.
+        """
+        average = self.networks["average"].state_dict()
+        for size in SIZES[SIZES.index(self.size) if self.size else 0 : SIZES.index(below)]:
             with seeding.initialising(0):  # weights that only say which are those of a smaller network
-                needed = _generator(self.settings, self.size).state_dict()
-            average = self.networks["average"].state_dict()
-            self.values |= {f"level-{self.size}.{key}": average[key].clone() for key in needed}
+                needed = _generator(self.settings, size).state_dict()
+            self.values |= {f"level-{size}.{key}": average[key].clone() for key in needed}
 
     def _begin_level(self, size: int) -> None:
         """Make the optimisers anew, without a memory."""

@@ -72,6 +72,14 @@ def test_every_level_is_kept_as_it_was_when_it_was_the_whole(tmp_path):
             generators.load(tmp_path / "whole", size=size)
 
 
+def test_a_rehearsal_keeps_the_levels_that_it_skips(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "1")  # the last step alone
+    radiographs, labels = _halves()
+    options = {"level_kimg": 0.012, "fade_kimg": 0.008, "total_kimg": 0.052}
+    train_progan(radiographs, labels, path=tmp_path, progress=silent, **(TINY | options))
+    assert generators.load(tmp_path, size=4).sample(2, labels=labels[:2], seed=0).shape == (2, 4, 4)
+
+
 def test_the_levels_are_stored_with_the_generator(tmp_path, monkeypatch):
     radiographs, labels = _halves()
     monkeypatch.setattr(store, "STORE", tmp_path / "weights")
