@@ -19,7 +19,7 @@ import torch
 
 from lib.audit.copies import VIEWS, closest_of_each
 from lib.audit.disguises import DISGUISES, disguised
-from lib.audit.matching import matches, open_gallery, search
+from lib.audit.matching import matches, open_gallery, search, usual_distance
 from lib.cohorts.public import open_public
 from lib.core.files import atomic
 from lib.core.paths import root
@@ -53,14 +53,15 @@ def measured(images: np.ndarray, disguise: str, share: float, *, splits: int, fo
         kept = part > 0
         member = part[kept] > 1
         among, who = found["real"].within(kept), code[kept]
-        null = closest_of_each(matches(among.only(kept), who, own=who).ratio, np.arange(len(who)))
-        offered = matches(among.only(part == 0), who)
+        usual = usual_distance(among.only(kept), who)
+        null = closest_of_each(matches(among.only(kept), who, own=who, usual=usual).ratio, np.arange(len(who)))
+        offered = matches(among.only(part == 0), who, usual=usual)
         count = max(1, round(share * len(offered.nearest))) if share else 0
         at = rng.permutation(len(offered.nearest))[:count]
         if count:
             usable = np.flatnonzero(part[copied] > 1)
             chosen = np.resize(rng.permutation(usable), count)
-            copies = matches(found["searched"][disguise].within(kept).only(chosen), who)
+            copies = matches(found["searched"][disguise].within(kept).only(chosen), who, usual=usual)
             columns = {name: getattr(offered, name).copy() for name in Matches._fields}
             for name in Matches._fields[:-1]:
                 columns[name][at] = getattr(copies, name)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lib.audit.disguises import DECLARED, disguised
-from lib.audit.matching import Candidates, Gallery, Progress, matches, open_gallery, search
+from lib.audit.matching import Candidates, Gallery, Progress, matches, open_gallery, search, usual_distance
 from lib.audit.near_doubles import Doubles, find_doubles, merge_doubles
 from lib.audit.symmetries import NAMES
 from lib.metrics.privacy.copying.copy_test import CopyTest, Matches, copy_test, population_pvalue
@@ -34,6 +34,7 @@ class Audit(NamedTuple):
     given: Candidates  # the synthetic ones searched in the real ones
     copies: dict[str, Matches]  # of copies of training images, by disguise of DECLARED
     copied: np.ndarray  # (c,) rows of the images that were copied
+    usual: float  # `usual_distance` of the real images
     null: Matches  # of each real image with those of the other patients: none can be a copy
     doubles: Doubles  # of all real images
     row: np.ndarray  # (n,) rows of those that were kept, among training, then held-out images
@@ -84,7 +85,8 @@ def audit(
         )
     real = real.within(doubles.kept).only(row)
     gallery = gallery.only(row)._replace(patient=code)
-    null = matches(real, code, own=code)
+    usual = usual_distance(real, code)
+    null = matches(real, code, own=code, usual=usual)
     test: dict[str, Any] = {"member": is_member, "groups": code, "permutations": permutations, "rng": rng}
     test["is_heldout"] = has_heldout
     test["null"] = closest_of_each(null.ratio, code)
@@ -92,17 +94,19 @@ def audit(
     given = search(gallery, images["synthetic"], progress=progress)
     source = np.sort(rng.permutation(np.flatnonzero(is_member))[:copies])
     of = {
-        name: matches(search(gallery, disguised(every[row[source]], name, rng=rng), progress=progress), code)
+        name: matches(
+            search(gallery, disguised(every[row[source]], name, rng=rng), progress=progress), code, usual=usual
+        )
         for name in DECLARED
     }
-    offered = {GIVEN: matches(given, code), POSITIVE_CONTROL: pooled(of)}
+    offered = {GIVEN: matches(given, code, usual=usual), POSITIVE_CONTROL: pooled(of)}
     sets = {name: Audited(some, copy_test(some, **test)) for name, some in offered.items()}
     half = np.isin(code, rng.permutation(np.unique(code[~is_member]))[::2])
-    held = matches(real.within(~half).only(half), code[~half])
+    held = matches(real.within(~half).only(half), code[~half], usual=usual)
     narrower = test | {"member": is_member[~half], "groups": code[~half]}
     sets[NEGATIVE_CONTROL] = Audited(held, copy_test(held, **narrower))
     population = population_pvalue(null.nearest, member=is_member, groups=code, permutations=permutations, rng=rng)
-    return Audit(sets, gallery, real, given, of, source, null, doubles, row, test, population)
+    return Audit(sets, gallery, real, given, of, source, usual, null, doubles, row, test, population)
 
 
 def closest_of_each(ratio: np.ndarray, patient: np.ndarray) -> np.ndarray:

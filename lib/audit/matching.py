@@ -1,5 +1,6 @@
 """The search for copies: candidates by the embedding, in all eight symmetries, are registered, then compared."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -87,25 +88,47 @@ def search(
     return Candidates(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def matches(candidates: Candidates, patient: np.ndarray, *, own: np.ndarray | None = None) -> Matches:
+def matches(
+    candidates: Candidates, patient: np.ndarray, *, own: np.ndarray | None = None, usual: float
+) -> Matches:  # fmt: skip
     """What the copy test takes: of each query the most similar real image, and its distance ratio.
 
-    patient: codes (n,) of the real images; own (s,): patients to be left out. A query with candidates of one patient
-    alone has the ratio 1.
+    patient: codes (n,) of the real images; own (s,): patients to be left out. usual: as `usual_distance`; the nearest
+    image of another patient counts as no farther, since of two images that differ from all others, such as two lateral
+    views, neither is a copy. A query with candidates of one patient alone has the ratio 1.
     """
-    row, similarity = candidates.row, candidates.similarity
-    whose = patient[row]
-    if own is not None:
-        similarity = np.where(whose == own[:, None], np.float32(-1), similarity)
+    row, similarity = candidates.row, _without(own, patient, candidates)
+    best, others = _two_patients(row, similarity, patient)
     every = np.arange(len(row))
-    best = similarity.argmax(axis=1)
     nearest, most = row[every, best], similarity[every, best]
-    others = np.where(whose == whose[every, best][:, None], np.float32(-1), similarity).max(axis=1)
-    near, next_near = distances(most), distances(others)
+    near, next_near = distances(most), np.minimum(distances(others), usual)
     ratio = np.divide(near, next_near, out=np.ones(len(row)), where=(next_near > 0) & (others > -1))
     reached = np.full(len(patient), -1, np.float32)
     np.maximum.at(reached, row, similarity)
     return Matches(nearest, most.astype(float), candidates.symmetry[every, best], np.minimum(ratio, 1), reached)
+
+
+def usual_distance(real: Candidates, patient: np.ndarray) -> float:
+    """How far three of four real images, at most, lie from the nearest of the patient who comes second to them.
+
+    real: the real images searched in themselves; patient: codes (n,). Infinite where none has two other patients.
+    """
+    _, others = _two_patients(real.row, _without(patient, patient, real), patient)
+    return float(np.quantile(distances(others[others > -1]), 0.75)) if (others > -1).any() else math.inf
+
+
+def _without(own: np.ndarray | None, patient: np.ndarray, candidates: Candidates) -> np.ndarray:
+    """Similarities (s, k), -1 to images of the own patient (s,)."""
+    if own is None:
+        return candidates.similarity
+    return np.where(patient[candidates.row] == own[:, None], np.float32(-1), candidates.similarity)
+
+
+def _two_patients(row: np.ndarray, similarity: np.ndarray, patient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each query the place of the most similar candidate, and the largest similarity of another patient, (s,)."""
+    whose, best = patient[row], similarity.argmax(axis=1)
+    is_same = whose == whose[np.arange(len(row)), best][:, None]
+    return best, np.where(is_same, np.float32(-1), similarity).max(axis=1)
 
 
 def distances(similarity: np.ndarray) -> np.ndarray:

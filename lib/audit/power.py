@@ -10,7 +10,7 @@ import numpy as np
 
 from lib.audit.copies import GIVEN, Audit, closest_of_each
 from lib.audit.disguises import DISGUISES, disguised
-from lib.audit.matching import Candidates, Progress, matches, search
+from lib.audit.matching import Candidates, Progress, matches, search, usual_distance
 from lib.metrics.privacy.copying.copy_test import Matches, copy_test
 from lib.metrics.privacy.copying.copy_test_power import InjectionPower, injected_as, injection_power
 from lib.statistics.proportions import proportion
@@ -52,7 +52,8 @@ def disguise_rows(
         of = audit.copies.get(name)
         if of is None:
             changed = disguised(real[audit.row[audit.copied]], name, rng=rng)
-            of = matches(search(audit.gallery, changed, progress=progress), audit.gallery.patient)
+            searched = search(audit.gallery, changed, progress=progress)
+            of = matches(searched, audit.gallery.patient, usual=audit.usual)
         row = {
             "disguise": name,
             "source named": (of.nearest == audit.copied).mean(),
@@ -76,8 +77,11 @@ def null_flags(real: Candidates, patient: np.ndarray, *, splits: int, level: flo
         third = (rng.permutation(int(patient.max()) + 1) % 3)[patient]
         kept = third > 0
         among, code = real.within(kept), patient[kept]
-        null = closest_of_each(matches(among.only(kept), code, own=code).ratio, np.unique(code, return_inverse=True)[1])
+        among_real, offered = among.only(kept), among.only(third == 0)
+        usual = usual_distance(among_real, code)
+        ratio = matches(among_real, code, own=code, usual=usual).ratio
+        null = closest_of_each(ratio, np.unique(code, return_inverse=True)[1])
         sides = {"member": third[kept] == 1, "groups": code, "null": null}
-        test = copy_test(matches(among.only(third == 0), code), **sides, permutations=PERMUTATIONS, rng=rng)
+        test = copy_test(matches(offered, code, usual=usual), **sides, permutations=PERMUTATIONS, rng=rng)
         flagged += test.pvalue <= level
     return flagged

@@ -6,11 +6,11 @@ import torch
 
 from lib.audit.disguises import DECLARED, DISGUISES, HARDER, disguised
 from lib.audit.embedding import learn_embedding
-from lib.audit.matching import Candidates, matches, open_gallery, search
+from lib.audit.matching import Candidates, matches, open_gallery, search, usual_distance
 from lib.audit.normalisation import normalised, without_margins
 from lib.audit.registration import DETAIL, Registered, compare, edges, register
 from lib.audit.symmetries import INVERSE, NAMES, placed
-from tests.audit.toy import masses, searched
+from tests.audit.toy import masses, searched, usual
 
 GEOMETRY = ["margin 5 %", "letterbox 5:6", "cropped to 80 %", "shifted 10 %", "turned 10°", "hidden 10 %"]
 
@@ -101,8 +101,10 @@ def test_images_that_differ_in_detail_alone_are_told_apart():
     images = np.clip(128 + 30 * anatomy + 12 * detail, 0, 255).astype(np.uint8)
     code = np.arange(len(images))
     gallery = open_gallery(images, code, views=4, rng=np.random.default_rng(1))
-    null = matches(search(gallery, images, own=code), code, own=code)
-    found = matches(search(gallery, disguised(images[:10], "noisy", rng=rng)), code)
+    real = search(gallery, images, own=code)
+    apart = usual_distance(real, code)
+    null = matches(real, code, own=code, usual=apart)
+    found = matches(search(gallery, disguised(images[:10], "noisy", rng=rng)), code, usual=apart)
     assert found.nearest.tolist() == list(range(10))
     assert found.ratio.max() < 0.8 * null.ratio.min()
 
@@ -122,8 +124,10 @@ def test_the_embedding_tells_images_from_disguises_of_others():
 @pytest.mark.parametrize("name", [*DECLARED, *GEOMETRY])
 def test_the_source_of_a_disguised_copy_is_named_and_closer_than_anything_else(name):
     gallery, real = searched()
-    null = matches(real, gallery.patient, own=gallery.patient).ratio
-    found = matches(search(gallery, disguised(masses()[:8], name, rng=np.random.default_rng(2))), gallery.patient)
+    null = matches(real, gallery.patient, own=gallery.patient, usual=usual()).ratio
+    found = matches(
+        search(gallery, disguised(masses()[:8], name, rng=np.random.default_rng(2))), gallery.patient, usual=usual()
+    )
     assert (found.nearest == np.arange(8)).sum() >= 7
     assert np.median(found.ratio) < np.median(null) - 0.2
 
@@ -131,7 +135,7 @@ def test_the_source_of_a_disguised_copy_is_named_and_closer_than_anything_else(n
 def test_a_copy_in_another_symmetry_says_which():
     gallery, _ = searched()
     turned = np.rot90(masses()[:4], 1, (1, 2)).copy()
-    found = matches(search(gallery, turned), gallery.patient)
+    found = matches(search(gallery, turned), gallery.patient, usual=usual())
     assert [NAMES[k] for k in found.mirror] == ["turned 90° clockwise"] * 4
     assert found.ratio.max() < 0.05
 
@@ -142,15 +146,41 @@ def test_the_ratio_is_the_literal_one_and_leaves_out_the_own_patient():
     empty = np.zeros(row.shape, int)
     found = Candidates(row, similarity, empty, np.zeros((2, 3, 2, 3)), empty > 0)
     patient = np.array([0, 0, 1, 2, 2])
-    plain = matches(found, patient)
+    plain = matches(found, patient, usual=np.inf)
     assert plain.nearest.tolist() == [0, 3]
     assert plain.ratio == pytest.approx([(0.1 / 0.5) ** 0.5, (0.3 / 0.8) ** 0.5], abs=1e-5)
-    apart = matches(found, patient, own=np.array([0, 2]))
+    apart = matches(found, patient, own=np.array([0, 2]), usual=np.inf)
     assert apart.nearest.tolist() == [2, 0]
     assert apart.ratio.tolist() == [1, 1]  # candidates of one patient alone are no outliers
+    nearer = matches(found, patient, usual=0.8)
+    assert nearer.ratio == pytest.approx([(0.1 / 0.5) ** 0.5, 0.3**0.5 / 0.8], abs=1e-5)
+    assert matches(found, patient, usual=0.4).ratio.tolist() == pytest.approx([0.1**0.5 / 0.4, 1])
     fewer = found.within(np.array([False, True, True, True, True]))
     assert fewer.row[0].tolist() == [0, 0, 1]
     assert fewer.similarity[0].tolist() == pytest.approx([-1, 0.8, 0.5])
+
+
+def test_the_usual_distance_is_that_of_three_of_four_to_a_second_patient():
+    row = np.tile([1, 2, 3], (8, 1))
+    similarity = np.array([[0.9, s, 0.1] for s in np.linspace(0.2, 0.9, 8)], np.float32)
+    found = Candidates(row, similarity, np.zeros(row.shape, int), np.zeros((8, 3, 2, 3)), np.zeros(row.shape, bool))
+    patient = np.array([10, 11, 12, 13, 14, 15, 16, 17])
+    alone = found._replace(row=np.ones_like(row))
+    literal = np.quantile(np.sqrt(1 - np.array(_second_patient(row, similarity, patient))), 0.75)
+    assert usual_distance(found, patient) == pytest.approx(literal, abs=1e-5)
+    assert usual_distance(alone, patient) == np.inf
+
+
+def _second_patient(row, similarity, patient):
+    second = []
+    for k in range(len(row)):
+        by_patient = {}
+        for at, value in zip(row[k], similarity[k], strict=True):
+            if patient[at] != patient[k]:
+                by_patient[patient[at]] = max(by_patient.get(patient[at], -1), value)
+        if len(by_patient) > 1:
+            second.append(sorted(by_patient.values())[-2])
+    return second
 
 
 def test_disguises_change_what_they_say_and_keep_the_form():

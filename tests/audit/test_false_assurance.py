@@ -8,12 +8,12 @@ from lib.audit.matching import matches, search
 from lib.audit.near_doubles import find_doubles, merge_doubles
 from lib.metrics.privacy.controls.near_copies import jittered
 from lib.metrics.privacy.copying.copy_test import Matches, copy_test
-from tests.audit.toy import HELDOUT, TRAIN, beside, copy_test_options, masses, null_set, searched
+from tests.audit.toy import HELDOUT, TRAIN, beside, copy_test_options, masses, null_set, searched, usual
 
 
 def _found(images: np.ndarray) -> Matches:
     gallery, _ = searched()
-    return matches(search(gallery, images), gallery.patient)
+    return matches(search(gallery, images), gallery.patient, usual=usual())
 
 
 @pytest.mark.parametrize("share", [0.05, 1])

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from lib.audit.matching import Candidates, Gallery, matches, open_gallery, search
+from lib.audit.matching import Candidates, Gallery, matches, open_gallery, search, usual_distance
 from lib.cohorts.phantoms import mass
 from lib.metrics.privacy.copying.copy_test import Matches
 
@@ -27,16 +27,23 @@ def searched() -> tuple[Gallery, Candidates]:
 
 
 @cache
+def usual() -> float:
+    """`usual_distance` of the masses."""
+    gallery, real = searched()
+    return usual_distance(real, gallery.patient)
+
+
+@cache
 def null_set() -> Matches:
     """As many masses of further patients, matched with `masses`: a set that copies nobody."""
     gallery, _ = searched()
-    return matches(search(gallery, masses(seed=1)), gallery.patient)
+    return matches(search(gallery, masses(seed=1)), gallery.patient, usual=usual())
 
 
 def copy_test_options(permutations: int = 199) -> dict:
     """What `copy_test` takes besides matches with `masses`."""
     gallery, real = searched()
-    null = matches(real, gallery.patient, own=gallery.patient).ratio
+    null = matches(real, gallery.patient, own=gallery.patient, usual=usual()).ratio
     member = np.arange(TRAIN + HELDOUT) < TRAIN
     return {"member": member, "groups": gallery.patient, "null": null, "permutations": permutations}
 
