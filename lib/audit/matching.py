@@ -9,7 +9,7 @@ import torch
 
 from lib.audit.embedding import Embedding, learn_embedding
 from lib.audit.normalisation import Normalised, normalised
-from lib.audit.registration import DETAIL, compare, edges, register
+from lib.audit.registration import DETAIL, compare, details, edges, register
 from lib.audit.symmetries import INVERSE, NAMES, placed
 from lib.metrics.privacy.copying.copy_test import Matches
 
@@ -137,8 +137,8 @@ def distances(similarity: np.ndarray) -> np.ndarray:
 
 
 def _detail(images: np.ndarray) -> torch.Tensor:
-    """Edges (n, 2, D, D) of uint8 images (n, H, W), at their own size up to DETAIL."""
-    return edges(normalised(images, min(DETAIL, *images.shape[1:])))
+    """`details` (n, 2, D, D) of uint8 images (n, H, W), at their own size up to DETAIL."""
+    return details(normalised(images, min(DETAIL, *images.shape[1:])))
 
 
 def _placed(channels: torch.Tensor, row: torch.Tensor, symmetry: torch.Tensor) -> torch.Tensor:

@@ -26,6 +26,7 @@ class Normalised(NamedTuple):
 
     ranks: torch.Tensor  # (n, size, size) float32, of the pixels within their image, from -1 to 1
     weight: torch.Tensor  # (n, size, size) float32, 0 within a part that says nothing, else up to 1
+    varies: torch.Tensor  # (n, size, size) float32, the share of pixels that are no part of one grey level
 
 
 def normalised(images: np.ndarray, size: int = SIZE) -> Normalised:
@@ -33,7 +34,7 @@ def normalised(images: np.ndarray, size: int = SIZE) -> Normalised:
     if images.dtype != np.uint8 or images.ndim != 3:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}: give uint8 (n, H, W)")
     parts = [_normalised(images[start : start + _BLOCK], size) for start in range(0, len(images), _BLOCK)]
-    return Normalised(torch.cat([ranks for ranks, _ in parts]), torch.cat([weight for _, weight in parts]))
+    return Normalised(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def without_margins(images: np.ndarray, size: int) -> np.ndarray:
@@ -52,7 +53,7 @@ def blurred(images: torch.Tensor, sd: float) -> torch.Tensor:
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
 
 
-def _normalised(images: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _normalised(images: np.ndarray, size: int) -> Normalised:
     constant = _constant(images)
     vertical, horizontal = _cuts(constant, size)
     across = horizontal.transpose(1, 2)
@@ -62,7 +63,8 @@ def _normalised(images: np.ndarray, size: int) -> tuple[torch.Tensor, torch.Tens
     total = vertical @ (torch.from_numpy(np.ascontiguousarray(images)).float() * counts) @ across
     near = size / 8
     filled = blurred(total, near) / blurred(weight, near).clamp_min(1e-3)
-    return _ranks(torch.where(weight > 0.05, total / weight.clamp_min(1e-6), filled)), weight
+    varies = vertical @ torch.from_numpy(~constant).float() @ across
+    return Normalised(_ranks(torch.where(weight > 0.05, total / weight.clamp_min(1e-6), filled)), weight, varies)
 
 
 def _constant(images: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ _TURNS = (-14, -7, 0, 7, 14)  # degrees
 _SCALES = (0.75, 0.85, 0.95, 1.05, 1.18)  # of the real image that the query shows
 _SHIFTS = (-3, -2, -1, 0, 1, 2, 3)  # coarse pixels, in either direction
 _OVERLAP = 0.3  # of the pixels are compared at least
+_VARYING = 0.1  # of the pixels vary at least, in what two images are compared by
 _LONGEST = 0.15  # change of a coefficient in one step
 _PAIRS = 256  # refined at a time
 
@@ -61,11 +62,18 @@ def register(query: torch.Tensor, real: torch.Tensor) -> Registered:
     return Registered(similarity, maps, signs < 0)
 
 
+def details(images: Normalised) -> torch.Tensor:
+    """`edges` (n, 2, H, W) of images that are compared: a saturated or empty part has no weight, if there is another."""
+    channels, varies = edges(images), images.varies
+    channels[:, 1] *= torch.where(varies.mean(dim=(1, 2), keepdim=True) < _VARYING, 1.0, varies)
+    return channels
+
+
 @torch.no_grad()
 def compare(query: torch.Tensor, real: torch.Tensor, registered: Registered) -> torch.Tensor:
     """Correlation (b,) of each of q queries (q, 2, H, H) with its candidates (q, k, 2, H, H), as they were registered.
 
-    Both are `edges`, of another size than those that were registered; b = q · k. -1 where the overlap is too small.
+    Both are `details`, of another size than those that were registered; b = q · k. -1 where the overlap is too small.
     """
     (count, per), side = real.shape[:2], query.shape[-1]
     row, found = torch.arange(count).repeat_interleave(per), []
@@ -73,14 +81,16 @@ def compare(query: torch.Tensor, real: torch.Tensor, registered: Registered) -> 
         grid = F.affine_grid(registered.map[at], [len(at), 1, side, side], align_corners=False)
         moved = F.grid_sample(query[row[at]], grid, align_corners=False, padding_mode="border").flatten(2)
         fixed = real.flatten(0, 1)[at].flatten(2)
-        weight = (grid.abs() <= 1).all(dim=-1).flatten(1) * moved[:, 1] * fixed[:, 1]
+        inside = (grid.abs() <= 1).all(dim=-1).flatten(1)
+        weight = inside * moved[:, 1] * fixed[:, 1]
         area = weight.sum(dim=1)
         share = weight / area[:, None].clamp_min(1e-3)
         one, other = (part[:, 0] - (part[:, 0] * share).sum(dim=1, keepdim=True) for part in (moved, fixed))
         length = ((one**2 * share).sum(dim=1) * (other**2 * share).sum(dim=1)).sqrt()
         alike = (one * other * share).sum(dim=1) / length.clamp_min(1e-9)
         alike = torch.where(registered.is_negative[at], -alike, alike).clamp(max=1)
-        found.append(torch.where(area > _OVERLAP * side**2, alike, -1))
+        is_enough = (inside.float().mean(dim=1) > _OVERLAP) & (area > _VARYING / 2 * side**2)
+        found.append(torch.where(is_enough, alike, -1))
     return torch.cat(found)
 
 

@@ -8,7 +8,7 @@ from lib.audit.disguises import DECLARED, DISGUISES, HARDER, disguised
 from lib.audit.embedding import learn_embedding
 from lib.audit.matching import Candidates, matches, open_gallery, search, usual_distance
 from lib.audit.normalisation import normalised, without_margins
-from lib.audit.registration import DETAIL, Registered, compare, edges, register
+from lib.audit.registration import DETAIL, Registered, compare, details, edges, register
 from lib.audit.symmetries import INVERSE, NAMES, placed
 from tests.audit.toy import masses, searched, usual
 
@@ -91,6 +91,17 @@ def test_the_comparison_is_the_literal_weighted_correlation():
     np.testing.assert_allclose(found, literal, atol=1e-5)
     beyond = maps + torch.tensor([[0, 0, 1.6], [0, 0, 0]])
     assert compare(first, second, Registered(torch.ones(2), beyond, is_negative)).tolist()[0] == -1
+
+
+def test_a_saturated_part_is_not_compared_unless_there_is_little_else():
+    image = np.random.default_rng(0).integers(10, 250, (1, 64, 64)).astype(np.uint8)
+    saturated = image.copy()
+    saturated[:, :40] = 255
+    weight = details(normalised(saturated, 64))[0, 1]
+    assert weight[:38].max() == 0
+    assert weight[41:].min() == 1
+    saturated[:, :60] = 255
+    assert details(normalised(saturated, 64))[0, 1].min() > 0
 
 
 def test_images_that_differ_in_detail_alone_are_told_apart():
