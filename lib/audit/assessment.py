@@ -1,6 +1,6 @@
 """The whole of an audit, from the opened sets to the verdict: what the notebook and the command line both run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from lib.audit.copies import (
     pair_rows,
     pooled,
 )
-from lib.audit.disguises import DECLARED
+from lib.audit.disguises import DECLARED, DISGUISES
 from lib.audit.inputs import AuditSets
 from lib.audit.power import POWER, disguise_rows, null_flags, would_be_seen
 from lib.audit.same_patient import SamePatient, cannot_say, features_of, lacking, same_patient
@@ -68,35 +68,53 @@ def assess(
 
     Errors as `audit`.
     """
-    real_sets = {name: part for name, part in sets.parts.items() if name != "synthetic"}
-    real = np.concatenate([sets.small[name] for name in real_sets])
-    groups = {name: part.patient for name, part in real_sets.items()}
-    rng = numpy_generator(seed, "copies")
+    real = _real(sets)
+    groups = {name: part.patient for name, part in sets.parts.items() if name != "synthetic"}
     total = len(real) + len(sets.small["synthetic"])
     told(f"looking for copies: {total:,} images are laid upon those that they resemble")
-    trials: dict[str, Any] = {"permutations": settings.permutations, "copies": settings.copies, "rng": rng}
-    found = audit(sets.small, groups, **trials, progress=_every_tenth(told))
+    trials: dict[str, Any] = {"permutations": settings.permutations, "copies": settings.copies}
+    rng = numpy_generator(seed, "copies")
+    found = audit(sets.small, groups, **trials, rng=rng, progress=_every_tenth(told))
+    return concluded(sets, found, settings, seed=seed, told=told)
+
+
+def concluded(
+    sets: AuditSets,
+    found: Audit,
+    settings: Settings,
+    *,
+    disguises: Iterable[str] = tuple(DISGUISES),
+    seed: int,
+    told: Callable[[str], None] = lambda line: None,
+) -> Assessment:
+    """The second half of `assess`: what would have been seen, and what follows; the `disguises` hold the declared."""
+    real, rng = _real(sets), found.test["rng"]
     told("what would have been seen: copies in each disguise")
-    trials = {"repeats": settings.repeats, "level": settings.level}
-    disguises = disguise_rows(found, real, shares=(0.0, BINDING, 0.05), **trials)
+    trials: dict[str, Any] = {"repeats": settings.repeats, "level": settings.level}
+    rows = disguise_rows(found, real, names=disguises, shares=(0.0, BINDING, 0.05), **trials)
     mixed = pooled(found.copies)
     source = np.tile(found.copied, len(found.copies))
     power = would_be_seen(found, mixed, source, shares=settings.shares, **trials)
     told(f"false alarms: {settings.splits} null splits of the real images")
     flags = null_flags(found.real, found.gallery.patient, splits=settings.splits, level=settings.level, rng=rng)
     names = {name: np.asarray(part.source_name) for name, part in sets.parts.items()}
-    doubles = _double_rows(found, np.concatenate([names[name] for name in real_sets]))
+    doubles = _double_rows(found, np.concatenate([names[name] for name in sets.parts if name != "synthetic"]))
     alarms = (flags, settings.splits)
     same = _same_patient(sets, found, real, names, settings, seed=seed, told=told)
     return Assessment(
         found, power, mixed, alarms,
         pd.DataFrame(control_rows(found, level=settings.level)),
-        pd.DataFrame(disguises),
+        pd.DataFrame(rows),
         pd.DataFrame(pair_rows(found, **names), columns=PAIR_COLUMNS),
         doubles,
         same,
-        _verdict(sets, found, disguises, power, alarms, same, settings),
+        _verdict(sets, found, rows, power, alarms, same, settings),
     )  # fmt: skip
+
+
+def _real(sets: AuditSets) -> np.ndarray:
+    """The real images, training, then held-out ones, as they are compared."""
+    return np.concatenate([sets.small[name] for name in sets.parts if name != "synthetic"])
 
 
 def _same_patient(

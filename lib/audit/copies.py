@@ -83,30 +83,53 @@ def audit(
             f"{len(doubles.trained_on)} of {len(images['heldout'])} held-out images are of patients with a near-double "
             "among the training images, so they are not held out; give images of patients who were not trained on"
         )
-    real = real.within(doubles.kept).only(row)
-    gallery = gallery.only(row)._replace(patient=code)
-    usual = usual_distance(real, code)
-    null = matches(real, code, own=code, usual=usual)
-    test: dict[str, Any] = {"member": is_member, "groups": code, "permutations": permutations, "rng": rng}
-    test["is_heldout"] = has_heldout
-    test["null"] = closest_of_each(null.ratio, code)
-
+    real, gallery = real.within(doubles.kept).only(row), gallery.only(row)._replace(patient=code)
     given = search(gallery, images["synthetic"], progress=progress)
     source = np.sort(rng.permutation(np.flatnonzero(is_member))[:copies])
     of = {
-        name: matches(
-            search(gallery, disguised(every[row[source]], name, rng=rng), progress=progress), code, usual=usual
-        )
-        for name in DECLARED
-    }
+        name: search(gallery, disguised(every[row[source]], name, rng=rng), progress=progress) for name in DECLARED
+    }  # fmt: skip
+    return tested(
+        gallery, real=real, given=given, copies=of, copied=source, doubles=doubles, row=row, member=is_member,
+        is_heldout=has_heldout, permutations=permutations, rng=rng,
+    )  # fmt: skip
+
+
+def tested(
+    gallery: Gallery,
+    *,
+    real: Candidates,
+    given: Candidates,
+    copies: Mapping[str, Candidates],
+    copied: np.ndarray,
+    doubles: Doubles,
+    row: np.ndarray,
+    member: np.ndarray,
+    is_heldout: bool,
+    permutations: int,
+    rng: np.random.Generator,
+) -> Audit:
+    """The second half of `audit`: the tests of what was searched.
+
+    gallery: of the kept real images; real, given, copies: these, the synthetic images, and copies of the rows `copied`
+    in each declared disguise, searched in it; member: which of the kept ones are training images, (n,) bool; else as in
+    `Audit`. Errors as `copy_test`.
+    """
+    code = gallery.patient
+    usual = usual_distance(real, code)
+    null = matches(real, code, own=code, usual=usual)
+    test: dict[str, Any] = {"member": member, "groups": code, "permutations": permutations, "rng": rng}
+    test["is_heldout"] = is_heldout
+    test["null"] = closest_of_each(null.ratio, code)
+    of = {name: matches(some, code, usual=usual) for name, some in copies.items()}
     offered = {GIVEN: matches(given, code, usual=usual), POSITIVE_CONTROL: pooled(of)}
     sets = {name: Audited(some, copy_test(some, **test)) for name, some in offered.items()}
-    half = np.isin(code, rng.permutation(np.unique(code[~is_member]))[::2])
+    half = np.isin(code, rng.permutation(np.unique(code[~member]))[::2])
     held = matches(real.within(~half).only(half), code[~half], usual=usual)
-    narrower = test | {"member": is_member[~half], "groups": code[~half]}
+    narrower = test | {"member": member[~half], "groups": code[~half]}
     sets[NEGATIVE_CONTROL] = Audited(held, copy_test(held, **narrower))
-    population = population_pvalue(null.nearest, member=is_member, groups=code, permutations=permutations, rng=rng)
-    return Audit(sets, gallery, real, given, of, source, usual, null, doubles, row, test, population)
+    population = population_pvalue(null.nearest, member=member, groups=code, permutations=permutations, rng=rng)
+    return Audit(sets, gallery, real, given, of, copied, usual, null, doubles, row, test, population)
 
 
 def closest_of_each(ratio: np.ndarray, patient: np.ndarray) -> np.ndarray:

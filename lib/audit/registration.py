@@ -63,7 +63,7 @@ def register(query: torch.Tensor, real: torch.Tensor) -> Registered:
 
 
 def details(images: Normalised) -> torch.Tensor:
-    """`edges` (n, 2, H, W) of images that are compared: a saturated or empty part has no weight, if there is another."""
+    """`edges` (n, 2, H, W) of images that are compared: a saturated part has no weight, where there is another."""
     channels, varies = edges(images), images.varies
     channels[:, 1] *= torch.where(varies.mean(dim=(1, 2), keepdim=True) < _VARYING, 1.0, varies)
     return channels
