@@ -40,10 +40,10 @@ def main():
         **given, sizes=SIZES, audit_size=SIZES[0], most=max(counts.values()), rng=numpy_generator(0, "open")
     )
 
-    def told(line: str) -> None:
+    def say(line: str) -> None:
         print(f"{time.perf_counter() - began:6.0f} s  {line}", flush=True)
 
-    found = assess(sets, THOROUGH, seed=0, told=told)
+    found = assess(sets, THOROUGH, seed=0, told=say)
     minutes = (time.perf_counter() - began) / 60
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"the audit: {minutes:.1f} minutes, {peak:.2f} GiB, {found.verdict.answer}")

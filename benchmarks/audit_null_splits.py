@@ -1,6 +1,6 @@
 """What whole audits of sets that copy nobody answer, on real images.
 
-    python benchmarks/audit_innocent.py nih_cxr14_1000 [--splits 200 --most PATIENTS]
+    python benchmarks/audit_null_splits.py nih_cxr14_1000 [--splits 200 --most PATIENTS]
 
 One image a patient, as in `audit_disguises`. Each split draws who is training, held out and offered as synthetic (a
 half, a quarter, a quarter), whose images are other patients'; then the whole audit is run but for what no verdict
@@ -82,14 +82,14 @@ def audited(images: np.ndarray, searched: dict, split: int) -> dict:
 
 def main() -> None:
     """Run the splits that OUT lacks, and print how often each answer was given."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/audit_innocent.py")
+    parser = argparse.ArgumentParser(prog="python benchmarks/audit_null_splits.py")
     parser.add_argument("cohort", help="nih_cxr14_1000 or cbis_ddsm")
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--most", type=int, default=600, help="patients")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    out = Path(root() / "data" / "runs" / "benchmarks" / f"audit_innocent_{options.cohort}_{options.most}.json")
+    out = Path(root() / "data" / "runs" / "benchmarks" / f"audit_null_splits_{options.cohort}_{options.most}.json")
     rows = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     left = sorted(set(range(options.splits)) - {row["split"] for row in rows})
     if left:
