@@ -3,7 +3,7 @@
     python benchmarks/audit_null_splits.py nih_cxr14_1000 [--splits 200 --most PATIENTS]
 
 One image a patient, as in `audit_disguises`. Each split draws who is training, held out and offered as synthetic (a
-half, a quarter, a quarter), whose images are other patients'; then the whole audit is run but for what no verdict
+half, a quarter, a quarter), all of disjoint patients; then the whole audit is run but for what no verdict
 needs: disguises that are not declared. The search, nearly all of an audit's time, is done once, on all images, and so
 is the embedding learnt. Splits are written one by one to data/runs/benchmarks, and one that is there is not run again.
 """

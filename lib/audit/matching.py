@@ -111,7 +111,8 @@ def matches(
 def usual_distance(real: Candidates, patient: np.ndarray) -> float:
     """How far three of four real images, at most, lie from the nearest of the patient who comes second to them.
 
-    real: the real images searched in themselves; patient: codes (n,). Infinite where no image has candidates of two patients.
+    real: the real images searched in themselves; patient: codes (n,). Infinite where no image has
+    candidates of two patients.
     """
     _, others = _two_patients(real.row, _without(patient, patient, real), patient)
     return float(np.quantile(distances(others[others > -1]), 0.75)) if (others > -1).any() else math.inf
