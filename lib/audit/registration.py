@@ -24,7 +24,7 @@ _TURNS = (-14, -7, 0, 7, 14)  # degrees
 _SCALES = (0.75, 0.85, 0.95, 1.05, 1.18)  # of the real image that the query shows
 _SHIFTS = (-3, -2, -1, 0, 1, 2, 3)  # coarse pixels, in either direction
 _OVERLAP = 0.3  # of the pixels are compared at least
-_VARYING = 0.1  # of the pixels vary at least, in what two images are compared by
+_VARYING = 0.1  # of an image's pixels vary, or all of them count; half as many are compared at least
 _LONGEST = 0.15  # change of a coefficient in one step
 _PAIRS = 256  # refined at a time
 
