@@ -22,6 +22,7 @@ from lib.audit.inputs import AuditSets
 from lib.audit.power import POWER, disguise_rows, null_flags, would_be_seen
 from lib.audit.same_patient import SamePatient, cannot_say, features_of, lacking, same_patient
 from lib.audit.verdict import CERTAIN, Verdict, verdict
+from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.patient_naming import OWN
 from lib.core.seeding import numpy_generator
 from lib.metrics.privacy.copying.copy_test import Matches
@@ -69,7 +70,7 @@ def assess(
     Errors as `audit`.
     """
     real = _real(sets)
-    groups = {name: part.patient for name, part in sets.parts.items() if name != "synthetic"}
+    groups = {name: part.patient for name, part in _real_sets(sets).items()}
     total = len(real) + len(sets.small["synthetic"])
     told(f"looking for copies: {total:,} images are laid upon those that they resemble")
     trials: dict[str, Any] = {"permutations": settings.permutations, "copies": settings.copies}
@@ -98,7 +99,7 @@ def concluded(
     told(f"false alarms: {settings.splits} null splits of the real images")
     flags = null_flags(found.real, found.gallery.patient, splits=settings.splits, level=settings.level, rng=rng)
     names = {name: np.asarray(part.source_name) for name, part in sets.parts.items()}
-    doubles = _double_rows(found, np.concatenate([names[name] for name in sets.parts if name != "synthetic"]))
+    doubles = _double_rows(found, np.concatenate([names[name] for name in _real_sets(sets)]))
     alarms = (flags, settings.splits)
     same = _same_patient(sets, found, real, names, settings, seed=seed, told=told)
     return Assessment(
@@ -112,9 +113,13 @@ def concluded(
     )  # fmt: skip
 
 
+def _real_sets(sets: AuditSets) -> dict[str, Cohort]:
+    return {name: part for name, part in sets.parts.items() if name != "synthetic"}
+
+
 def _real(sets: AuditSets) -> np.ndarray:
     """The real images, training, then held-out ones, as they are compared."""
-    return np.concatenate([sets.small[name] for name in sets.parts if name != "synthetic"])
+    return np.concatenate([sets.small[name] for name in _real_sets(sets)])
 
 
 def _same_patient(

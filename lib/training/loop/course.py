@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lib.core.paths import rehearsal, root
+from lib.core.paths import root
 from lib.training.loop.curve import LearningCurve
 from lib.training.loop.progress import Progress, is_relayed
 
@@ -46,12 +46,9 @@ class Course:
             self._lines(done, images=self._images + images - self._start, **self._shown)
 
     def add(self, done: int, *, images: float, losses: dict) -> None:
-        """Unit number `done`, counted from 1, is done, in which `images` were seen: its row of the curve.
-
-        In a rehearsal every unit that runs has one.
-        """
+        """Unit number `done`, counted from 1, is done, in which `images` were seen: its row of the curve."""
         self._images += images
-        if self._curve.has_row(done) or (rehearsal() and self._curve.is_kept):
+        if self._curve.has_row(done):
             self._seconds = time.monotonic() - self._began
             spent, seen = self._seconds - self._before[0], self._images - self._before[1]
             self._curve.add(done, self._seconds, seen / max(spent, 1e-9), losses)

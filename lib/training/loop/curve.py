@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lib.core import distributed as ranks
 from lib.core.files import atomic
+from lib.core.paths import rehearsal
 from lib.core.regular_files import require_regular
 
 CURVE = "curve.csv"
@@ -82,14 +83,9 @@ class LearningCurve:
         logging.getLogger(__name__).warning("%s: the rows up to step %d are not known, it begins after it", file, start)
         return b""
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a folder to keep it in."""
-        return self._folder is not None
-
     def has_row(self, step: int) -> bool:
-        """Whether step number `step`, counted from 1, has a row."""
-        return self.is_kept and (step % self._every == 0 or step == self._total)
+        """Whether step number `step`, counted from 1, has a row; in a rehearsal each that runs."""
+        return self._folder is not None and (rehearsal() > 0 or step % self._every == 0 or step == self._total)
 
     def add(self, step: int, seconds: float, rate: float, losses: dict) -> None:
         """The row of `step`; losses: numbers, or tensors of no dimension, the same names in every step."""
