@@ -135,14 +135,16 @@ def test_one_pass_over_real_and_fake_equals_two(tmp_path):
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_interpolation_holds_the_noise_and_does_not_depend_on_its_length(batch_norm):
+    torch.manual_seed(0)
     network = Generator(16, width=4, batch_norm=batch_norm)
     with torch.no_grad():
         network.layers[-2].weight.mul_(1e3)
     generator = ACGAN(network, {})
     path = generator.interpolate(np.eye(3), seed=0, noises=2)
     assert path.shape == (2, 3, 9, 16, 16)
-    np.testing.assert_array_equal(path[:1], generator.interpolate(np.eye(3), seed=0))
-    np.testing.assert_array_equal(path[0, 1:], generator.interpolate(np.eye(3)[1:], seed=0)[0])
+    # a grey level apart at the most: other lengths are other batches, whose sums are rounded in another order
+    np.testing.assert_allclose(generator.interpolate(np.eye(3), seed=0).astype(int), path[:1], rtol=0, atol=1)
+    np.testing.assert_allclose(generator.interpolate(np.eye(3)[1:], seed=0)[0].astype(int), path[0, 1:], rtol=0, atol=1)
     for mixes in ([1, 0, 0], [[1, 0]], [[np.nan, 0, 0]]):
         with pytest.raises(ValueError, match=r"finite numbers \(m, 3\)"):
             generator.interpolate(mixes, seed=0)
