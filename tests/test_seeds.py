@@ -40,7 +40,9 @@ PUBLIC = "tests/cohorts/public/test_public.py::test_prepare_from_a_download_then
 CASES = (
     "tests/anonymise/test_case_files.py::test_every_step_of_the_released_readme_runs_and_cases_come_out_as_they_came_in"
 )
+WALKS = "tests/anonymise/latent_walk/test_walked_cases.py::test_the_inner_images_of_each_walk_come_out"
 RUN_BY = {  # how a command begins -> the tests that run it; all of its options stand in their files
+    "lib.anonymise walk": [WALKS],
     "lib.anonymise": [CASES],
     "lib.cohorts prepare nih_cxr14": [PUBLIC, "tests/cohorts/public/test_nih_cxr14.py::test_the_official_release"],
     "lib.cohorts prepare chexpert": [PUBLIC, "tests/cohorts/public/test_chexpert.py::test_the_official_layout"],

@@ -7,9 +7,10 @@
     python -m lib.anonymise counterfactual CASES.h5 --masks MASKS.h5 --weights W --finding FOLDER --out FOLDER
     python -m lib.anonymise apply CASES.h5 --masks MASKS.h5 --weights W [--counterfactual FOLDER] --out OUT.h5
     python -m lib.anonymise ksame CASES.h5 --k 5 --out OUT.h5
+    python -m lib.anonymise walk CASES.h5 --generator G --identity FOLDER --finding FOLDER --pairs 8 --out OUT.h5
     python -m lib.anonymise store FOLDER NAME --about "…" [--gate MEASURE VALUE]…
 
-CASES.h5: a cohort file, or one with images, id, dis and set. W: the folder of a training, or a name in weights/.
+CASES.h5: a cohort file, or one with images, id, dis and set. W, G: the folder of a training, or a name in weights/.
 """
 
 import argparse
@@ -17,9 +18,11 @@ import sys
 from pathlib import Path
 
 from lib.anonymise import case_files as files
+from lib.anonymise.latent_walk.walked_cases import ENDS, walked_cases
 from lib.anonymise.vaegan.stored import keep
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.case_hdf5 import open_cases
+from lib.training.gan import registry
 
 
 def main(argv: list[str]) -> int:
@@ -31,7 +34,7 @@ def main(argv: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: the same command goes on with a training, and makes a file anew", file=sys.stderr)
         return 130
     return 0
 
@@ -42,7 +45,7 @@ def _done(asked: argparse.Namespace) -> Path:
         gate = {measure: float(value) for measure, value in asked.gate}
         return keep(asked.folder, asked.name, about=asked.about, gate=gate)
     out = Path(asked.out)
-    if asked.command in ("apply", "ksame"):
+    if asked.command in ("apply", "ksame", "walk"):
         if out.suffix != ".h5" or out.exists():
             raise ValueError(f"{out}: give a new file that ends in .h5")
         return _made(asked).save(out)
@@ -66,6 +69,12 @@ def _cases(asked: argparse.Namespace) -> Cohort:
 def _made(asked: argparse.Namespace) -> Cohort:
     if asked.command == "ksame":
         return files.averaged(_cases(asked), k=asked.k, within_class=not asked.across)
+    if asked.command == "walk":
+        networks = {name: files.load_known(getattr(asked, name)) for name in ("identity", "finding")}
+        return walked_cases(
+            _cases(asked), generator=registry.load(asked.generator), **networks, pairs=asked.pairs, ends=asked.ends,
+            seed=asked.seed, points=asked.points, steps=asked.steps, learning_rate=asked.learning_rate,
+        )  # fmt: skip
     return files.anonymised(
         _cases(asked), anonymiser=asked.weights, counterfactual=asked.counterfactual, seed=asked.seed
     )  # fmt: skip
@@ -114,6 +123,16 @@ def _parser() -> argparse.ArgumentParser:
     same = command("ksame", "average each case with those of other people", out="OUT.h5")
     same.add_argument("--k", type=int, required=True, help="people in an average")
     same.add_argument("--across", action="store_true", help="whatever their finding (k-Same, not k-Same-Select)")
+    walk = command("walk", "draw images of private walks between points of one class (PLAN)", out="OUT.h5")
+    walk.add_argument("--generator", required=True, metavar="G", help="a stylegan2, trained on such cases")
+    walk.add_argument("--identity", required=True, metavar="FOLDER", help="of the classifier of patients")
+    walk.add_argument("--finding", required=True, metavar="FOLDER", help="of the classifier of findings")
+    walk.add_argument("--pairs", required=True, type=int, help="walks of each finding")
+    between = "what a walk joins: points drawn of the generator's own law (drawn), or those of two training patients"
+    walk.add_argument("--ends", choices=ENDS, default=ENDS[0], help=between)
+    walk.add_argument("--points", type=int, default=50, help="of a walk; its two ends are left out (50)")
+    walk.add_argument("--steps", type=int, default=500, help="by which each walk is bent (500)")
+    walk.add_argument("--learning-rate", type=float, default=0.1, help="of these steps (0.1)")
     store = commands.add_parser("store", help="put a finished training of phantoms into weights/")
     store.add_argument("folder", help="of the finished training")
     store.add_argument("name", help="a new one, of letters, digits and hyphens")
