@@ -1,8 +1,9 @@
-"""The command line: public sets are prepared, a folder of one's own is converted, and a cohort file is described.
+"""The command line: public sets are prepared, images of one's own are converted, and a cohort file is described.
 
 python -m lib.cohorts prepare NAME [--from DIR]
 python -m lib.cohorts list
 python -m lib.cohorts convert FOLDER --table TABLE.csv --size 128 -o cohort.h5
+python -m lib.cohorts convert CASES.h5 [--masks MASKS.h5] --test 2 -o cohort.h5
 python -m lib.cohorts describe cohort.h5
 """
 
@@ -57,24 +58,41 @@ def describe(path: Path, masks: str = "") -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-    """Make the cohort file `options.out` of a folder and a table, and print what is in it."""
-    from lib.cohorts.io.conversion import convert
-
+    """Make the cohort file `options.out` of a folder and a table, or of a plain file, and print what is in it."""
     path = options.out
     if path.suffix != ".h5":
         raise ValueError(f"{path}: a cohort file ends in .h5; name it so")
     if path.exists():
         raise ValueError(f"{path} is there already; give another name, or delete it")
 
+    (_of_file if options.folder.is_file() else _of_folder)(options).save(path)
+    print(path)
+    describe(path)
+
+
+def _of_file(options: argparse.Namespace):
+    from lib.cohorts.own import as_given
+
+    if options.table or options.size:
+        raise ValueError(f"{options.folder}: a file has its labels and its size; leave --table and --size out")
+    cohort = as_given(options.folder, options.masks, with_masks=True, test=options.test or 1)
+    return cohort.replaced(name=options.name or options.out.stem)
+
+
+def _of_folder(options: argparse.Namespace):
+    from lib.cohorts.io.conversion import convert
+
+    if not (options.table and options.size):
+        raise ValueError(f"{options.folder}: a folder needs --table and --size")
+    if options.test:
+        raise ValueError("--test is the code of test images in a file; a table has a column split")
+
     def progress(done: int, of: int) -> None:
         print(f"\r{done:,} of {of:,} images", end="" if done < of else "\n", file=sys.stderr, flush=True)
 
     names = ("size", "labels", "classes", "masks", "fit", "slices", "strict", "modality", "licence")
     given = {name: getattr(options, name) for name in names}
-    cohort = convert(options.folder, options.table, name=options.name or path.stem, progress=progress, **given)
-    cohort.save(path)
-    print(path)
-    describe(path)
+    return convert(options.folder, options.table, name=options.name or options.out.stem, progress=progress, **given)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,17 +109,22 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("describe", help="what is in a cohort file, and which papers it can serve")
     command.add_argument("file", type=Path, metavar="FILE", help="in this suite's layout or Montenegro's")
     command.add_argument("--masks", default="", metavar="FILE", help="its masks, if another file has them")
-    command = commands.add_parser("convert", help="make a cohort file of a folder of images and a table")
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI")
-    columns = "CSV with the columns file and patient, one or more of labels, and, where you have them, split"
-    command.add_argument("--table", type=Path, required=True, metavar="TABLE", help=columns)
-    command.add_argument("--size", type=int, required=True, help="pixels a side, to which all are averaged")
+    command = commands.add_parser("convert", help="make a cohort file of images and a table, or of a plain file")
+    of = "a folder of DICOM, PNG, JPEG, TIFF, BMP, WEBP or NIfTI, or a file of images, id, dis and set"
+    command.add_argument("folder", type=Path, metavar="FOLDER|CASES.h5", help=of)
+    columns = (
+        "of a folder: CSV with the columns file and patient, one or more of labels, and, where you have them, split"
+    )
+    command.add_argument("--table", type=Path, metavar="TABLE", help=columns)
+    command.add_argument("--size", type=int, help="of a folder: pixels a side, to which all are averaged")
+    coded = "of CASES.h5: the code of its test images, 1 as in the released scripts, or 2 (1)"
+    command.add_argument("--test", type=int, choices=(1, 2), help=coded)
     command.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the cohort file, a new one")
     command.add_argument("--labels", nargs="+", default=(), metavar="COLUMN", help="those alone of the table")
     command.add_argument(
         "--classes", nargs="+", default=(), metavar="NAME", help="of one column, in this order (sorted)"
     )
-    command.add_argument("--masks", default="", metavar="FOLDER", help="a mask of each image, by the image's name")
+    command.add_argument("--masks", default="", metavar="FOLDER|MASKS.h5", help="of each image, by its name; or a file")
     command.add_argument("--fit", choices=FITS, default="pad", help="what is done to an image that is not square (pad)")
     command.add_argument("--slices", type=int, default=0, metavar="N", help="each file is a volume of so many slices")
     command.add_argument("--strict", action="store_true", help="refuse a folder with files that are no images")
@@ -122,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: give the same command again", file=sys.stderr)
         return 130
     return 0
 

@@ -50,17 +50,26 @@ def digest_of(data: str | Path, masks: str | Path = "") -> str:
     return (digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest())[:8]
 
 
-def as_given(data: Path, masks: str | Path = "", *, with_masks: bool = False) -> Cohort:
+def as_given(data: Path, masks: str | Path = "", *, with_masks: bool = False, test: int = 1) -> Cohort:
     """The cohort in a user's file, as it says that it is: a plain one has its splits as the published scripts do.
 
-    masks: of a second file, or of this one `with_masks`, read. Errors as `Cohort.open` and `read_masks`.
+    masks: of a second file, or of this one `with_masks`, read. test: the code of the test images in a plain file, 1 as
+    published, or 2; the other code is that of validation images. ValueError for another `test`, and for 2 of a file
+    that says its codes itself; else errors as `Cohort.open` and `read_masks`.
     """
+    if test not in (1, 2):
+        raise ValueError(f"test is {test}; give 1, as the published scripts have it, or 2")
     lazy = Cohort.open(data, closed_set=True)
     if masks or (with_masks and lazy.masks is not None):
         lazy = lazy.replaced(masks=read_masks(Path(masks or data), lazy))
     with hdf5.received(data, mend="make the file again") as file:
-        if file.attribute("split_code") is not None:
-            return lazy
+        is_plain = file.attribute("split_code") is None
+    if not is_plain:
+        if test == 2:
+            raise ValueError(f"{data}: a cohort file, whose splits have names; leave out which code is the test's")
+        return lazy
+    if test == 2:
+        return lazy.replaced(made_by=_told(lazy, "set read as 1 for validation and 2 for test, as asked"))
     split = np.array([0, 2, 1], np.uint8)[lazy.split]
     return lazy.replaced(split=split, made_by=_told(lazy, "set read as published, 1 for test and 2 for validation"))
 

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from lib.cohorts.__main__ import main
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.own import digest_of, fitted, hospitals, open_own, part_of
 from tests.cohorts.toy import noise
@@ -85,6 +86,33 @@ def test_a_plain_file_has_the_published_codes_and_masks_of_a_second_file(tmp_pat
         file["id"][:] = file["id"][:][::-1]
     with pytest.raises(ValueError, match=r"masks.h5: id differs .* give the masks of these images"):
         open_own(data, masks, within=True)
+
+
+def test_a_plain_file_whose_test_images_are_coded_2_is_converted_and_then_known_as_it_is(tmp_path, capsys):
+    images, split = noise(12, 16), np.tile([0, 0, 1, 2], 3)
+    columns = {"id": np.repeat([5, 9, 11], 4), "dis": np.tile([0, 1], 6), "set": split}
+    for name, what in (("data", {"images": images}), ("masks", {"masks": (images > 99) * np.uint8(255)})):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            for key, values in (what | columns).items():
+                file[key] = values
+    data, masks, out = (str(tmp_path / f"{name}.h5") for name in ("data", "masks", "cohort"))
+    assert main(["convert", data, "--masks", masks, "--test", "2", "-o", out]) == 0
+    assert "test" in capsys.readouterr().out
+    cohort = open_own(out, within=True)
+    np.testing.assert_array_equal(cohort.split, split)
+    np.testing.assert_array_equal(cohort.masks, images > 99)
+    np.testing.assert_array_equal(cohort.images[:], images)
+    assert main(["convert", data, "-o", str(tmp_path / "published.h5")]) == 0
+    np.testing.assert_array_equal(open_own(tmp_path / "published.h5", within=True).split, np.array([0, 2, 1])[split])
+    capsys.readouterr()
+    for words, says in (
+        ([data, "--size", "8"], "leave --table and --size out"),
+        ([out, "--test", "2"], "a cohort file, whose splits have names"),
+        ([str(tmp_path)], "a folder needs --table and --size"),
+    ):
+        assert main(["convert", *words, "-o", str(tmp_path / "more.h5")]) == 1
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "more.h5").exists()
 
 
 @pytest.mark.parametrize(
