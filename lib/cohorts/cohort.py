@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from lib.cohorts.io import hdf5
-from lib.cohorts.rows import AGAIN, BLOCK, Rows
+from lib.cohorts.rows import AGAIN, BLOCK, Rows, in_blocks
 from lib.core.exact_cast import exact_cast
 from lib.core.files import atomic
 from lib.core.json_objects import parse_object
@@ -190,8 +190,8 @@ class Cohort:
     def digest(self) -> str:
         """SHA-256 of label names, pixels and columns: equal for equal content, however it is stored."""
         sha = hashlib.sha256(json.dumps([self.label_names, self.images.shape, str(self.images.dtype)]).encode())
-        for start in range(0, len(self), BLOCK):
-            sha.update(np.ascontiguousarray(self.images[start : start + BLOCK]).tobytes())
+        for block in in_blocks(self.images):
+            sha.update(np.ascontiguousarray(block).tobytes())
         for column in ("patient", "labels", "split", *COLUMNS):
             values = getattr(self, column)
             sha.update(b"-" if values is None else values.tobytes())

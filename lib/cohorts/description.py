@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from lib.cohorts.cohort import COLUMNS, SPLITS, Cohort
-from lib.cohorts.rows import BLOCK
+from lib.cohorts.rows import in_blocks
 
 
 def describe(cohort: Cohort) -> list[tuple[str, str]]:
@@ -14,8 +14,7 @@ def describe(cohort: Cohort) -> list[tuple[str, str]]:
     ValueError, naming the file, for pixels that are NaN or infinite, and for a damaged file.
     """
     low, high, digests = np.inf, -np.inf, []
-    for start in range(0, len(cohort), BLOCK):
-        images = np.ascontiguousarray(cohort.images[start : start + BLOCK])
+    for images in map(np.ascontiguousarray, in_blocks(cohort.images)):
         low, high = min(low, float(images.min())), max(high, float(images.max()))
         digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
     of_patient = np.unique(cohort.patient, return_counts=True)[1]

@@ -25,7 +25,7 @@ from lib.cohorts.cohort import SPLITS, Cohort
 from lib.cohorts.fitted_rows import FittedRows
 from lib.cohorts.io import hdf5
 from lib.cohorts.io.case_hdf5 import read_masks
-from lib.cohorts.rows import BLOCK
+from lib.cohorts.rows import in_blocks
 from lib.cohorts.splits import split_within
 from lib.core.seeding import numpy_generator
 
@@ -167,8 +167,7 @@ def _examine(cohort: Cohort, path: Path) -> bool:
     """Whether images have three channels, all equal. ValueError for NaN and for pixels outside the range."""
     low, high = cohort.value_range
     is_grey = True
-    for start in range(0, len(cohort), BLOCK):
-        block = cohort.images[start : start + BLOCK]  # which refuses NaN
+    for block in in_blocks(cohort.images):  # which refuses NaN
         if block.min() < low or block.max() > high:
             reach = f"{block.min():g} to {block.max():g}"
             raise ValueError(
@@ -232,4 +231,4 @@ def _split_within(patient: np.ndarray, split: np.ndarray, rules: list[str]) -> n
 
 def _fitted_masks(masks, size: int) -> np.ndarray:
     shares = FittedRows(masks, value_range=(0, 1)).fitted(size)
-    return np.concatenate([shares[at : at + BLOCK] >= 128 for at in range(0, len(masks), BLOCK)]).astype(np.uint8)
+    return np.concatenate([block >= 128 for block in in_blocks(shares)]).astype(np.uint8)

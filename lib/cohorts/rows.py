@@ -12,6 +12,12 @@ BLOCK = 512  # rows read at a time, so that memory stays bounded
 AGAIN = "make the file again"
 
 
+def in_blocks(images) -> Iterator[np.ndarray]:
+    """The rows of `images`, an array or unread, `BLOCK` at a time."""
+    for start in range(0, len(images), BLOCK):
+        yield images[start : start + BLOCK]
+
+
 class Rows:
     """Rows of an HDF5 data set that are read when they are asked for: `rows[index]` is a NumPy array.
 

@@ -1,22 +1,24 @@
 """Synthetic images as DICOM: secondary captures with new identifiers, and no attribute of a real file."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from lib.cohorts.rows import in_blocks
 from lib.core.files import atomic
 
 _MODALITY = "OT"  # other: no device acquired them
 
 
 def write_dicom(
-    folder: str | Path, images: np.ndarray, labels: Sequence[str], *, series: str, made_by: str
+    folder: str | Path, images, labels: Sequence[str], *, series: str, made_by: str
 ) -> list[Path]:  # fmt: skip
     """Write each image as FOLDER/000001.dcm, and return the paths.
 
     images: uint8 (n, H, W), (n, 3, H, W) in colour, or (n, slices, H, W), of which each volume is a file of so many
-    frames. labels: a text for each, its ImageComments. series: the SeriesDescription. made_by: the
+    frames; read in blocks. labels: a text for each, its ImageComments. series: the SeriesDescription. made_by: the
     DerivationDescription. Every file is a secondary capture, of a volume a multi-frame grayscale byte one,
     ConversionType SYN, of the patient "SYNTHETIC^", whom its number names, with BurnedInAnnotation NO. UIDs follow from
     the series, the number and the pixels, so that the same release has the same; the study and the series are one.
@@ -33,7 +35,7 @@ def write_dicom(
     except ImportError as error:
         raise ImportError('DICOM needs pydicom: pip install -e ".[data]"') from error
     paths = []
-    for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
+    for number, (image, label) in enumerate(zip(chain.from_iterable(in_blocks(images)), labels, strict=True), 1):
         name = f"{number:06d}"
         is_colour = image.ndim == 3 and len(image) == 3
         is_volume = image.ndim == 3 and not is_colour

@@ -23,7 +23,7 @@ from lib.audit.verdict import ANSWERS
 from lib.cohorts.cohort import Cohort
 from lib.cohorts.io.picture_folder import assert_new, write_pictures
 from lib.cohorts.public import pgan_release
-from lib.cohorts.rows import BLOCK
+from lib.cohorts.rows import in_blocks
 from lib.core.files import scratch_name, sweep_scratch
 from lib.core.manifest import sha256
 from lib.core.revision import revision
@@ -204,8 +204,7 @@ def _in_middle_slice(source: Any) -> Any:
         source = Cohort.open(source, closed_set=True)
     if not isinstance(source, Cohort) or not (slices := _slices(source)):
         return source
-    blocks = (source.images[start : start + BLOCK] for start in range(0, len(source), BLOCK))
-    return source.replaced(images=np.concatenate([block[:, slices // 2] for block in blocks]))
+    return source.replaced(images=np.concatenate([block[:, slices // 2] for block in in_blocks(source.images)]))
 
 
 def _put_in_place(part: Path, folder: Path) -> None:
@@ -231,13 +230,13 @@ def _write_formats(part: Path, synthetic: Cohort, formats: Sequence[str]) -> dic
     table.to_csv(part / "labels.csv", index=False)
     files = {"labels.csv": "the labels of each image, numbered from 0 as the rows of images.h5 are"}
     if "png" in formats:
-        write_pictures(part / "png", synthetic.images[:], columns)
+        write_pictures(part / "png", synthetic.images, columns)
         files["png/"] = "the same as pictures, in the same order, with labels.csv"
     if "dicom" in formats:
         texts = columns.get("label") or [
             ", ".join(n for n, has in zip(names, row, strict=True) if has) for row in labels
         ]
-        write_dicom(part / "dicom", synthetic.images[:], texts, series=synthetic.name, made_by=synthetic.made_by[:1024])
+        write_dicom(part / "dicom", synthetic.images, texts, series=synthetic.name, made_by=synthetic.made_by[:1024])
         files["dicom/"] = "the same as secondary captures, labels in ImageComments"
     if _UNITS in formats:
         pgan_release.write(part / "units.h5", synthetic.images, labels)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from lib.cohorts.io import dicom_display
+from lib.cohorts.rows import BLOCK
 from lib.release.dicom_export import write_dicom
+from tests.cohorts.unread import Unread
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed (extra `data`)")
 rng = np.random.default_rng(0)
@@ -46,3 +48,11 @@ def test_the_same_images_have_the_same_identifiers_and_others_have_others(tmp_pa
     assert identifiers(SLICES) == first
     assert not set(identifiers(255 - SLICES)) & set(first)
     assert not set(identifiers(SLICES, "others")) & set(first)
+
+
+def test_unread_images_are_written_a_block_at_a_time(tmp_path):
+    images = rng.integers(0, 256, (BLOCK + 3, 2, 2), dtype=np.uint8)
+    unread = Unread(images)
+    paths = write_dicom(tmp_path, unread, ["x"] * len(images), series="masses", made_by="")
+    assert unread.most == BLOCK
+    np.testing.assert_array_equal(pydicom.dcmread(paths[-1]).pixel_array, images[-1])

@@ -3,12 +3,13 @@
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from PIL import Image
 
+from lib.cohorts.rows import in_blocks
 from lib.core.files import advice
 
 TABLE = "labels.csv"
@@ -22,12 +23,12 @@ def assert_new(folder: str | Path) -> Path:
     return folder
 
 
-def write_pictures(folder: str | Path, images: np.ndarray, columns: Mapping[str, Sequence] | None = None) -> Path:
+def write_pictures(folder: str | Path, images, columns: Mapping[str, Sequence] | None = None) -> Path:
     """Write `images` as PNG files and `labels.csv` (file, and these columns) into the new folder `folder`; return it.
 
-    images: uint8 (n, H, W) or (n, c, H, W). Three channels are colour; any other number are slices, and a volume is a
-    TIFF of as many pages. The files are numbered in the order of the images. ValueError as `assert_new`, OSError,
-    naming the folder, if it cannot be written; then nothing of it is left.
+    images: uint8 (n, H, W) or (n, c, H, W), read in blocks. Three channels are colour; any other number are slices,
+    and a volume is a TIFF of as many pages. The files are numbered in the order of the images. ValueError as
+    `assert_new`, OSError, naming the folder, if it cannot be written; then nothing of it is left.
     """
     folder = assert_new(folder)
     is_colour = images.ndim == 4 and images.shape[1] == 3
@@ -36,7 +37,7 @@ def write_pictures(folder: str | Path, images: np.ndarray, columns: Mapping[str,
     part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         part.mkdir(parents=True)
-        for name, image in zip(names, images, strict=True):
+        for name, image in zip(names, chain.from_iterable(in_blocks(images)), strict=True):
             if is_colour:
                 Image.fromarray(image.transpose(1, 2, 0)).save(part / name)
             elif image.ndim == 2:

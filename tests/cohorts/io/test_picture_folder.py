@@ -6,6 +6,8 @@ import pytest
 
 from lib.cohorts.io import picture_files, picture_folder
 from lib.cohorts.io.picture_folder import write_pictures
+from lib.cohorts.rows import BLOCK
+from tests.cohorts.unread import Unread
 
 rng = np.random.default_rng(0)
 
@@ -45,3 +47,12 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"out: could not be written \(No space left on device; free some space"):
         write_pictures(tmp_path / "out", np.zeros((2, 8, 8), np.uint8))
     assert not list(tmp_path.iterdir())
+
+
+def test_unread_images_are_written_a_block_at_a_time(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (BLOCK + 3, 2, 2), dtype=np.uint8)
+    unread = Unread(images)
+    write_pictures(tmp_path / "pictures", unread)
+    assert unread.most == BLOCK
+    [last] = picture_files.read(max((tmp_path / "pictures").glob("*.png")))
+    np.testing.assert_array_equal(last.pixels, images[-1])
