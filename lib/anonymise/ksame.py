@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib.training.loop.inference import frozen
 from lib.training.loop.progress import Progress
-from lib.training.loop.rehearsal import steps_of
+from lib.training.loop.rehearsal import Steps
 
 
 class Groups(NamedTuple):
@@ -187,7 +187,7 @@ class _Resemblance:
         latents = start.clone().requires_grad_()
         optimiser = torch.optim.Adam([latents], fused=True)
         weights = torch.tensor(self.weights).to(start)
-        for step in steps_of("k-SALSA", 0, steps):
+        for step in Steps("k-SALSA", 0, steps):
             done = (step + 1) / steps
             ramp = min(1.0, done / 0.05) * (0.5 - 0.5 * np.cos(np.pi * min(1.0, (1 - step / steps) / 0.25)))
             optimiser.param_groups[0]["lr"] = learning_rate * float(ramp)

@@ -19,7 +19,6 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from lib.core.files import atomic, put_in_place
-from lib.core.json_objects import parse_object
 from lib.core.paths import rehearsal, root
 from lib.core.revision import revision
 from lib.runner.fork_server.kernel import INPUTS, ForkedKernel, KernelManager
@@ -32,6 +31,7 @@ from lib.runner.plan import (
     find,
     products_digest,
 )
+from lib.runner.rehearsal import noted_trainings, trainings_file
 from lib.runner.run_folder import set_aside, sockets_folder
 
 _POLL = 0.1  # seconds between two looks at the kernel's memory
@@ -77,6 +77,7 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
         old.unlink(missing_ok=True)
     facts = {"notebook": notebook.name, "paper": notebook.paper, **parameters, "started_at": _now()}
     facts |= {"revision": revision(), "forked": forked is not None, "threads": threads}
+    trainings, before = trainings_file(notebook) if rehearsal() else (None, 0)
     _write(notebook.record("running"), facts | {"pid": os.getpid()})
     try:
         check_parameters(notebook.source, parameters)
@@ -92,8 +93,7 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
     # The run that this kernel works for, which holds the run folder; and how many threads it computes with.
     variables = {"SUITE_RUN_TAG": notebook.run_folder.name} | dict.fromkeys(_THREADS, str(threads))
     with sockets_folder() as folder:
-        trainings = Path(folder) / "trainings"
-        variables |= {"SUITE_REHEARSED": str(trainings)} if rehearsal() else {}
+        variables |= {"SUITE_REHEARSED": str(trainings)} if trainings else {}
         of = {"folder": folder, "forked": forked, "variables": variables}
         manager = type("KernelManager", (KernelManager,), of)
         memory = _Memory(manager)
@@ -118,8 +118,7 @@ def _execute(notebook: Notebook, parameters: dict, threads: int, forked: ForkedK
             cell, error = None, "its kernel was killed, perhaps for want of memory"
         else:
             inputs = digests_of_inputs(_listed(Path(folder) / INPUTS))
-            lines = trainings.read_text().splitlines() if trainings.exists() else []
-            facts |= {"trainings": [parse_object(line) for line in lines]} if rehearsal() else {}
+            facts |= {"trainings": noted_trainings(trainings, before)} if trainings else {}
     if error is None and (absent := notebook.unmade()):
         cell, error = None, f"it ran, but did not make what paper.yaml declares: {', '.join(absent)}"
     facts |= {"seconds": round(time.perf_counter() - clock, 3), "peak_memory_mb": round(memory.peak / 1e6, 1)}

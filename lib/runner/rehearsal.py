@@ -7,15 +7,19 @@ What counts repetitions multiplies time and disk. Trainings are taken one after 
 """
 
 import csv
+import hashlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 from lib.core.files import atomic
+from lib.core.json_objects import parse_object
 from lib.core.paths import root
 from lib.runner.plan import Notebook
 
@@ -79,6 +83,28 @@ def cost(name: str, first: dict, second: dict, *, parts: int, repetitions: int) 
         memory=whole(first["peak"], max(second["peak"], first["peak"] + held)),
         disk=repetitions * whole(first["disk"], second["disk"]),
     )
+
+
+def trainings_file(notebook: Notebook) -> tuple[Path, int]:
+    """Where a notebook notes its rehearsed trainings, and how many are noted from a try that was interrupted.
+
+    What an earlier try left by other code is removed: its trainings would be found, and never measured.
+    """
+    digest = hashlib.sha256(json.dumps(notebook.sources, sort_keys=True).encode()).hexdigest()[:12]
+    file = notebook.log.with_name(f"{notebook.name}.{digest}.trainings")
+    if not file.exists():
+        shutil.rmtree(notebook.record("done").parent, ignore_errors=True)
+        for old in file.parent.glob(f"{notebook.name}.*.trainings"):
+            old.unlink()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return file, len(file.read_text(encoding="utf-8").splitlines())
+
+
+def noted_trainings(file: Path, before: int) -> list[dict]:
+    """The trainings noted in `file`; the first `before` were not trained in this try, and took nothing of its time."""
+    noted = [parse_object(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [of | {"spent": 0.0} if number < before else of for number, of in enumerate(noted)]
 
 
 def _taken(notebook: Notebook) -> dict:

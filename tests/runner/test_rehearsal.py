@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from lib.runner.rehearsal import cost, refusals
+from lib.runner.rehearsal import cost, noted_trainings, refusals, trainings_file
 from tests.paths import ROOT
 from tests.runner.toy import write_notebook
 
@@ -52,6 +52,30 @@ def test_refuses_by_the_sum():
     assert refusals(rows, memory=64e9, disk=100e9) == []
 
 
+def test_trainings_of_an_interrupted_rehearsal_count_and_those_of_other_code_go(tmp_path):
+    class OfNotebook:
+        name, log, sources = "01_train", tmp_path / "log" / "01_train.log", {"lib.x": "a"}
+
+        def record(self, kind):
+            return tmp_path / "01_train" / f"{kind}.json"
+
+    (tmp_path / "01_train" / "gan").mkdir(parents=True)
+    file, before = trainings_file(OfNotebook())
+    assert before == 0
+    assert not (tmp_path / "01_train").exists()  # of a time when nothing was noted
+    (tmp_path / "01_train" / "gan").mkdir(parents=True)
+    file.write_text(json.dumps(training(3600.0)) + "\n")
+    file, before = trainings_file(OfNotebook())  # interrupted, and begun again
+    assert before == 1
+    with file.open("a") as lines:
+        lines.write(json.dumps(training(10.0, name="walk")) + "\n")
+    assert [(of["name"], of["spent"]) for of in noted_trainings(file, before)] == [("GAN", 0.0), ("walk", 1.0)]
+    assert (tmp_path / "01_train" / "gan").exists()
+    OfNotebook.sources = {"lib.x": "b"}
+    other, before = trainings_file(OfNotebook())
+    assert (before, file.exists(), (tmp_path / "01_train").exists()) == (0, False, False)
+
+
 @pytest.mark.slow
 def test_a_rehearsal_of_a_paper_prints_its_table(tmp_path, fork_server):
     folder = tmp_path / "notebooks" / "01_p"
@@ -65,9 +89,9 @@ def test_a_rehearsal_of_a_paper_prints_its_table(tmp_path, fork_server):
     source = """
 import numpy as np
 from lib.experiment.run import Run
-from lib.training.loop.rehearsal import steps_of
+from lib.training.loop.rehearsal import Steps
 run = Run("01_p", scale, cohort, seed)
-print(list(steps_of("GAN", 0, 7)))
+print(list(Steps("GAN", 0, 7)))
 run.save("01_train/noise.npz", {
     "noise": np.random.default_rng(0).integers(0, 256, (run.settings.images, 10000), np.uint8)})
 """

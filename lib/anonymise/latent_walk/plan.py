@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lib.core import seeding
 from lib.training.loop.inference import frozen
 from lib.training.loop.progress import Progress
-from lib.training.loop.rehearsal import steps_of
+from lib.training.loop.rehearsal import Steps
 
 DIRECTIONS = ("from_uniform", "to_uniform")
 _GROUP = 4  # images that the released code averages: the hidden 1/4 in its weights
@@ -193,24 +193,24 @@ def plan(
     weights = group_weights(images, as_published=as_published).to(walks).repeat(len(walks))
     classes = labels.repeat_interleave(images)
     optimiser = torch.optim.Adam([inner], lr=learning_rate, fused=True)
-    inner.grad = torch.empty_like(inner)
+    inner.grad = torch.zeros_like(inner)
     flat, gradient = inner.detach().flatten(0, 1), inner.grad.flatten(0, 1)  # views
     auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
     history, report = [], Progress(name, steps)
     with frozen(synthesis, identity, diagnosis):
-        for step in steps_of("latent walk", 0, steps):
+        passes = Steps("latent walk", 0, steps, by_image=True)
+        for step in passes:
             walks[:, 1:-1] = inner.detach()
-            parts = []
-            for start in range(0, len(flat), memory_images):
-                rows = slice(start, start + memory_images)
+            found = walks.new_zeros(2, len(flat))
+            for rows in passes.batches(len(flat), memory_images):
                 some = flat[rows].clone().requires_grad_()
                 with torch.enable_grad():
                     with seeding.autocast(flat.device, precision):
                         terms = auxiliary.losses(some, classes[rows], hard=as_published)[:2]
                     loss = weights[rows] @ (lambda_identity * terms[0] + lambda_class * terms[1])
                 gradient[rows] = torch.autograd.grad(loss, some)[0]
-                parts.append(torch.stack(terms).detach())
-            history.append(_summed(torch.cat(parts, dim=1), weights, walks, as_published))
+                found[:, rows] = torch.stack(terms).detach()
+            history.append(_summed(found, weights, walks, as_published))
             inner.grad += 2 * (2 * walks[:, 1:-1] - walks[:, :-2] - walks[:, 2:])
             optimiser.step()
             report(step + 1, **{term: values.mean() for term, values in history[-1]._asdict().items()})

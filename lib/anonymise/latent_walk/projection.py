@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.training.gan.losses import laplacian_distance
 from lib.training.loop.inference import frozen
 from lib.training.loop.progress import Progress
-from lib.training.loop.rehearsal import steps_of
+from lib.training.loop.rehearsal import Steps
 
 
 def projected(
@@ -41,7 +41,7 @@ def projected(
             rows = slice(first, first + memory_images)
             latents, wanted = found[rows].clone().requires_grad_(), images[rows].to(start)
             optimiser = torch.optim.Adam([latents], lr=learning_rate, fused=True)
-            for step in steps_of("projection", 0, steps):
+            for step in Steps("projection", 0, steps):
                 optimiser.param_groups[0]["lr"] = learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / steps))
                 with torch.enable_grad():
                     made = synthesis(latents)

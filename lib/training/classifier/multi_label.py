@@ -93,14 +93,15 @@ def train_findings(
         updates = begin()
         if found:
             updates.load_state_dict(found["optimiser"])
-        passes = Epochs("findings", len(history.loss), epochs, by_image=is_by_epochs)
+        start, images = len(history.loss), len(radiographs)
+        passes = Epochs("findings", start, epochs, network=model, images=images, by_image=is_by_epochs)
         for epoch in passes:
             if patience and epochs_since_best(history.validation_loss) >= patience:
                 break
             seen = min(len(radiographs), (steps - epoch * per_epoch) * batch)
             report = partial(saved.show_within, epoch)
-            starts = passes.batches(seen, batch)
-            mean = _epoch(model, radiographs, updates, starts, batch, seen, seed, epoch, precision, report)
+            parts = passes.batches(seen, batch)
+            mean = _epoch(model, radiographs, updates, parts, seen, seed, epoch, precision, report)
             history.loss.append(mean)
             values = {"loss": history.loss[-1]}
             if held_out:
@@ -165,8 +166,8 @@ class _Radiographs(DeviceDataset):
         return None if flips is None else flips & torch.tensor([True, False], device=flips.device)
 
 
-def _epoch(model, radiographs, updates, starts, batch, seen, seed, epoch, precision, report) -> float:
-    """One pass over the radiographs, or the first `seen` of it, in batches from `starts`; the mean loss."""
+def _epoch(model, radiographs, updates, parts, seen, seed, epoch, precision, report) -> float:
+    """One pass over the radiographs, or the first `seen` of it, in batches `parts`; the mean loss."""
     training_mode(model)
     device = radiographs.values.device
     generator = seeding.torch_generator(seed, "findings", "epoch", epoch)
@@ -174,16 +175,16 @@ def _epoch(model, radiographs, updates, starts, batch, seen, seed, epoch, precis
     flips = radiographs.draw_flips(len(radiographs), generator)
     total = torch.zeros((), device=device)
     with seeding.initialising(seed, "findings", "dropout", epoch):
-        for i in starts:
-            rows = order[i : i + batch]
+        for part in parts:
+            rows = order[part]
             with seeding.autocast(device, precision):
-                logits = model(radiographs.inputs(rows, None if flips is None else flips[i : i + batch]))
+                logits = model(radiographs.inputs(rows, None if flips is None else flips[part]))
             loss = F.binary_cross_entropy_with_logits(logits.float(), radiographs.labels[rows])
             updates.zero_grad()
             loss.backward()
             updates.step()
             total += loss.detach() * len(rows)
-            report(min(i + batch, seen) / seen, images=min(i + batch, seen))
+            report(part.stop / seen, images=part.stop)
     return float(total) / seen
 
 

@@ -92,7 +92,7 @@ def train_classifier(
         if found:
             updates.load_state_dict(found["optimiser"])
             selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-        passes = Epochs("classifier", len(history.loss), epochs)
+        passes = Epochs("classifier", len(history.loss), epochs, network=network, images=len(examples))
         for epoch in passes:
             training_mode(network)
             generator = seeding.torch_generator(seed, "classifier", "epoch", epoch)
@@ -100,18 +100,18 @@ def train_classifier(
             flips = examples.draw_flips(len(examples), generator)
             total = torch.zeros((), device=device)
             with seeding.initialising(seed, "classifier", "dropout", epoch, *parallel.own_stream()):
-                for i in passes.batches(len(order), batch):
-                    whole = order[i : i + batch]
+                for part in passes.batches(len(order), batch):
+                    whole = order[part]
                     own, share = parallel.portion(len(whole))
                     rows = whole[own]
                     with seeding.autocast(device, precision):
-                        logits = network(examples.inputs(rows, None if flips is None else flips[i : i + batch][own]))
+                        logits = network(examples.inputs(rows, None if flips is None else flips[part][own]))
                     loss = F.cross_entropy(logits.float(), examples.labels[rows], label_smoothing=label_smoothing)
                     updates.zero_grad()
                     loss = parallel.backward(loss, parameters, share)
                     updates.step()
                     total += loss * len(whole)
-                    saved.show_within(epoch, (i + len(whole)) / len(order), images=i + len(whole))
+                    saved.show_within(epoch, part.stop / len(order), images=part.stop)
             history.loss.append(float(total) / len(examples))
             selection.evaluate(network, history)
             shown = {"loss": history.loss[-1], selection.measure: selection.scores(history)[-1]}

@@ -139,16 +139,18 @@ def train_private(
             if found:
                 mechanism.load_state_dict(found["mechanism"])
                 selection.weights = {name: value.to(device) for name, value in found["best"].items()}
-            passes = Epochs("private classifier", len(history.epsilon), epochs)
+            start, images = len(history.epsilon), len(examples)
+            passes = Epochs("private classifier", start, epochs, network=network, images=images)
             for epoch in passes:
                 training_mode(network)
                 total, drawn = torch.zeros((), device=device), 0
                 with seeding.initialising(seed, "private", "dropout", epoch):
-                    for batch_number in passes.batches(per_epoch, 1):
-                        losses = mechanism.step(epoch * per_epoch + batch_number, examples, free, share, batch)
+                    for part in passes.batches(per_epoch, 1):
+                        step = epoch * per_epoch + part.start
+                        losses = mechanism.step(step, examples, free, share, batch, most=passes.most)
                         total += losses.sum()
                         drawn += len(losses)
-                        saved.show_within(epoch, (batch_number + 1) / per_epoch, images=drawn)
+                        saved.show_within(epoch, part.stop / per_epoch, images=drawn)
                 history.loss.append(float(total) / max(drawn, 1))
                 history.drawn.append(drawn)
                 history.epsilon.append(accounting.epsilon_of(mechanism.history, delta=delta, accountant=accountant))
@@ -208,10 +210,13 @@ class Mechanism:
         """(noise multiplier, sample rate, steps) of the steps taken, as the optimiser reported them."""
         return self.accountant.history
 
-    def step(self, step: int, examples: DeviceDataset, free: DeviceDataset | None, share: float, batch: int) -> Tensor:
-        """One update; the losses of the images drawn."""
+    def step(
+        self, step: int, examples: DeviceDataset, free: DeviceDataset | None, share: float, batch: int,
+        most: int | None = None,
+    ) -> Tensor:  # fmt: skip
+        """One update; the losses of the images drawn. most: of a rehearsal, which has no privacy: so many of them."""
         generator = seeding.torch_generator(self.seed, "private", "sample", step)
-        rows = poisson_rows(len(examples), self.rate, generator)
+        rows = poisson_rows(len(examples), self.rate, generator)[:most]
         flips = examples.draw_flips(len(rows), generator)
         rows = rows.to(self.flat.vector.device)
         inputs, labels = examples.inputs(rows, flips), examples.labels[rows]

@@ -193,7 +193,7 @@ def run_training(
             name, total=steps, unit=unit, path=path, start=start, made=checkpoint.made, progress=progress
         )  # fmt: skip
         saved = time.monotonic()
-        for step in rehearsal.steps_of(name, start, steps):
+        for step in rehearsal.Steps(name, start, steps):
             losses = training.step(step)
             last = step + 1 == steps
             due = time.monotonic() - saved >= save_seconds

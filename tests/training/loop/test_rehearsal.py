@@ -11,6 +11,8 @@ from lib.training.loop import rehearsal
 from lib.training.loop.curve import read_curve
 from lib.training.loop.trainer import Trainer, run_training
 
+NETWORK = nn.Linear(2, 2)
+
 
 class Clock:
     def __init__(self):
@@ -36,15 +38,15 @@ def noted(tmp_path, monkeypatch):
 
 def test_outside_a_rehearsal_every_step_runs_and_nothing_is_noted(tmp_path, monkeypatch):
     monkeypatch.setenv("SUITE_REHEARSED", str(tmp_path / "trainings"))
-    assert list(rehearsal.steps_of("GAN", 3, 7)) == [3, 4, 5, 6]
-    assert list(rehearsal.Epochs("classifier", 1, 4)) == [1, 2, 3]
+    assert list(rehearsal.Steps("GAN", 3, 7)) == [3, 4, 5, 6]
+    assert list(rehearsal.Epochs("classifier", 1, 4, network=NETWORK, images=9)) == [1, 2, 3]
     assert not (tmp_path / "trainings").exists()
 
 
 @pytest.mark.parametrize(("steps", "run"), [(3001, [0, 1000, 2000, 3000]), (2, [0, 1]), (1, [0])])
 def test_few_steps_of_known_length_give_the_length_of_all(clock, noted, steps, run):
     numbers = []
-    for number in rehearsal.steps_of("GAN", 0, steps):
+    for number in rehearsal.Steps("GAN", 0, steps):
         numbers.append(number)
         clock.now += 0.25 if number or steps == 1 else 7.0  # the first makes what the others find
     assert numbers == run
@@ -54,7 +56,7 @@ def test_few_steps_of_known_length_give_the_length_of_all(clock, noted, steps, r
 
 def test_of_long_steps_the_first_suffices(clock, noted):
     numbers = []
-    for number in rehearsal.steps_of("GAN", 0, 3001):
+    for number in rehearsal.Steps("GAN", 0, 3001):
         numbers.append(number)
         clock.now += 61.0
     assert numbers == [0]
@@ -64,33 +66,71 @@ def test_of_long_steps_the_first_suffices(clock, noted):
 
 def test_on_one_part_the_last_step_runs(noted, monkeypatch):
     monkeypatch.setenv("SUITE_REHEARSAL", "1")
-    assert list(rehearsal.steps_of("GAN", 0, 3001)) == [3000]
+    assert list(rehearsal.Steps("GAN", 0, 3001)) == [3000]
 
 
 def test_one_epoch_gives_the_length_of_all(clock, noted):
-    for _ in rehearsal.Epochs("classifier", 0, 40):
+    for _ in rehearsal.Epochs("classifier", 0, 40, network=NETWORK, images=5):
         clock.now += 1.5
-    assert noted() == [{"name": "classifier", "spent": 1.5, "whole": 60.0, "by_image": True}]
+    of = {"name": "classifier, 6 weights", "spent": 1.5, "by_image": True, "pace": 0.3}
+    assert noted() == [of | {"whole": pytest.approx(60.0)}]
 
 
 def test_of_a_long_epoch_the_batches_of_a_minute_give_the_length_of_all(clock, noted):
-    passes, starts = rehearsal.Epochs("classifier", 0, 40), []
+    passes, parts = rehearsal.Epochs("classifier", 0, 40, network=NETWORK, images=100), []
     for _ in passes:
-        for start in passes.batches(100, 8):
-            starts.append(start)
+        for part in passes.batches(100, 8):
+            parts.append(part)
             clock.now += 25.0
         clock.now += 10.0  # the validation, which is whole
-    assert starts == [0, 8, 16]
+    assert parts == [slice(0, 8), slice(8, 16), slice(16, 24)]
     [note] = noted()
-    assert note == {"name": "classifier", "spent": 85.0, "whole": 40 * (75.0 * 100 / 24 + 10.0), "by_image": True}
+    assert note["spent"] == 85.0
+    assert note["whole"] == pytest.approx(40 * (75.0 * 100 / 24 + 10.0))
+
+
+def test_of_a_long_step_too(clock, noted):
+    passes, parts = rehearsal.Steps("latent walk", 0, 500, by_image=True), []
+    for _ in passes:
+        for part in passes.batches(96, 16):
+            parts.append(part)
+            clock.now += 80.0
+    assert parts == [slice(0, 16)]
+    assert noted() == [{"name": "latent walk", "spent": 80.0, "whole": 500 * 80.0 * 6, "by_image": True}]
+
+
+def one_epoch(clock, images, seconds, network=None):
+    """Rehearse a training of `seconds` an image, in batches of 64; how many images were shown."""
+    passes, shown = rehearsal.Epochs("classifier", 0, 10, network=network or NETWORK, images=images), 0
+    for _ in passes:
+        for part in passes.batches(images, 64):
+            clock.now += seconds * (part.stop - part.start)
+            shown += part.stop - part.start
+    return shown
+
+
+def test_after_two_long_trainings_of_a_kind_the_next_show_a_few_images_at_the_known_pace(clock, noted):
+    shown = [one_epoch(clock, images, 0.5) for images in (50, 60, 100)]
+    assert shown == [50, 60, 4]
+    assert one_epoch(clock, 40, 2.0, nn.Linear(3, 4)) == 40  # of other weights: another kind
+    assert [note["whole"] for note in noted()] == pytest.approx([10 * 25.0, 10 * 30.0, 10 * 50.0, 10 * 80.0])
+
+
+def test_on_one_part_one_long_training_of_a_kind_suffices(clock, noted, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "1")
+    assert [one_epoch(clock, images, 0.5) for images in (50, 60)] == [50, 4]
+
+
+def test_short_trainings_are_shown_whole(clock, noted):
+    assert [one_epoch(clock, 50, 0.01) for _ in range(4)] == [50] * 4
 
 
 def test_outside_a_rehearsal_an_epoch_has_every_batch_however_long(clock):
-    starts = []
-    for start in rehearsal.Epochs("classifier", 0, 1).batches(100, 8):
-        starts.append(start)
+    parts = []
+    for part in rehearsal.Epochs("classifier", 0, 1, network=NETWORK, images=100).batches(100, 8):
+        parts.append(part)
         clock.now += 100.0
-    assert starts == list(range(0, 100, 8))
+    assert parts == [slice(start, min(start + 8, 100)) for start in range(0, 100, 8)]
 
 
 class Counted(Trainer):
