@@ -11,7 +11,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """A table of strings, one for each cell as a reader sees it.
 
-    Numbers have `digits` decimals, and columns of whole numbers none. Columns `x`, `x_low`, `x_high` become one column
+    Numbers have `digits` decimals, and whole ones (int), and columns of whole numbers, none. Columns `x`, `x_low`, `x_high` become one column
     "x [low, high]", and `x`, `x_sd` become "x ± sd". A missing value becomes an empty string.
     """
 
@@ -67,5 +67,5 @@ def _cell(value, places: int) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if 0 < abs(value) < 0.5 * 10**-places and places:
             return f"{value:.1e}".replace("-", "−")
-        return f"{value:,.{places if abs(value) < 1000 else 0}f}".replace("-", "−")
+        return f"{value:,.{places if abs(value) < 1000 and not isinstance(value, int) else 0}f}".replace("-", "−")
     return str(value)

@@ -14,6 +14,11 @@ def test_typesetting_counts_deviations_and_minus():
     assert shown.to_dict("list") == {"n": ["1,104", ""], "d": ["−0.50 ± 0.10", "2.00 ± 0.25"], "said": ["yes", ""]}
 
 
+def test_whole_numbers_among_others_have_no_decimals_and_measures_keep_theirs():
+    frame = pd.DataFrame({"value": [760, 1.0, 0.25, -3, True]}, dtype=object)
+    assert typeset_table(frame)["value"].tolist() == ["760", "1.000", "0.250", "−3", "True"]
+
+
 def test_no_text_of_a_table_is_a_formula_and_no_number_changes():
     """A user's file may be called =HYPERLINK(…): a spreadsheet executes it when the table is opened."""
     formulas = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "-", "--"]
