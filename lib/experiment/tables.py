@@ -11,8 +11,9 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 def typeset_table(frame: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """A table of strings, one for each cell as a reader sees it.
 
-    Numbers have `digits` decimals, and whole ones (int), and columns of whole numbers, none. Columns `x`, `x_low`, `x_high` become one column
-    "x [low, high]", and `x`, `x_sd` become "x ± sd". A missing value becomes an empty string.
+    Numbers have `digits` decimals, and whole ones (int), and columns of whole numbers, none. Columns `x`, `x_low`,
+    `x_high` become one column "x [low, high]", and `x`, `x_sd` become "x ± sd". A missing value becomes an empty
+    string.
     """
 
     def texts(column: str) -> list[str]:
