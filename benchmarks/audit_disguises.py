@@ -10,20 +10,16 @@ of the images: what is measured is the audit as users run it, whose embedding ha
 """
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
+from kept_rows import KeptRows
 
 from lib.audit.copies import VIEWS, closest_of_each
 from lib.audit.disguises import DISGUISES, disguised
 from lib.audit.matching import matches, open_gallery, search, usual_distance
 from lib.cohorts.public import open_public
-from lib.core.files import atomic
-from lib.core.paths import root
-from lib.core.revision import revision
 from lib.metrics.privacy.copying.copy_test import Matches, copy_test
 from lib.statistics.proportions import proportion
 
@@ -50,7 +46,7 @@ def measured(images: np.ndarray, disguise: str, share: float, *, splits: int, fo
     for split in range(splits):
         rng = np.random.default_rng([3, split])
         part = rng.permutation(len(images)) % 4
-        kept = part > 0
+        kept = np.flatnonzero(part > 0)
         member = part[kept] > 1
         among, who = found["real"].within(kept), code[kept]
         usual = usual_distance(among.only(kept), who)
@@ -73,7 +69,7 @@ def measured(images: np.ndarray, disguise: str, share: float, *, splits: int, fo
     value, low, high = proportion(flagged, splits)
     row = {"disguise": disguise, "share": share, "splits": splits, "flagged": value, "low": low, "high": high}
     row |= {"ranked first": float(np.mean(first)) if first else None, "seconds": time.perf_counter() - began}
-    return row | {"images": len(images), "revision": revision()}
+    return row | {"images": len(images)}
 
 
 def main() -> None:
@@ -89,11 +85,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    out = Path(root() / "data" / "runs" / "benchmarks" / f"audit_disguises_{options.cohort}_{options.most}.json")
-    rows = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    rows = KeptRows(f"audit_disguises_{options.cohort}_{options.most}", "disguise", "share")
     wanted = [(name, share) for name in options.disguises for share in (SHARES if name != NULL else (0.0,))]
-    done = {(row["disguise"], row["share"]) for row in rows}
-    left = [key for key in wanted if key not in done][: options.rows]
+    left = rows.left(wanted)[: options.rows]
     if left:
         images = images_of(options.cohort, options.most)
         code, rng = np.arange(len(images)), np.random.default_rng(0)
@@ -109,10 +103,7 @@ def main() -> None:
         print(f"searched in themselves after {time.perf_counter() - began:.0f} s", flush=True)
     for name, share in left:
         splits = options.splits if share else options.null_splits
-        rows.append(measured(images, name, share, splits=splits, found=found))
-        print(rows[-1], flush=True)
-        with atomic(out) as partial:
-            partial.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        rows.add(measured(images, name, share, splits=splits, found=found))
     print("| disguise | " + " | ".join(f"{100 * share:g} % flagged" for share in SHARES) + " | 5 % ranked first |")
     print("|---" * (len(SHARES) + 2) + "|")
     by = {(row["disguise"], row["share"]): row for row in rows}

@@ -9,39 +9,25 @@ is the embedding learnt. Splits are written one by one to data/runs/benchmarks, 
 """
 
 import argparse
-import json
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import torch
 from audit_disguises import images_of
+from kept_rows import KeptRows
 
 from lib.audit.assessment import THOROUGH, concluded
 from lib.audit.copies import GIVEN, VIEWS, tested
 from lib.audit.disguises import DECLARED, disguised
 from lib.audit.inputs import SIZES, open_sets
-from lib.audit.matching import Candidates, open_gallery, search
+from lib.audit.matching import open_gallery, search
 from lib.audit.near_doubles import find_doubles, merge_doubles
 from lib.cohorts.cohort import Cohort
-from lib.core.files import atomic
-from lib.core.paths import root
-from lib.core.revision import revision
 from lib.core.seeding import numpy_generator
 from lib.statistics.proportions import proportion
 
 _COPIED = 150  # images that are copied in each declared disguise, of which a split takes those of training
-
-
-def among(found: Candidates, rows: np.ndarray, images: int) -> Candidates:
-    """Candidates among the real images `rows`, numbered in that order, of `images` in all."""
-    number = np.full(images, -1)
-    number[rows] = np.arange(len(rows))
-    there = number[found.row]
-    return found._replace(
-        row=np.maximum(there, 0), similarity=np.where(there >= 0, found.similarity, np.float32(-1))
-    )  # fmt: skip
 
 
 def audited(images: np.ndarray, searched: dict, split: int) -> dict:
@@ -60,7 +46,7 @@ def audited(images: np.ndarray, searched: dict, split: int) -> dict:
     rows = np.concatenate([sides["train"], sides["heldout"]])
     member = np.arange(len(rows)) < len(sides["train"])
     doubles = merge_doubles(
-        find_doubles(among(searched["real"], rows, n).only(rows)), member=member, patient=np.arange(len(rows))
+        find_doubles(searched["real"].within(rows).only(rows)), member=member, patient=np.arange(len(rows))
     )
     row = np.flatnonzero(doubles.kept)
     rows, code = rows[row], np.unique(doubles.patient[row], return_inverse=True)[1]
@@ -69,15 +55,15 @@ def audited(images: np.ndarray, searched: dict, split: int) -> dict:
     places = np.searchsorted(searched["copied"], rows[copied])
     found = tested(
         searched["gallery"].only(rows)._replace(patient=code),
-        real=among(searched["real"], rows, n).only(rows),
-        given=among(searched["real"], rows, n).only(sides["synthetic"]),
-        copies={name: among(searched[name], rows, n).only(places) for name in DECLARED},
+        real=searched["real"].within(rows).only(rows),
+        given=searched["real"].within(rows).only(sides["synthetic"]),
+        copies={name: searched[name].within(rows).only(places) for name in DECLARED},
         copied=copied, doubles=doubles, row=row, member=member[row], is_heldout=True,
         permutations=THOROUGH.permutations, rng=rng,
     )  # fmt: skip
     said = concluded(sets, found, THOROUGH, disguises=DECLARED, seed=split).verdict
     pvalue = found.sets[GIVEN].test.pvalue
-    return {"split": split, "answer": said.answer, "p": pvalue, "because": said.because, "revision": revision()}
+    return {"split": split, "answer": said.answer, "p": pvalue, "because": list(said.because)}
 
 
 def main() -> None:
@@ -89,9 +75,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    out = Path(root() / "data" / "runs" / "benchmarks" / f"audit_null_splits_{options.cohort}_{options.most}.json")
-    rows = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    left = sorted(set(range(options.splits)) - {row["split"] for row in rows})
+    rows = KeptRows(f"audit_null_splits_{options.cohort}_{options.most}", "split")
+    left = rows.left([(split,) for split in range(options.splits)])
     if left:
         images, began = images_of(options.cohort, options.most), time.perf_counter()
         code, copied = np.arange(len(images)), np.random.default_rng(1).permutation(len(images))[:_COPIED]
@@ -101,11 +86,8 @@ def main() -> None:
             changed = disguised(images[searched["copied"]], name, rng=np.random.default_rng([2, number]))
             searched[name] = search(gallery, changed)
         print(f"{len(images)} images and their copies searched in {time.perf_counter() - began:.0f} s", flush=True)
-    for split in left:
-        rows.append(audited(images, searched, split))
-        print(f"{split}: {rows[-1]['answer']}, p = {rows[-1]['p']:.3f}", flush=True)
-        with atomic(out) as partial:
-            partial.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    for (split,) in left:
+        rows.add(audited(images, searched, split))
     for answer, count in Counter(row["answer"] for row in rows).most_common():
         print("{}: {} of {}, {:.3f} [{:.3f}, {:.3f}]".format(answer, count, len(rows), *proportion(count, len(rows))))
     flagged = sum(row["p"] <= THOROUGH.level for row in rows)

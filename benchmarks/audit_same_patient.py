@@ -6,23 +6,21 @@ The radiographs are those of `nih_followup`. Each split draws of its patients wh
 synthetic (a half, a quarter, a quarter), and puts other images of training patients, which are left out of the training
 set, in the place of a share of the synthetic ones: one of each patient who has several, a second one where there are
 too few. Whatever the audit learns, it learns anew in each split, on its training and held-out patients alone. Rows are
-added one by one to a CSV in data/runs/benchmarks, and a row that is there is not measured again, so that a run may be
-had in parts.
+kept one by one in data/runs/benchmarks, and a row that is there is not measured again, so that a run may be had in
+parts.
 """
 
 import argparse
-import csv
 import time
 
 import numpy as np
 import pandas as pd
 import torch
+from kept_rows import KeptRows
 
 from lib.audit.identity import Views
 from lib.audit.same_patient import SHARES, Features, compared, cross_fitted, features_of
 from lib.cohorts.public import open_public
-from lib.core.paths import root
-from lib.core.revision import revision
 from lib.statistics.proportions import proportion
 
 LEVEL, PERMUTATIONS, COHORT = 0.05, 999, "nih_followup"
@@ -58,7 +56,7 @@ def measured(features: Features, patient: np.ndarray, split: int, share: float) 
     near = np.concatenate([of.patient for of in found.queries])
     whose = np.concatenate([patient[real[one.row]][np.unique(one.patient, return_index=True)[1]] for one in parts])
     right = (whose[near] == np.tile(patient[offered], 2)).reshape(2, -1).any(axis=0)[len(offered) - count :]
-    row: dict[str, float | str] = {
+    row: dict[str, float | None] = {
         "split": split,
         "share": share,
         "injected": count,
@@ -67,27 +65,25 @@ def measured(features: Features, patient: np.ndarray, split: int, share: float) 
     }
     row |= {"heldout": int((~member).sum()), "p": test.pvalue, "flagged": int(test.pvalue <= LEVEL)}
     row |= {
-        "named": float(right.mean()) if count else "",
+        "named": float(right.mean()) if count else None,
         "beyond, train": int(test.is_beyond[found.member[near]].sum()),
     }
     row |= {"beyond, heldout": int(test.is_beyond[~found.member[near]].sum())}
-    return row | {"seconds": round(time.process_time() - began, 2), "revision": revision()}
+    return row | {"seconds": round(time.process_time() - began, 2)}
 
 
 def main() -> None:
-    """Measure the rows that the CSV lacks, at most --rows of them, and print the table."""
+    """Measure the rows that are not there, at most --rows of them, and print the table."""
     parser = argparse.ArgumentParser(prog="python benchmarks/audit_same_patient.py")
     parser.add_argument("--rows", type=int, default=10**6, help="measure so many rows, then stop")
     parser.add_argument("--splits", type=int, default=20, help="at each share")
     parser.add_argument("--null-splits", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    out = root() / "data" / "runs" / "benchmarks" / f"audit_same_patient_{COHORT}.csv"
     wanted = [(split, share) for share in SHARES for split in range(options.splits)]
     wanted += [(split, 0.0) for split in range(options.null_splits)]
-    table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=["split", "share"])
-    done = set(zip(table["split"], table["share"], strict=True))
-    left = [key for key in wanted if key not in done][: options.rows]
+    rows = KeptRows(f"audit_same_patient_{COHORT}", "split", "share")
+    left = rows.left(wanted)[: options.rows]
     if left:
         cohort = open_public(COHORT)
         images, patient = (
@@ -97,14 +93,8 @@ def main() -> None:
         features = features_of(images, images[:1], rng=np.random.default_rng(0))
         print(f"{len(images)} images of {patient.max() + 1} patients; their features took {time.process_time():.0f} s")
     for split, share in left:
-        row = measured(features, patient, split, share)
-        print(row, flush=True)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not out.exists()
-        with open(out, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            writer.writerows([dict(zip(row, row, strict=True)), row] if is_new else [row])
-    table = pd.read_csv(out)
+        rows.add(measured(features, patient, split, share))
+    table = pd.DataFrame(rows)
     for share, of in table.groupby("share"):
         value, low, high = proportion(int(of["flagged"].sum()), len(of))
         print(

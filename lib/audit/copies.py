@@ -83,7 +83,7 @@ def audit(
             f"{len(doubles.trained_on)} of {len(images['heldout'])} held-out images are of patients with a near-double "
             "among the training images, so they are not held out; give images of patients who were not trained on"
         )
-    real, gallery = real.within(doubles.kept).only(row), gallery.only(row)._replace(patient=code)
+    real, gallery = real.within(row).only(row), gallery.only(row)._replace(patient=code)
     given = search(gallery, images["synthetic"], progress=progress)
     source = np.sort(rng.permutation(np.flatnonzero(is_member))[:copies])
     of = {
@@ -125,7 +125,7 @@ def tested(
     offered = {GIVEN: matches(given, code, usual=usual), POSITIVE_CONTROL: pooled(of)}
     sets = {name: Audited(some, copy_test(some, **test)) for name, some in offered.items()}
     half = np.isin(code, rng.permutation(np.unique(code[~member]))[::2])
-    held = matches(real.within(~half).only(half), code[~half], usual=usual)
+    held = matches(real.within(np.flatnonzero(~half)).only(half), code[~half], usual=usual)
     narrower = test | {"member": member[~half], "groups": code[~half]}
     sets[NEGATIVE_CONTROL] = Audited(held, copy_test(held, **narrower))
     population = population_pvalue(null.nearest, member=member, groups=code, permutations=permutations, rng=rng)

@@ -49,11 +49,13 @@ class Candidates(NamedTuple):
         """Those of some of the queries."""
         return Candidates(*(column[rows] for column in self))
 
-    def within(self, kept: np.ndarray) -> "Candidates":
-        """Those among the real images that are `kept` (n,) bool, whose rows are numbered anew."""
-        number = np.cumsum(kept) - 1
-        similarity = np.where(kept[self.row], self.similarity, np.float32(-1))
-        return self._replace(row=np.where(kept[self.row], number[self.row], 0), similarity=similarity)
+    def within(self, rows: np.ndarray) -> "Candidates":
+        """Those among the real images `rows` (m,), which are numbered anew in that order."""
+        number = np.full(1 + max(self.row.max(initial=0), rows.max(initial=0)), -1)
+        number[rows] = np.arange(len(rows))
+        there = number[self.row]
+        similarity = np.where(there >= 0, self.similarity, np.float32(-1))
+        return self._replace(row=np.maximum(there, 0), similarity=similarity)
 
 
 def open_gallery(images: np.ndarray, patient: np.ndarray, *, views: int, rng: np.random.Generator) -> Gallery:

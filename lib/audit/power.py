@@ -75,7 +75,7 @@ def null_flags(real: Candidates, patient: np.ndarray, *, splits: int, level: flo
     flagged = 0
     for _ in range(splits):
         third = (rng.permutation(int(patient.max()) + 1) % 3)[patient]
-        kept = third > 0
+        kept = np.flatnonzero(third > 0)
         among, code = real.within(kept), patient[kept]
         among_real, offered = among.only(kept), among.only(third == 0)
         usual = usual_distance(among_real, code)

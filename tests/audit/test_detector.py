@@ -166,9 +166,10 @@ def test_the_ratio_is_the_literal_one_and_leaves_out_the_own_patient():
     nearer = matches(found, patient, usual=0.8)
     assert nearer.ratio == pytest.approx([(0.1 / 0.5) ** 0.5, 0.3**0.5 / 0.8], abs=1e-5)
     assert matches(found, patient, usual=0.4).ratio.tolist() == pytest.approx([0.1**0.5 / 0.4, 1])
-    fewer = found.within(np.array([False, True, True, True, True]))
+    fewer = found.within(np.array([1, 2, 3, 4]))
     assert fewer.row[0].tolist() == [0, 0, 1]
     assert fewer.similarity[0].tolist() == pytest.approx([-1, 0.8, 0.5])
+    assert found.within(np.array([2, 0])).row[0].tolist() == [1, 0, 0]  # in the order that is asked for
 
 
 def test_the_usual_distance_is_that_of_three_of_four_to_a_second_patient():
