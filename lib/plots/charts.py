@@ -15,6 +15,7 @@ from lib.plots.style import COLOURS, GREY, MARKERS
 from lib.statistics.seeds import seed_interval
 
 _LIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue (Rec. 709)
+_NO_LENGTH = 1e-9  # of a bar whose ends were rounded apart
 
 
 def image_grid(ax: Axes, images: ArrayLike, *, columns: int, value_range=(0, 255), gap: float = 0.06) -> Axes:
@@ -62,8 +63,9 @@ def budget_curve(
         shift = epsilons * 1.06 ** (place - (len(scores) - 1) / 2)
         mean, reach = _mean_and_reach(values, [intervals.get(condition, {}).get(e) for e in by_epsilon])
         colour = GREY if condition in grey else COLOURS[place]
+        bars = reach if reach.any() else None
         ax.errorbar(
-            shift, mean, reach, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
+            shift, mean, bars, label=condition, marker=MARKERS[place], color=colour, capsize=1.5, elinewidth=0.8
         )
         dots = np.broadcast_to(shift[:, None], values.shape)
         ax.plot(dots, values, ".", color=colour, alpha=0.35, markersize=2, zorder=1)
@@ -94,7 +96,8 @@ def _mean_and_reach(values: np.ndarray, given: Sequence[tuple[float, float] | No
         of or (seed_interval(row).bounds[1:] if len(row) > 2 else (mean, mean))
         for row, mean, of in zip(values, means, given, strict=True)
     ]
-    return means, np.abs(np.array(ends).T - means)
+    reach = np.abs(np.array(ends).T - means)
+    return means, np.where(reach < _NO_LENGTH, 0, reach)
 
 
 def distributions(

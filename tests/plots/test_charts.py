@@ -70,9 +70,15 @@ def test_budget_curves_show_the_intervals_that_they_are_given(ax):
     [(right, low), (_, high)] = ax.containers[1].lines[2][0].get_segments()[0]
     np.testing.assert_allclose((low, high), (0.7, 0.95))
     assert right > 6  # beyond the last budget, so that it hides no condition's bar
-    before = len(ax.containers)
-    plots.budget_curve(ax, {"real": {1: [0.6, 0.62]}}, references=[("of one generator", [0.8, 0.8])])
-    assert len(ax.containers) == before + 1  # no caps without a bar
+
+
+def test_budget_curves_of_one_or_two_seeds_show_no_caps_without_a_bar(ax):
+    ends = {"real": {1: (0.61, 0.61 + 1e-12)}, "of one generator": {None: (0.8 - 1e-12, 0.8)}}
+    plots.budget_curve(
+        ax, {"real": {1: [0.6, 0.62]}}, references=[("of one generator", [0.8, 0.8])], intervals=ends
+    )  # fmt: skip
+    [points] = ax.containers
+    assert points.lines[1:] == ((), ())
 
 
 def test_axes_that_share_a_scale_show_both_sides():
