@@ -24,6 +24,8 @@ from lib.training.loop.rehearsal import Epochs
 from lib.training.loop.resume import Resumable, weights_digest
 from lib.training.loop.trainer import finished_training
 
+_KEPT = 8  # sets whose features are kept, some 50 MB each where a study is largest
+_kept_features: dict[tuple, Tensor] = {}
 OPTIMISERS = ("adamw", "sgd")
 
 
@@ -137,7 +139,12 @@ def predict(
     """
     device = device or seeding.device()
     examples = DeviceDataset(images, None, device=device, name="given")
-    logits = predict_logits(placed(model, device), examples, batch=batch, batch_statistics=batch_statistics)
+    placed(model, device)
+    is_trained = any(parameter.requires_grad for parameter in model.parameters())
+    network = trained_part(model) if is_trained and not batch_statistics else model
+    examples = seen_by(network, model, examples, batch=batch)
+    logits = predict_logits(network, examples, batch=batch, batch_statistics=batch_statistics)
+    model.eval()
     return logits.softmax(1).cpu().numpy()
 
 
@@ -158,11 +165,11 @@ def load_classifier(model: nn.Module, path, *, device: torch.device | None = Non
 
 
 @torch.no_grad()
-def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int) -> Tensor:
+def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int, most: int | None = None) -> Tensor:
     """What `model.head` receives: (4, n, d) float32 under no, left-right, upside-down and both flips, or (1, n, d).
 
-    Exact, since the frozen part of the model, in eval mode, maps an image to the same features in every epoch.
-    ValueError unless the model's output is its head's output.
+    Of all n examples, or the first `most`. Exact, since the frozen part of the model, in eval mode, maps an image to
+    the same features in every epoch. ValueError unless the model's output is its head's output.
     """
     model.eval()
     caught = []
@@ -172,8 +179,7 @@ def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int) ->
     try:
         for across, down in variants if examples.augment == "flips" else variants[:1]:
             parts = []
-            for i in range(0, len(examples), batch):
-                images = examples.values[i : i + batch]
+            for images in examples.values[:most].split(batch):
                 flips = torch.tensor([[across, down]], device=images.device).expand(len(images), 2)
                 logits = model(network_input(flipped(images, flips)))
                 received, output = caught.pop()
@@ -196,8 +202,25 @@ def trained_part(model: nn.Module) -> nn.Module:
 
 
 def seen_by(network: nn.Module, model: nn.Module, examples: DeviceDataset, *, batch: int) -> DeviceDataset:
-    """`examples` as `network`, the `trained_part` of `model`, takes them: images, or features where it is the head."""
-    return examples if network is model else Features(frozen_features(model, examples, batch=batch), examples)
+    """`examples` as `network`, the `trained_part` of `model`, takes them: images, or features where it is the head.
+
+    Features are kept for the next network with the same frozen part: of a few sets, those that were asked for last.
+    """
+    if network is model:
+        return examples
+    key = (type(model).__name__, weights_digest(model, but="head"), examples.digest, examples.augment, batch)
+    found = _kept_features.pop(key, None)
+    # Whether it is so for the first image is seen anew: weights do not tell what a model does with them.
+    if found is None or not _are_near(found[:, :1], frozen_features(model, examples, batch=batch, most=1)):
+        found = frozen_features(model, examples, batch=batch)
+    _kept_features[key] = found
+    while len(_kept_features) > _KEPT:
+        del _kept_features[next(iter(_kept_features))]
+    return Features(found, examples)
+
+
+def _are_near(first: Tensor, second: Tensor) -> bool:
+    return first.device == second.device and first.shape == second.shape and torch.allclose(first, second, atol=1e-4)
 
 
 @torch.no_grad()

@@ -76,12 +76,16 @@ class Resumable:
             self._checkpoint.save(changing(network), state, epochs, finished=True, made=self._course.kept())
 
 
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of every weight and buffer: a warm start from other weights is another training."""
+def weights_digest(model: nn.Module, *, but: str = "") -> str:
+    """SHA-256 of every weight and buffer, but for those of the part `but`, if it is named.
+
+    A warm start from other weights is another training.
+    """
     content = hashlib.sha256()
     for name, value in model.state_dict().items():
-        content.update(name.encode())
-        content.update(value.detach().cpu().contiguous().numpy().data)
+        if not (but and name.startswith(f"{but}.")):
+            content.update(name.encode())
+            content.update(value.detach().cpu().contiguous().numpy().data)
     return content.hexdigest()
 
 

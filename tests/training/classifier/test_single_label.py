@@ -159,6 +159,31 @@ def test_features_of_each_flip_are_those_of_the_flipped_image():
     )
 
 
+def test_networks_with_one_frozen_part_see_images_through_it_once():
+    images, labels = bright_or_dark(40)
+    first, second, other = frozen(), frozen(), frozen()
+    second.layers.load_state_dict(first.layers.state_dict())
+    with torch.no_grad():
+        other.layers[0].weight.add_(0.1)
+    seen = []
+    for model in (first, second, other):
+        model.layers.register_forward_hook(lambda module, args, out: seen.append((module, len(args[0]))))
+    probabilities = {}
+    for name, model in (("first", first), ("second", second), ("other", other)):
+        for part in (slice(0, 40), slice(0, 20)):
+            probabilities[name] = predict(model, images[part], batch=40, device=CPU)
+        with torch.no_grad():
+            literal = model(torch.from_numpy(images[:20])[:, None].float() / 127.5 - 1).softmax(1)
+        np.testing.assert_allclose(probabilities[name], literal, atol=1e-6)
+    counted = {name: [n for module, n in seen if module is model.layers] for name, model in
+               {"first": first, "second": second, "other": other}.items()}  # fmt: skip
+    assert counted == {
+        "first": [40, 20, 20],
+        "second": [1, 1, 20],
+        "other": [40, 20, 20],
+    }  # the last of each is literal
+
+
 def test_predictions_do_not_depend_on_the_batch():
     model, (images, _) = net(), bright_or_dark(23)
     whole = predict(model, images, batch=23, device=CPU)
