@@ -84,15 +84,18 @@ def crossed(values: ArrayLike, draws: ArrayLike, *, patients: int) -> Estimate:
     of training and patients, which the first two both contain. Degrees of freedom by Satterthwaite (1946), with r −
     1 for the first term and `patients` − 1 for the others. The truth is that for these patients of training, split
     anew, and new ones of test: other training patients would vary more than splits of the same do (Nadeau and
-    Bengio 2003). Raises ValueError for shapes that do not fit, values that are not finite, fewer than two
-    repetitions or patients.
+    Bengio 2003). Resamples on which a repetition's value is undefined (NaN: a class was not drawn) are left out. Raises
+    ValueError for shapes that do not fit, values that are not finite, more than half of the resamples left out, fewer
+    than two repetitions or patients.
     """
     values, draws = _values(values), np.asarray(draws, float)
     count = len(values)
     if draws.ndim != 2 or len(draws) != count or draws.shape[1] < 2:
         raise ValueError(f"draws have shape {draws.shape}: give ({count}, b), a row for each of the {count} values")
-    if not np.isfinite(draws).all():
-        raise ValueError("draws are not all finite: leave out the resamples in which the statistic is undefined")
+    defined = np.isfinite(draws).all(axis=0)
+    if defined.sum() < max(2, draws.shape[1] / 2):
+        raise ValueError("more than half of the draws lack one class: an interval needs more patients of each class")
+    draws = draws[:, defined]
     if patients < 2:
         raise ValueError(f"{patients} patients: an interval over patients needs two or more")
     between = values.var(ddof=1) / count

@@ -110,7 +110,8 @@ def test_holm_is_the_published_procedure():
         ([0.1, np.nan], [[0.1, 0.1]] * 2, "values"),
         ([0.1, 0.2], [[0.1, 0.1]], "a row for each"),
         ([0.1, 0.2], [[0.1], [0.2]], "a row for each"),
-        ([0.1, 0.2], [[0.1, np.nan], [0.2, 0.1]], "not all finite"),
+        ([0.1, 0.2], [[0.1, np.nan, 0.1], [0.2, 0.1, np.nan]], "more than half of the draws lack one class"),
+        ([0.1, 0.2], [[0.1, np.nan], [0.2, 0.1]], "lack one class"),
     ],
 )
 def test_what_does_not_fit_is_refused(values, draws, says):
@@ -120,6 +121,15 @@ def test_what_does_not_fit_is_refused(values, draws, says):
         crossed([0.1, 0.2], [[0.1, 0.1], [0.2, 0.1]], patients=1)
     with pytest.raises(ValueError, match="0 to 1"):
         holm({"a": 1.2})
+
+
+def test_resamples_on_which_a_repetition_has_no_value_are_left_out():
+    rng = numpy_generator(0, "undefined")
+    values, draws = rng.random(5), rng.random((5, 40))
+    gaps = draws.copy()
+    gaps[2, 7], gaps[:, 9] = np.nan, np.nan
+    left = np.delete(draws, [7, 9], axis=1)
+    assert crossed(values, gaps, patients=30) == crossed(values, left, patients=30)
 
 
 def test_what_a_record_keeps_is_what_a_claim_is_made_of():
