@@ -27,7 +27,7 @@ class Gallery(NamedTuple):
     embedding: Embedding
     vectors: torch.Tensor  # (n, d)
     edges: torch.Tensor  # (n, 2, SIZE, SIZE), of images that are registered
-    detail: torch.Tensor  # (n, 2, D, D), of those that are compared
+    detail: torch.Tensor  # (n, 3, D, D), of those that are compared
     patient: np.ndarray  # (n,) codes
 
     def only(self, rows: np.ndarray) -> "Gallery":
@@ -140,7 +140,7 @@ def distances(similarity: np.ndarray) -> np.ndarray:
 
 
 def _detail(images: np.ndarray) -> torch.Tensor:
-    """`details` (n, 2, D, D) of uint8 images (n, H, W), at their own size up to DETAIL."""
+    """`details` (n, 3, D, D) of uint8 images (n, H, W), at their own size up to DETAIL."""
     return details(normalised(images, min(DETAIL, *images.shape[1:])))
 
 

@@ -26,7 +26,6 @@ class Normalised(NamedTuple):
 
     ranks: torch.Tensor  # (n, size, size) float32, of the pixels within their image, from -1 to 1
     weight: torch.Tensor  # (n, size, size) float32, 0 within a part that says nothing, else up to 1
-    varies: torch.Tensor  # (n, size, size) float32, the share of pixels that are no part of one grey level
 
 
 def normalised(images: np.ndarray, size: int = SIZE) -> Normalised:
@@ -63,8 +62,7 @@ def _normalised(images: np.ndarray, size: int) -> Normalised:
     total = vertical @ (torch.from_numpy(np.ascontiguousarray(images)).float() * counts) @ across
     near = size / 8
     filled = blurred(total, near) / blurred(weight, near).clamp_min(1e-3)
-    varies = vertical @ torch.from_numpy(~constant).float() @ across
-    return Normalised(_ranks(torch.where(weight > 0.05, total / weight.clamp_min(1e-6), filled)), weight, varies)
+    return Normalised(_ranks(torch.where(weight > 0.05, total / weight.clamp_min(1e-6), filled)), weight)
 
 
 def _constant(images: np.ndarray) -> np.ndarray:

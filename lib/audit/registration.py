@@ -5,7 +5,8 @@ do not outweigh the rest. A map takes the points of the real image, from -1 to 1
 a grid, turned, scaled and shifted, the one with the largest correlation is taken, of either sign since a copy may be a
 negative, and refined by Gauss-Newton steps on the correlation within the overlap (as Evangelidis and Psarakis 2008).
 All this at `normalisation.SIZE`; two images so laid upon each other are then compared at up to DETAIL pixels, whose
-finer edges, such as ribs and vessels, tell patients apart.
+finer edges, such as ribs and vessels, tell patients apart. Where a query is saturated, as by a narrow window, the real
+image is first seen through the same window: as many of its darkest and of its brightest pixels are made equal.
 """
 
 import math
@@ -24,7 +25,8 @@ _TURNS = (-14, -7, 0, 7, 14)  # degrees
 _SCALES = (0.75, 0.85, 0.95, 1.05, 1.18)  # of the real image that the query shows
 _SHIFTS = (-3, -2, -1, 0, 1, 2, 3)  # coarse pixels, in either direction
 _OVERLAP = 0.3  # of the pixels are compared at least
-_VARYING = 0.1  # of an image's pixels vary, or all of them count; half as many are compared at least
+_WEIGHED = 0.05  # of the pixels have a weight in both images, or these are not compared
+_SATURATED = 0.05  # of a query's pixels are the darkest or the brightest at least, where windows are looked for
 _LONGEST = 0.15  # change of a coefficient in one step
 _PAIRS = 256  # refined at a time
 
@@ -63,24 +65,33 @@ def register(query: torch.Tensor, real: torch.Tensor) -> Registered:
 
 
 def details(images: Normalised) -> torch.Tensor:
-    """`edges` (n, 2, H, W) of images that are compared: a saturated part has no weight, where there is another."""
-    channels, varies = edges(images), images.varies
-    channels[:, 1] *= torch.where(varies.mean(dim=(1, 2), keepdim=True) < _VARYING, 1.0, varies)
-    return channels
+    """Channels (n, 3, H, W) of images that are compared: their `edges` and the ranks of their pixels."""
+    return torch.cat([edges(images), images.ranks[:, None]], dim=1)
 
 
 @torch.no_grad()
 def compare(query: torch.Tensor, real: torch.Tensor, registered: Registered) -> torch.Tensor:
-    """Correlation (b,) of each of q queries (q, 2, H, H) with its candidates (q, k, 2, H, H), as they were registered.
+    """Correlation (b,) of each of q queries (q, 3, H, H) with its candidates (q, k, 3, H, H), as they were registered.
 
-    Both are `details`, of another size than those that were registered; b = q · k. -1 where the overlap is too small.
+    Both are `details`, of another size than those that were registered; b = q · k. Of a saturated query both are those
+    that its window leaves. -1 where the overlap is too small.
     """
     (count, per), side = real.shape[:2], query.shape[-1]
-    row, found = torch.arange(count).repeat_interleave(per), []
+    row, real, found = torch.arange(count).repeat_interleave(per), real.flatten(0, 1), []
+    ranks = query[:, 2].flatten(1)
+    saturated = torch.stack([1 + ranks.amin(dim=1), 1 - ranks.amax(dim=1)], dim=1)  # shares of black and white
+    through = (saturated > _SATURATED).any(dim=1)
+    query = query[:, :2].clone()
+    query[through] = _windowed(query[through, 1], ranks[through].view(-1, side, side), saturated[through])
     for at in torch.arange(len(row)).split(_PAIRS):
+        fixed, is_negative = real[at, :2], registered.is_negative[at]
+        if (some := through[row[at]]).any():
+            share = saturated[row[at]][some]
+            share = torch.where(is_negative[some, None], share.flip(1), share)
+            fixed[some] = _windowed(real[at, 1][some], real[at, 2][some], share)
+        fixed = fixed.flatten(2)
         grid = F.affine_grid(registered.map[at], [len(at), 1, side, side], align_corners=False)
         moved = F.grid_sample(query[row[at]], grid, align_corners=False, padding_mode="border").flatten(2)
-        fixed = real.flatten(0, 1)[at].flatten(2)
         inside = (grid.abs() <= 1).all(dim=-1).flatten(1)
         weight = inside * moved[:, 1] * fixed[:, 1]
         area = weight.sum(dim=1)
@@ -88,10 +99,16 @@ def compare(query: torch.Tensor, real: torch.Tensor, registered: Registered) -> 
         one, other = (part[:, 0] - (part[:, 0] * share).sum(dim=1, keepdim=True) for part in (moved, fixed))
         length = ((one**2 * share).sum(dim=1) * (other**2 * share).sum(dim=1)).sqrt()
         alike = (one * other * share).sum(dim=1) / length.clamp_min(1e-9)
-        alike = torch.where(registered.is_negative[at], -alike, alike).clamp(max=1)
-        is_enough = (inside.float().mean(dim=1) > _OVERLAP) & (area > _VARYING / 2 * side**2)
+        alike = torch.where(is_negative, -alike, alike).clamp(max=1)
+        is_enough = (inside.float().mean(dim=1) > _OVERLAP) & (area > _WEIGHED * side**2)
         found.append(torch.where(is_enough, alike, -1))
     return torch.cat(found)
+
+
+def _windowed(weight: torch.Tensor, ranks: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """`edges` (n, 2, H, W) of images of which shares (n, 2) of black and of white pixels are saturated."""
+    low, high = (2 * share[:, 0] - 1)[:, None, None], (1 - 2 * share[:, 1])[:, None, None]
+    return edges(Normalised(torch.minimum(torch.maximum(ranks, low), high), weight))
 
 
 def _small(channels: torch.Tensor) -> torch.Tensor:

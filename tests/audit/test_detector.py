@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from lib.audit.disguises import DECLARED, DISGUISES, HARDER, disguised
 from lib.audit.embedding import learn_embedding
@@ -83,8 +84,11 @@ def test_the_comparison_is_the_literal_weighted_correlation():
         length = np.sqrt((weight * one**2).sum() * (weight * other**2).sum())
         literal.append(sign * (weight * one * other).sum() / length)
     maps = torch.tensor([[[1, 0, 2 * shift / side], [0, 1, 0]] for shift in (2, -3)], dtype=torch.float32)
+    none = np.array([[-1.0, 1.0] * (side**2 // 2)], np.float32).reshape(1, side, side)  # ranks of no saturated image
+    none[none == -1] += np.linspace(0, 1.9, side**2 // 2, dtype=np.float32)
+    none[none == 1] -= np.linspace(0, 0.05, side**2 // 2, dtype=np.float32)
     first, second = (
-        torch.from_numpy(np.stack([of, w[None]], axis=1)) for of, w in ((query, weights[0]), (real, weights[1]))
+        torch.from_numpy(np.stack([of, w[None], none], axis=1)) for of, w in ((query, weights[0]), (real, weights[1]))
     )
     second, is_negative = second[None].repeat(1, 2, 1, 1, 1), torch.tensor([False, True])
     found = compare(first, second, Registered(torch.ones(2), maps, is_negative))
@@ -93,15 +97,21 @@ def test_the_comparison_is_the_literal_weighted_correlation():
     assert compare(first, second, Registered(torch.ones(2), beyond, is_negative)).tolist()[0] == -1
 
 
-def test_a_saturated_part_is_not_compared_unless_there_is_little_else():
-    image = np.random.default_rng(0).integers(10, 250, (1, 64, 64)).astype(np.uint8)
-    saturated = image.copy()
-    saturated[:, :40] = 255
-    weight = details(normalised(saturated, 64))[0, 1]
-    assert weight[:38].max() == 0
-    assert weight[41:].min() == 1
-    saturated[:, :60] = 255
-    assert details(normalised(saturated, 64))[0, 1].min() > 0
+@pytest.mark.parametrize("disguise", ["windowed 20–80 %", "windowed 40–60 %", "negative"])
+def test_an_image_behind_a_narrow_window_equals_its_source_seen_through_the_same(disguise):
+    rng = np.random.default_rng(0)
+    images = np.stack([ndimage.gaussian_filter(rng.normal(size=(64, 64)), 4) for _ in range(2)])
+    images = np.uint8(255 * (images - images.min()) / np.ptp(images))
+    changed = disguised(images, disguise, rng=rng)
+    is_negative = torch.full((4,), disguise == "negative")
+    as_it_is = Registered(torch.ones(4), torch.eye(2, 3).repeat(4, 1, 1), is_negative)
+    query, real = (details(normalised(of, 64)) for of in (changed, images))
+    alike = compare(query, real[None].repeat(2, 1, 1, 1, 1), as_it_is).view(2, 2)
+    assert alike.diag().min() > 0.97
+    assert alike.fliplr().diag().max() < 0.5
+    if disguise == "windowed 40–60 %":
+        both = compare(torch.cat([query[:, :2], 0 * query[:, 2:]], 1), real[None].repeat(2, 1, 1, 1, 1), as_it_is)
+        assert both.view(2, 2).diag().max() < 0.9  # without the window
 
 
 def test_images_that_differ_in_detail_alone_are_told_apart():
