@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from datetime import datetime
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from lib.runner.run_folder import set_aside, sockets_folder
 _POLL = 0.1  # seconds between two looks at the kernel's memory
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
             "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")  # fmt: skip
+_RECENT = 5  # looks, of which the highest is what was held in the end
 _CHILDREN = 20  # of these looks go by between two at its children, which cost a walk through all processes
 
 
@@ -165,7 +167,13 @@ class _Memory:
     """Inside `with`, follows the resident memory of the kernel and its children; `peak` and `last` are in bytes."""
 
     def __init__(self, manager: type[KernelManager]):
-        self.manager, self.peak, self.last, self._ended = manager, 0, 0, threading.Event()
+        self.manager, self.peak, self._ended = manager, 0, threading.Event()
+        self._recent: deque[int] = deque([0], maxlen=_RECENT)
+
+    @property
+    def last(self) -> int:
+        """What was held in the end, before the process gave it back."""
+        return max(self._recent)
 
     def __enter__(self):
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -184,8 +192,10 @@ class _Memory:
                     kernel = psutil.Process(self.manager.pid)
                     if look % _CHILDREN == 0:
                         children = sum(child.memory_info().rss for child in kernel.children(recursive=True))
-                    now = kernel.memory_info().rss
-                    own, self.last, look = _highest(kernel.pid) or now, now + children, look + 1
+                    if not (now := kernel.memory_info().rss):
+                        continue  # it has ended, and nobody has asked how
+                    own, look = _highest(kernel.pid) or now, look + 1
+                    self._recent.append(now + children)
                     self.peak = max(self.peak, own + children)
 
 

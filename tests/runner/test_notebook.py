@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
-from lib.runner.notebook import check_parameters
+from lib.runner.notebook import _Memory, check_parameters
 from tests.paths import ROOT
 from tests.runner.toy import Suite, write_notebook
 
@@ -60,3 +61,16 @@ def test_check_parameters(tmp_path, source, says):
         (tmp_path / "n.ipynb").write_text('{"cells": []}')
     with pytest.raises(ValueError, match=says):
         check_parameters(tmp_path / "n.ipynb", {"scale": 1, "seed": 2, "cohort": 3})
+
+
+def test_what_a_kernel_held_in_the_end_is_known_though_it_has_ended():
+    class Manager:
+        pid = 0
+
+    with _Memory(Manager) as memory:
+        held = "held = bytearray(b'1' * 10**8); import time; time.sleep(2)"
+        kernel = subprocess.Popen([sys.executable, "-c", held])
+        Manager.pid = kernel.pid
+        time.sleep(3)  # it has ended, and is not waited for
+    kernel.wait()
+    assert 1e8 < memory.last <= memory.peak
