@@ -19,13 +19,14 @@ class ConvClassifier(nn.Module):
 
     Four times convolution, ReLU, batch normalisation (`momentum` in PyTorch's sense: the weight of the newest batch)
     and maximum over 3 x 3 with stride 2; a dense layer of `width`, dropout and a linear head. ValueError for a size
-    that is no multiple of 16.
+    that is no multiple of 16, and for images of another size.
     """
 
     def __init__(self, image_size: int = 64, classes: int = 2, width: int = 32, momentum: float = 0.01):
         super().__init__()
         if image_size < 16 or image_size % 16:
             raise ValueError(f"The image size {image_size} is not a multiple of 16, as four halvings need.")
+        self.image_size = image_size
         layers = []
         for inputs, kernel in ((1, 5), (width, 5), (width, 3), (width, 3)):
             layers += [Convolution(inputs, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True)]
@@ -37,6 +38,9 @@ class ConvClassifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(n, 32): what the head sees."""
+        if images.shape[-2:] != (self.image_size, self.image_size):
+            size = "×".join(map(str, images.shape[-2:]))
+            raise ValueError(f"The classifier takes images of {self.image_size} px, not of {size}: train one on these.")
         return self.layers(images)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -32,6 +32,11 @@ def test_a_size_without_four_halvings_is_refused():
         ConvClassifier(20, 2)
 
 
+def test_images_of_another_size_are_refused_in_one_sentence():
+    with pytest.raises(ValueError, match="takes images of 32 px, not of 64×64: train one on these"):
+        ConvClassifier(32, 2)(torch.zeros(2, 1, 64, 64))
+
+
 def test_maps_halve_as_keras_pads_them():
     """'Same' pooling with stride 2 takes pixels 0-2, 2-4, ..., and at the end what is left."""
     pool = [layer for layer in ConvClassifier(16, 2).layers if isinstance(layer, torch.nn.MaxPool2d)][0]
