@@ -23,6 +23,17 @@ def saved(path, patients=30, each=2, images=None, **changes):
     return Cohort(noise(n, 16) if images is None else images, patient, **columns, **facts).save(path)
 
 
+def plain_files(folder):
+    """Twelve images and their codes of splits, in data.h5 and masks.h5 of the published layout."""
+    images, split = noise(12, 16), np.tile([0, 0, 1, 2], 3)
+    columns = {"id": np.repeat([5, 9, 11], 4), "dis": np.tile([0, 1], 6), "set": split}
+    for name, what in (("data", {"images": images}), ("masks", {"masks": (images > 99) * np.uint8(255)})):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            for key, values in (what | columns).items():
+                file[key] = values
+    return images, split
+
+
 def splits_of(cohort):
     return [set(cohort.patient[cohort.split == code].tolist()) for code in range(3)]
 
@@ -70,12 +81,7 @@ def test_every_patient_in_every_split_where_it_is_asked_for(tmp_path):
 
 
 def test_a_plain_file_has_the_published_codes_and_masks_of_a_second_file(tmp_path):
-    images, split = noise(12, 16), np.tile([0, 0, 1, 2], 3)
-    columns = {"id": np.repeat([5, 9, 11], 4), "dis": np.tile([0, 1], 6), "set": split}
-    for name, what in (("data", {"images": images}), ("masks", {"masks": (images > 99) * np.uint8(255)})):
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
-            for key, values in (what | columns).items():
-                file[key] = values
+    images, split = plain_files(tmp_path)
     data, masks = tmp_path / "data.h5", tmp_path / "masks.h5"
     cohort = open_own(data, masks, within=True)
     assert np.array_equal(cohort.split, np.array([0, 2, 1])[split])  # published: 1 is test
@@ -89,12 +95,7 @@ def test_a_plain_file_has_the_published_codes_and_masks_of_a_second_file(tmp_pat
 
 
 def test_a_plain_file_whose_test_images_are_coded_2_is_converted_and_then_known_as_it_is(tmp_path, capsys):
-    images, split = noise(12, 16), np.tile([0, 0, 1, 2], 3)
-    columns = {"id": np.repeat([5, 9, 11], 4), "dis": np.tile([0, 1], 6), "set": split}
-    for name, what in (("data", {"images": images}), ("masks", {"masks": (images > 99) * np.uint8(255)})):
-        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
-            for key, values in (what | columns).items():
-                file[key] = values
+    images, split = plain_files(tmp_path)
     data, masks, out = (str(tmp_path / f"{name}.h5") for name in ("data", "masks", "cohort"))
     assert main(["convert", data, "--masks", masks, "--test", "2", "-o", out]) == 0
     assert "test" in capsys.readouterr().out
