@@ -110,8 +110,9 @@ def test_an_image_behind_a_narrow_window_equals_its_source_seen_through_the_same
     assert alike.diag().min() > 0.97
     assert alike.fliplr().diag().max() < 0.5
     if disguise == "windowed 40–60 %":
-        both = compare(torch.cat([query[:, :2], 0 * query[:, 2:]], 1), real[None].repeat(2, 1, 1, 1, 1), as_it_is)
-        assert both.view(2, 2).diag().max() < 0.9  # without the window
+        both = compare(torch.cat([query[:, :2], real[:, 2:]], 1), real[None].repeat(2, 1, 1, 1, 1), as_it_is)
+        without = both.view(2, 2).diag()  # by ranks of no saturated image, which show no window
+        assert (alike.diag() - without).min() > 0.05
 
 
 def test_images_that_differ_in_detail_alone_are_told_apart():
