@@ -17,7 +17,8 @@ SLEEP = """
 import os, time
 from pathlib import Path
 here = Path(os.environ["SUITE_ROOT"])
-(here / "pids").write_text(f"{os.getpid()} {os.getppid()}")
+(here / "pids.partial").write_text(f"{os.getpid()} {os.getppid()}")
+(here / "pids.partial").rename(here / "pids")  # whole as soon as it is there: tests wait for it
 while not (here / "go").exists():
     time.sleep(0.05)
 """
