@@ -14,6 +14,7 @@ from lib.core.seeding import device
 from lib.metrics.fidelity.radiomics import FIRST_ORDER, radiomics
 from lib.models.pretrained.inception import WEIGHTS, load_inception
 from lib.training.loop.images import network_input
+from lib.training.loop.inference import in_batches
 
 EXTRACTORS = ("pixels", "radiomics", "radiomics_first_order", "inception")
 _BATCH = 64
@@ -32,14 +33,14 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
     place = device()
     if isinstance(extractor, nn.Module):
         features = cast(Callable[[Tensor], Tensor], extractor.to(place).eval().features)
-        return _in_batches(lambda batch: features(network_input(batch)), _grey(images), place)
+        return _seen_by(lambda batch: features(network_input(batch)), _grey(images), place)
     if extractor not in EXTRACTORS:
         raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
     images = _uint8(images) if extractor == "pixels" else _grey(images)
     if extractor == "pixels":
         return images.reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
-        return _in_batches(load_inception(inception_weights()).to(place), images, place)
+        return _seen_by(load_inception(inception_weights()).to(place), images, place)
     values = np.asarray(radiomics(images, cache=cache))
     return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
 
@@ -64,10 +65,11 @@ def _grey(images) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _in_batches(network: Callable[[Tensor], Tensor], images, place: torch.device) -> np.ndarray:
+def _seen_by(network: Callable[[Tensor], Tensor], images, place: torch.device) -> np.ndarray:
     """What `network` makes of uint8 images (b, 1, H, W), a batch at a time: (n, d) float32."""
-    parts = []
-    for start in range(0, len(images), _BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH])).to(place)
-        parts.append(network(batch[:, None]).float().cpu())
-    return torch.cat(parts).numpy()
+
+    def features(part: slice) -> Tensor:
+        batch = torch.from_numpy(np.ascontiguousarray(images[part])).to(place)
+        return network(batch[:, None]).float().cpu()
+
+    return in_batches(features, len(images), _BATCH).numpy()

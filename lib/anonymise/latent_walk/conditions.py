@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lib.anonymise.latent_walk.plan import detour, linear, plan, step_energy, synthesis_of
 from lib.core.seeding import device, numpy_generator
 from lib.training.loop.course import called
+from lib.training.loop.inference import in_batches
 from lib.training.loop.resume import cached, weights_digest
 from lib.training.loop.trainer import finished_training
 
@@ -74,4 +75,8 @@ def drawn(generator: nn.Module, walks: Tensor) -> Iterator[Tensor]:
     """The images (T, c, h, w), clamped to [-1, 1], of each of walks (p, T, ...), one walk at a time."""
     synthesis = synthesis_of(generator)
     for walk in walks:
-        yield synthesis(walk).clamp(-1, 1)
+
+        def images(part: slice, walk: Tensor = walk) -> Tensor:
+            return synthesis(walk[part]).clamp(-1, 1)
+
+        yield in_batches(images, len(walk), len(walk))

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.core import seeding
-from lib.training.loop.inference import frozen
+from lib.training.loop.inference import frozen, in_batches
 from lib.training.loop.progress import Progress
 from lib.training.loop.rehearsal import Steps
 
@@ -232,15 +232,15 @@ def evaluate(
     labels = _walk_labels(labels, len(walks)).to(walks.device)
     classes = labels.repeat_interleave(walks.shape[1])
     auxiliary = _AuxiliaryLosses(synthesis, identity, diagnosis, direction, int(labels.max()))
-    found = []
+
+    def evaluated(rows: slice) -> Tensor:
+        divergence, cross_entropy, who, what = auxiliary.losses(walks.flatten(0, 1)[rows], classes[rows], hard=True)
+        entropy = math.log(who.shape[1]) - uniform_divergence(who, "to_uniform")
+        return torch.stack([divergence, entropy, cross_entropy, what.argmax(dim=1) == classes[rows]], dim=1)
+
     with frozen(synthesis, identity, diagnosis):
-        for start in range(0, len(classes), memory_images):
-            rows = slice(start, start + memory_images)
-            latents = walks.flatten(0, 1)[rows]
-            divergence, cross_entropy, who, what = auxiliary.losses(latents, classes[rows], hard=True)
-            entropy = math.log(who.shape[1]) - uniform_divergence(who, "to_uniform")
-            found.append((divergence, entropy, cross_entropy, what.argmax(dim=1) == classes[rows]))
-    return Evaluation(*(torch.cat(part).view(walks.shape[:2]) for part in zip(*found, strict=True)))
+        *terms, correct = in_batches(evaluated, len(classes), memory_images).T
+    return Evaluation(*(term.reshape(walks.shape[:2]) for term in (*terms, correct.bool())))
 
 
 def path_losses(walks: Tensor, labels, *, as_published: bool = False, **networks) -> Losses:

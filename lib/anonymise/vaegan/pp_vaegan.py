@@ -26,7 +26,7 @@ from lib.models.gan.vaegan import VAE, Critic
 from lib.training.gan.losses import gradient_norms
 from lib.training.loop.dataset import DeviceDataset, check_batch
 from lib.training.loop.images import to_uint8
-from lib.training.loop.inference import without_gradients
+from lib.training.loop.inference import in_batches, without_gradients
 from lib.training.loop.placement import placed
 from lib.training.loop.resume import weights_digest
 from lib.training.loop.trainer import Trainer, finished_training, restored, run_training, under
@@ -165,14 +165,13 @@ def anonymise(
     model, decoder = placed(model, device).eval(), placed(decoder or model.decoder, device).eval()
     generator = seeding.torch_generator(seed, "redraw")
     noise = torch.randn(len(examples), model.shape["latent"], generator=generator).to(device)
-    parts = []
-    for i in range(0, len(examples), batch):
-        part = slice(i, i + batch)
+
+    def anonymised(part: slice) -> Tensor:
         given = regions.inputs(part) * (255 if "masks" in as_published else 1)
         mean, log_variance = model.encoder(examples.inputs(part), given)
-        drawn = decoder(model.sample(mean, log_variance, noise[part]))
-        parts.append(to_uint8(drawn[:, 0]).cpu())
-    return torch.cat(parts).numpy()
+        return to_uint8(decoder(model.sample(mean, log_variance, noise[part]))[:, 0]).cpu()
+
+    return in_batches(anonymised, len(examples), batch).numpy()
 
 
 class PPVAEGANTrainer(Trainer):

@@ -22,7 +22,7 @@ from lib.core import seeding
 from lib.models.gan.vaegan import VAE, Critic
 from lib.training.loop.dataset import DeviceDataset, check_batch, grey_images
 from lib.training.loop.images import to_uint8
-from lib.training.loop.inference import without_gradients
+from lib.training.loop.inference import in_batches, without_gradients
 from lib.training.loop.placement import placed
 from lib.training.loop.trainer import Trainer, restored, run_training
 
@@ -92,12 +92,11 @@ def swap(
     generator = seeding.torch_generator(seed, "swap")
     noise = torch.randn(len(examples), model.shape["latent"], generator=generator).to(device)
     codes = F.one_hot(examples.labels, people).float()
-    parts = []
-    for i in range(0, len(examples), batch):
-        part = slice(i, i + batch)
-        drawn = model(examples.inputs(part), codes[part], noise[part])
-        parts.append(to_uint8(drawn[:, 0]).cpu())
-    return torch.cat(parts).numpy()
+
+    def turned(part: slice) -> Tensor:
+        return to_uint8(model(examples.inputs(part), codes[part], noise[part])[:, 0]).cpu()
+
+    return in_batches(turned, len(examples), batch).numpy()
 
 
 class PPRLVGANTrainer(Trainer):

@@ -10,6 +10,7 @@ from lib.core.seeding import device, initialising
 from lib.models.pretrained.lpips import Lpips, RotationCNN, load_lpips, rotations
 from lib.training.classifier.single_label import train_classifier
 from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.inference import in_batches
 from lib.training.loop.trainer import finished_training
 
 NETWORKS = ("rotation", "lpips_alex", "lpips_vgg")
@@ -61,11 +62,13 @@ def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, bat
     images: uint8, or float32 in [-1, 1]. pooled: the last layer averaged over positions instead, float64, of few
     enough numbers for a Fréchet distance. ValueError for images of another kind.
     """
-    examples, parts = DeviceDataset(images, None, device=device(), name="described"), []
-    for start in range(0, len(examples), batch):
-        inputs = examples.inputs(slice(start, start + batch))
-        parts.append(network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs))
-    return torch.cat(parts)
+    examples = DeviceDataset(images, None, device=device(), name="described")
+
+    def described_part(part: slice) -> Tensor:
+        inputs = examples.inputs(part)
+        return network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs)
+
+    return in_batches(described_part, len(examples), batch)
 
 
 def _known(name: str) -> str:

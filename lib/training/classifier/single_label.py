@@ -18,7 +18,7 @@ from lib.training.classifier.model_selection import History, Selection
 from lib.training.loop import data_parallel as parallel
 from lib.training.loop.dataset import DeviceDataset, Features
 from lib.training.loop.images import flipped, network_input
-from lib.training.loop.inference import predict_logits, training_mode
+from lib.training.loop.inference import in_batches, predict_logits, training_mode
 from lib.training.loop.placement import placed
 from lib.training.loop.rehearsal import Epochs
 from lib.training.loop.resume import Resumable, weights_digest
@@ -175,21 +175,23 @@ def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int, mo
     caught = []
     hook = model.get_submodule("head").register_forward_hook(lambda _, args, output: caught.append((args[0], output)))
     variants = [(False, False), (True, False), (False, True), (True, True)]
-    features = []
+    found = []
     try:
         for across, down in variants if examples.augment == "flips" else variants[:1]:
-            parts = []
-            for images in examples.values[:most].split(batch):
-                flips = torch.tensor([[across, down]], device=images.device).expand(len(images), 2)
+
+            def received(part: slice, flip=(across, down)) -> Tensor:
+                images = examples.values[:most][part]
+                flips = torch.tensor([flip], device=images.device).expand(len(images), 2)
                 logits = model(network_input(flipped(images, flips)))
-                received, output = caught.pop()
+                features, output = caught.pop()
                 if caught or output is not logits:
                     raise ValueError("The model does more than its head after its features: unfreeze it or move that.")
-                parts.append(received)
-            features.append(torch.cat(parts))
+                return features
+
+            found.append(in_batches(received, len(examples.values[:most]), batch))
     finally:
         hook.remove()
-    return torch.stack(features).float()
+    return torch.stack(found).float()
 
 
 def trained_part(model: nn.Module) -> nn.Module:

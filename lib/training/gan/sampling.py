@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib.core import seeding
 from lib.training.loop.images import pixels
+from lib.training.loop.inference import in_batches
 
 
 class TrainedGenerator(ABC):
@@ -64,13 +65,11 @@ def drawn(draw: Callable[..., Tensor], *inputs: Tensor, batch: int, device: torc
     ValueError for a batch that is no whole number from 1.
     """
     _check_whole("batch", batch, 1)
-    first, *rest = zip(*(values.split(batch) for values in inputs), strict=True)
-    some = pixels(draw(*(values.to(device) for values in first)))
-    images = np.empty((len(inputs[0]), *some.shape[1:]), some.dtype)  # held once, however many there are
-    images[: len(some)] = some
-    for number, part in enumerate(rest, 1):
-        images[number * batch : (number + 1) * batch] = pixels(draw(*(values.to(device) for values in part)))
-    return images
+
+    def images(part: slice) -> Tensor:
+        return torch.from_numpy(pixels(draw(*(values[part].to(device) for values in inputs))))
+
+    return in_batches(images, len(inputs[0]), batch).numpy()
 
 
 def class_labels(labels, n: int, classes: int) -> Tensor:

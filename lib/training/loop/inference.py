@@ -1,13 +1,31 @@
-"""Networks in use: their modes, what of them is frozen, and their logits, batch by batch."""
+"""Networks in use: batch by batch, their modes, what of them is frozen, and their logits."""
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from lib.core.paths import rehearsal
 from lib.training.loop.dataset import DeviceDataset
+from lib.training.loop.rehearsal import some_rows
+
+
+def in_batches(function: Callable[[slice], Tensor], rows: int, batch: int) -> Tensor:
+    """What `function` makes of `rows` rows, `batch` at a time: (rows, ...), held once however many there are.
+
+    `function` gives a row for each of the slice that it is given. A rehearsal asks for some where all would take long.
+    """
+    if rehearsal() and (some := some_rows(function, rows, batch)) is not None:
+        return some
+    first = function(slice(0, min(batch, rows)))
+    whole = first.new_empty((rows, *first.shape[1:]))
+    whole[: len(first)] = first
+    for start in range(len(first), rows, batch):
+        part = slice(start, min(start + batch, rows))
+        whole[part] = function(part)
+    return whole
 
 
 def changing(network: nn.Module) -> dict[str, Tensor]:
@@ -38,8 +56,7 @@ def predict_logits(
     network.eval()
     if batch_statistics:
         network = _by_batch_statistics(network)
-    parts = [network(examples.inputs(slice(i, i + batch))) for i in range(0, len(examples), batch)]
-    return torch.cat(parts).float()
+    return in_batches(lambda part: network(examples.inputs(part)), len(examples), batch).float()
 
 
 def _by_batch_statistics(network: nn.Module) -> nn.Module:

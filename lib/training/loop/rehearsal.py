@@ -1,21 +1,63 @@
-"""A rehearsed training: a few of its steps or batches, from which follows how long all of them would take.
+"""What a rehearsal leaves out of trainings and of networks in use, and how long that would take.
 
-Where trainings of a kind took long, the next ones are taken to go at their pace, and see a few images of one batch.
+A training runs a few of its steps or batches, from which follows how long all of them would take; where trainings of a
+kind took long, the next ones are taken to go at their pace, and see a few images of one batch. A network that would be
+long over many rows is given some of them.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from lib.core.paths import rehearsal
 
 _FEW = 4
 _LONG = 60.0  # seconds: where a first step takes more, what it makes for later ones is a small part of it
 _SHOWN = 4  # images of a batch, of a training whose pace is known
+_PASS = 10.0  # seconds that a network in use is given for the rows of one pass
+_skipped = 0.0  # seconds that the rows which this process left out would have taken
+_seen_whole: set[tuple] = set()  # passes of which a whole batch was run, as its memory is to be seen
+
+
+def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int) -> Tensor | None:
+    """`function` of some of the `rows`, (rows, ...), where all would take long; None elsewhere.
+
+    Those are spread evenly, the first and the last among them; every other row has the answer of the nearest. The
+    seconds that are left out count as if they had passed.
+    """
+    global _skipped
+    began = time.monotonic()
+    probe = slice(0, min(2, rows))
+    function(probe)  # the first makes what later ones find
+    pace = time.monotonic()
+    shape = function(probe).shape[1:]
+    pace = (time.monotonic() - pace) / probe.stop
+    size = max(probe.stop, min(batch, int(_PASS / 4 / pace) if pace else batch))
+    pieces = max(2, int(_PASS / (pace * size)) if pace else rows)
+    kind = (function.__qualname__, shape, batch)
+    if size < batch and kind not in _seen_whole:
+        _seen_whole.add(kind)
+        size, pieces = min(batch, rows), 1
+    if size * pieces >= rows:
+        return None
+    starts = torch.linspace(0, rows - size, pieces).round().int().tolist()
+    probed, began = time.monotonic() - began, time.monotonic()
+    found = torch.cat([function(slice(start, start + size)) for start in starts])
+    seen = torch.cat([torch.arange(start, start + size) for start in starts])
+    skipped = (time.monotonic() - began) * (rows - len(seen)) / len(seen) - probed
+    _skipped += skipped
+    _note("networks in use", -skipped, 0.0, by_image=True)  # as the notebook's other seconds
+    middles = (seen[1:] + seen[:-1]) / 2
+    return found[torch.searchsorted(middles, torch.arange(rows).float()).to(found.device)]
+
+
+def _now() -> float:
+    return time.monotonic() + _skipped
 
 
 class _Batched:
@@ -24,10 +66,10 @@ class _Batched:
 
     def batches(self, rows: int, batch: int) -> Iterator[slice]:
         """Each batch of the `rows` of a step or epoch; in a rehearsal those of the first minute, or a few rows."""
-        began, self._left_out = time.monotonic(), 0.0
+        began, self._left_out = _now(), 0.0
         for start in range(0, rows, batch):
             yield slice(start, seen := min(start + (self.most or batch), start + batch, rows))
-            taken = time.monotonic() - began
+            taken = _now() - began
             if self.most is not None or (rehearsal() and taken > _LONG and seen < rows):
                 self._left_out = taken * (rows - seen) / seen
                 return
@@ -50,10 +92,10 @@ class Steps(_Batched):
             return
         few = _FEW if rehearsal() > 1 else 1
         numbers = sorted({self._steps - 1 - round(part * (self._steps - 1) / (_FEW - 1)) for part in range(few)})
-        times = [time.monotonic()]
+        times = [_now()]
         for number in numbers:
             yield number
-            times.append(time.monotonic())
+            times.append(_now())
             if times[1] - times[0] > _LONG:
                 break
         measured = times[1:] if len(times) > 2 else times
@@ -80,9 +122,9 @@ class Epochs(_Batched):
         if not rehearsal():
             yield from range(self._start, self._epochs)
             return
-        began = time.monotonic()
+        began = _now()
         yield 0
-        spent = time.monotonic() - began
+        spent = _now() - began
         pace = (spent + self._left_out) / self._images if self._pace is None else self._pace
         whole = self._epochs * pace * self._images
         _note(self._name, spent, whole, by_image=self._by_image, pace=pace if self._pace is None else None)

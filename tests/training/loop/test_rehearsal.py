@@ -9,6 +9,7 @@ from torch import nn
 from lib.training.classifier.single_label import train_classifier
 from lib.training.loop import rehearsal
 from lib.training.loop.curve import read_curve
+from lib.training.loop.inference import in_batches
 from lib.training.loop.trainer import Trainer, run_training
 
 NETWORK = nn.Linear(2, 2)
@@ -131,6 +132,74 @@ def test_outside_a_rehearsal_an_epoch_has_every_batch_however_long(clock):
         parts.append(part)
         clock.now += 100.0
     assert parts == [slice(start, min(start + 8, 100)) for start in range(0, 100, 8)]
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """What no earlier test has left: no rows are skipped, and of no pass a whole batch was seen."""
+    monkeypatch.setattr(rehearsal, "_skipped", 0.0)
+    monkeypatch.setattr(rehearsal, "_seen_whole", set())
+
+
+def slow(clock, seconds, asked):
+    """A network in use that takes `seconds` an image, and answers with the numbers of the rows."""
+
+    def function(part):
+        rows = torch.arange(100_000)[part]
+        asked.append((part.start, len(rows)))
+        clock.now += seconds * len(rows)
+        return torch.stack([rows, -rows], dim=1)
+
+    return function
+
+
+def test_a_network_that_would_be_long_over_all_rows_is_given_some_evenly_spread(clock, noted, passes):
+    asked = []
+    found = in_batches(slow(clock, 1.0, asked), 100, 16)
+    assert asked == [(0, 2), (0, 2), (0, 16)]  # one whole batch, whose memory is to be seen
+    assert found[:, 0].tolist() == [*range(16), *[15] * 84]
+    asked.clear()
+    found = in_batches(slow(clock, 1.0, asked), 100, 16)
+    assert asked == [(0, 2), (0, 2), (0, 2), (24, 2), (49, 2), (74, 2), (98, 2)]
+    near = [min((0, 1, 24, 25, 49, 50, 74, 75, 98, 99), key=lambda seen: abs(seen - row)) for row in range(100)]
+    assert found[:, 0].tolist() == near
+    assert found[:, 1].tolist() == (-found[:, 0]).tolist()
+    # what passed, and what was left out by the notes, are the 100 seconds of each pass
+    assert clock.now - sum(note["spent"] for note in noted()) == pytest.approx(200.0)
+    assert {note["whole"] for note in noted()} == {0.0}
+
+
+def test_a_network_that_is_quick_is_given_all_rows(clock, noted, passes, tmp_path):
+    asked = []
+    found = in_batches(slow(clock, 0.001, asked), 1000, 64)
+    assert found[:, 0].tolist() == list(range(1000))
+    assert asked[2:] == [(start, min(64, 1000 - start)) for start in range(0, 1000, 64)]
+    assert not (tmp_path / "trainings").exists()
+
+
+def test_outside_a_rehearsal_it_is_given_all_rows_however_long(clock, passes):
+    asked = []
+    assert in_batches(slow(clock, 9.0, asked), 100, 48)[:, 0].tolist() == list(range(100))
+    assert asked == [(0, 48), (48, 48), (96, 4)]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 47, 48, 49])
+def test_of_any_number_of_rows_the_first_and_the_last_are_answered(clock, noted, passes, rows):
+    for _ in range(2):
+        found = in_batches(slow(clock, 30.0, []), rows, 48)
+        assert found.shape == (rows, 2)
+        assert found[0, 0] == 0
+    assert found[-1, 0] == rows - 1
+
+
+def test_rows_skipped_within_a_training_lengthen_it_and_nothing_else(clock, noted, passes):
+    """A validation of a hundred seconds in every epoch, of which the rehearsal runs a part."""
+    for _ in rehearsal.Epochs("classifier", 0, 7, network=NETWORK, images=50):
+        clock.now += 5.0
+        in_batches(slow(clock, 1.0, []), 100, 16)
+    *_, training = noted()
+    assert training["whole"] == pytest.approx(7 * 105.0)
+    assert clock.now - sum(note["spent"] for note in noted()) == pytest.approx(0.0)  # nothing is left for the rest
 
 
 class Counted(Trainer):
