@@ -72,4 +72,4 @@ def _seen_by(network: Callable[[Tensor], Tensor], images, place: torch.device) -
         batch = torch.from_numpy(np.ascontiguousarray(images[part])).to(place)
         return network(batch[:, None]).float().cpu()
 
-    return in_batches(features, len(images), _BATCH).numpy()
+    return in_batches(features, len(images), _BATCH, kind=type(network).__name__).numpy()

@@ -68,7 +68,7 @@ def described(network: Lpips | RotationCNN, images, *, pooled: bool = False, bat
         inputs = examples.inputs(part)
         return network.maps(inputs)[-1].mean(dim=(2, 3)).double() if pooled else network.features(inputs)
 
-    return in_batches(described_part, len(examples), batch)
+    return in_batches(described_part, len(examples), batch, kind=type(network).__name__)
 
 
 def _known(name: str) -> str:

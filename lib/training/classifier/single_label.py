@@ -188,7 +188,7 @@ def frozen_features(model: nn.Module, examples: DeviceDataset, *, batch: int, mo
                     raise ValueError("The model does more than its head after its features: unfreeze it or move that.")
                 return features
 
-            found.append(in_batches(received, len(examples.values[:most]), batch))
+            found.append(in_batches(received, len(examples.values[:most]), batch, kind=type(model).__name__))
     finally:
         hook.remove()
     return torch.stack(found).float()

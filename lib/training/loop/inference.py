@@ -12,12 +12,13 @@ from lib.training.loop.dataset import DeviceDataset
 from lib.training.loop.rehearsal import some_rows
 
 
-def in_batches(function: Callable[[slice], Tensor], rows: int, batch: int) -> Tensor:
+def in_batches(function: Callable[[slice], Tensor], rows: int, batch: int, *, kind: str = "") -> Tensor:
     """What `function` makes of `rows` rows, `batch` at a time: (rows, ...), held once however many there are.
 
-    `function` gives a row for each of the slice that it is given. A rehearsal asks for some where all would take long.
+    `function` gives a row for each of the slice that it is given. A rehearsal asks for some where all would take long;
+    kind: the name of a network, where one function serves several that take more or less memory.
     """
-    if rehearsal() and (some := some_rows(function, rows, batch)) is not None:
+    if rehearsal() and (some := some_rows(function, rows, batch, f"{function.__qualname__} {kind}")) is not None:
         return some
     first = function(slice(0, min(batch, rows)))
     whole = first.new_empty((rows, *first.shape[1:]))
@@ -56,7 +57,8 @@ def predict_logits(
     network.eval()
     if batch_statistics:
         network = _by_batch_statistics(network)
-    return in_batches(lambda part: network(examples.inputs(part)), len(examples), batch).float()
+    kind = type(network).__name__
+    return in_batches(lambda part: network(examples.inputs(part)), len(examples), batch, kind=kind).float()
 
 
 def _by_batch_statistics(network: nn.Module) -> nn.Module:

@@ -19,29 +19,28 @@ from lib.core.paths import rehearsal
 _FEW = 4
 _LONG = 60.0  # seconds: where a first step takes more, what it makes for later ones is a small part of it
 _SHOWN = 4  # images of a batch, of a training whose pace is known
-_PASS = 10.0  # seconds that a network in use is given for the rows of one pass
+_PASS = 3.0  # seconds that a network in use is given for the rows of one pass
 _skipped = 0.0  # seconds that the rows which this process left out would have taken
-_seen_whole: set[tuple] = set()  # passes of which a whole batch was run, as its memory is to be seen
+_seen_whole: set[tuple[str, int]] = set()  # kinds of passes, and the batch of which a whole one was run
 
 
-def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int) -> Tensor | None:
+def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int, kind: str) -> Tensor | None:
     """`function` of some of the `rows`, (rows, ...), where all would take long; None elsewhere.
 
     Those are spread evenly, the first and the last among them; every other row has the answer of the nearest. The
-    seconds that are left out count as if they had passed.
+    seconds that are left out count as if they had passed. Of each `kind` that is long a whole batch runs once, so that
+    its memory is seen.
     """
     global _skipped
-    began = time.monotonic()
-    probe = slice(0, min(2, rows))
-    function(probe)  # the first makes what later ones find
-    pace = time.monotonic()
-    shape = function(probe).shape[1:]
-    pace = (time.monotonic() - pace) / probe.stop
-    size = max(probe.stop, min(batch, int(_PASS / 4 / pace) if pace else batch))
-    pieces = max(2, int(_PASS / (pace * size)) if pace else rows)
-    kind = (function.__qualname__, shape, batch)
-    if size < batch and kind not in _seen_whole:
-        _seen_whole.add(kind)
+    began, known = time.monotonic(), (kind, batch) in _seen_whole
+    for _ in range(1 if known else 2):  # the first makes what later ones find
+        probed = time.monotonic()
+        function(slice(0, 1))
+    pace = max(time.monotonic() - probed, 1e-9)
+    size = min(batch, rows, max(1, int(_PASS / 4 / pace)))
+    pieces = max(2, int(_PASS / (pace * size)))
+    if size < batch and not known:
+        _seen_whole.add((kind, batch))
         size, pieces = min(batch, rows), 1
     if size * pieces >= rows:
         return None
