@@ -1,7 +1,8 @@
 """`./run_all.sh paper --rehearse`: what the scale paper would cost here, and what of it cannot run.
 
 Networks, image sizes, batches and lengths of trainings are the published ones. Every training runs for a few steps, and
-all metrics on one part of the images and on two, of as many parts as paper.yaml says (`lib.experiment.rehearsal`).
+all metrics on one part of the images and on two, of as many parts as paper.yaml says (`lib.experiment.rehearsal`). A
+network that would be long over the images of a part sees some of them, and the rest of that time is added.
 Two points make a line: time without trainings, memory and disk are taken to grow by each part as much as by the second.
 What counts repetitions multiplies time and disk. Trainings are taken one after another.
 """
