@@ -242,7 +242,7 @@ class Run:
         return typeset
 
     def check(self, says: str, holds: bool) -> None:
-        """Raise AssertionError with the sentence `says` unless `holds`, at every scale; a rehearsal asks for nothing."""
+        """Raise AssertionError with the sentence `says` unless `holds` at every scale; a rehearsal asks for nothing."""
         if not (bool(holds) or rehearsal()):
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
