@@ -33,14 +33,14 @@ def extract(extractor: str | nn.Module, images, *, cache: Path | None = None) ->
     place = device()
     if isinstance(extractor, nn.Module):
         features = cast(Callable[[Tensor], Tensor], extractor.to(place).eval().features)
-        return _seen_by(lambda batch: features(network_input(batch)), _grey(images), place)
+        return _by_network(lambda batch: features(network_input(batch)), _grey(images), place)
     if extractor not in EXTRACTORS:
         raise ValueError(f"unknown extractor {extractor!r}: choose one of {', '.join(EXTRACTORS)}")
     images = _uint8(images) if extractor == "pixels" else _grey(images)
     if extractor == "pixels":
         return images.reshape(len(images), -1).astype(np.float32) / 255
     if extractor == "inception":
-        return _seen_by(load_inception(inception_weights()).to(place), images, place)
+        return _by_network(load_inception(inception_weights()).to(place), images, place)
     values = np.asarray(radiomics(images, cache=cache))
     return values[:, FIRST_ORDER] if extractor == "radiomics_first_order" else values
 
@@ -65,7 +65,7 @@ def _grey(images) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _seen_by(network: Callable[[Tensor], Tensor], images, place: torch.device) -> np.ndarray:
+def _by_network(network: Callable[[Tensor], Tensor], images, place: torch.device) -> np.ndarray:
     """What `network` makes of uint8 images (b, 1, H, W), a batch at a time: (n, d) float32."""
 
     def features(part: slice) -> Tensor:

@@ -242,8 +242,8 @@ class Run:
         return typeset
 
     def check(self, says: str, holds: bool) -> None:
-        """Raise AssertionError with the sentence `says` unless `holds` at every scale; a rehearsal asks for nothing."""
-        if not (bool(holds) or rehearsal()):
+        """Raise AssertionError with the sentence `says` unless `holds`; for invariants that hold at every scale."""
+        if not bool(holds):
             raise AssertionError(f"{self.name} ({self.tag}): does not hold: {says}")
 
     def record(self, name: str, values: Repeated, **beside) -> str:

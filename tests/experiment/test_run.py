@@ -390,11 +390,6 @@ def test_check_says_what_does_not_hold(suite):
         run.check("one is two", False)
 
 
-def test_a_rehearsal_asks_nothing_of_networks_that_saw_few_steps(suite, monkeypatch):
-    monkeypatch.setenv("SUITE_REHEARSAL", "1")
-    Run("09_nobody", "demo", "phantom", 0).check("one is two", False)
-
-
 def test_a_failed_write_names_the_file_and_keeps_the_old_one(suite):
     run = Run("09_nobody", "demo", "phantom", 0)
     run.figure("fig1", draw(), n=1)

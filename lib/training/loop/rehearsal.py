@@ -27,9 +27,9 @@ _seen_whole: set[tuple[str, int]] = set()  # kinds of passes, and the batch of w
 def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int, kind: str) -> Tensor | None:
     """`function` of some of the `rows`, (rows, ...), where all would take long; None elsewhere.
 
-    Those are spread evenly, the first and the last among them; every other row has the answer of the nearest. The
-    seconds that are left out count as if they had passed. Of each `kind` that is long a whole batch runs once, so that
-    its memory is seen.
+    Those are spread evenly, the first and the last among them, and the other rows have their answers in turn, so that
+    answers vary. Of each `kind` that is long the first time a whole batch runs instead, so that its memory is seen. The
+    seconds that are left out count as if they had passed.
     """
     global _skipped
     began, known = time.monotonic(), (kind, batch) in _seen_whole
@@ -51,8 +51,9 @@ def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int, kind: 
     skipped = (time.monotonic() - began) * (rows - len(seen)) / len(seen) - probed
     _skipped += skipped
     _note("networks in use", -skipped, 0.0, by_image=True)  # as the notebook's other seconds
-    middles = (seen[1:] + seen[:-1]) / 2
-    return found[torch.searchsorted(middles, torch.arange(rows).float()).to(found.device)]
+    answered = torch.arange(rows) % len(seen)
+    answered[seen] = torch.arange(len(seen))
+    return found[answered.to(found.device)]
 
 
 def _now() -> float:

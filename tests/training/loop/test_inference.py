@@ -1,4 +1,4 @@
-"""The parts that do not train stay in eval mode."""
+"""Networks in use: rows in batches are those at once, and the parts that do not train stay in eval mode."""
 
 import pytest
 import torch
