@@ -280,7 +280,7 @@ def _plain_facts(path: Path, labels: np.ndarray, dtype: str) -> dict:
         raise ValueError(f"dis reaches {classes - 1:,}; number the classes from 0, {_MOST_CLASSES:,} at most")
     return {
         "name": path.stem,
-        "label_names": [str(i) for i in range(classes)],
+        "label_names": [f"{'finding' if labels.ndim == 2 else 'class'} {i}" for i in range(classes)],
         "value_range": (0, 255) if dtype == "uint8" else (0, 1),
         "source": str(path),
     }

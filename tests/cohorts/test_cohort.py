@@ -70,7 +70,7 @@ def test_plain_four_column_file_opens_as_it_is(tmp_path):
     cohort = Cohort.open(tmp_path / "iris.hdf5")
     assert cohort.images.shape == (6, 3, 10, 10)
     np.testing.assert_array_equal(cohort.images[2:4], np.moveaxis(images, -1, 1)[2:4])
-    assert cohort.label_names == ("0", "1")
+    assert cohort.label_names == ("class 0", "class 1")
 
 
 def test_box_average_is_the_mean_of_each_block():

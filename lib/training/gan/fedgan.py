@@ -31,6 +31,7 @@ from lib.training.gan.sampling import TrainedGenerator, drawn, finding_labels, n
 from lib.training.loop.dataset import uint8_squares
 from lib.training.loop.images import network_input
 from lib.training.loop.placement import placed
+from lib.training.loop.rehearsal import alike
 from lib.training.loop.trainer import Trainer, restored, run_training
 
 _PENALTY = 10.0
@@ -96,7 +97,7 @@ def train_fedgan(
     def visits(weights, round):
         return [
             (len(radiographs[client]), *visit(networks, weights, radiographs[client], settings, round, client))
-            for client in drawn_clients(settings, round)
+            for client in alike(drawn_clients(settings, round))
         ]
 
     data = hashlib.sha256(" ".join(client.digest for client in radiographs).encode()).hexdigest()
@@ -151,10 +152,7 @@ def resolved(
     weighted: bool | None = None,  # see `aggregate`; None: unless as_published
     as_published: bool = False,  # see `local_update`
 ) -> dict:
-    """Everything that decides a federated training of `clients` clients, but their images; JSON-able.
-
-    ValueError for what cannot be trained.
-    """
+    """Everything that decides a federated training but its images; JSON-able. ValueError for what cannot be trained."""
     per_round = clients_per_round or max(1, clients // 10)
     counts = {"rounds": rounds, "clients_per_round": per_round, "steps": steps,
               "critic_steps": critic_steps or (10 if as_published else 5), "batch": batch}  # fmt: skip
@@ -258,7 +256,7 @@ def local_update(
         return torch.randn(batch, generator.latent, device=device, generator=random)
 
     of_generator, of_critic = optimiser(generator), optimiser(discriminator)
-    for step in range(steps):
+    for step in alike(range(steps)):
         asked = labels[torch.randint(len(images), (batch,), device=device, generator=random)]
         score, guess = discriminator(generator(noise(), asked))
         loss_g = update(of_generator, generator, label_loss(guess, asked) - score.mean())

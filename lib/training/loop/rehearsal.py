@@ -8,7 +8,7 @@ long over many rows is given some of them.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -31,7 +31,6 @@ def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int, kind: 
     answers vary. Of each `kind` that is long the first time a whole batch runs instead, so that its memory is seen. The
     seconds that are left out count as if they had passed.
     """
-    global _skipped
     began, known = time.monotonic(), (kind, batch) in _seen_whole
     for _ in range(1 if known else 2):  # the first makes what later ones find
         probed = time.monotonic()
@@ -48,12 +47,30 @@ def some_rows(function: Callable[[slice], Tensor], rows: int, batch: int, kind: 
     probed, began = time.monotonic() - began, time.monotonic()
     found = torch.cat([function(slice(start, start + size)) for start in starts])
     seen = torch.cat([torch.arange(start, start + size) for start in starts])
-    skipped = (time.monotonic() - began) * (rows - len(seen)) / len(seen) - probed
-    _skipped += skipped
-    _note("networks in use", -skipped, 0.0, by_image=True)  # as the notebook's other seconds
+    _skip((time.monotonic() - began) * (rows - len(seen)) / len(seen) - probed)
     answered = torch.arange(rows) % len(seen)
     answered[seen] = torch.arange(len(seen))
     return found[answered.to(found.device)]
+
+
+def alike(parts: Sequence[int]) -> Iterator[int]:
+    """Each of the numbered `parts` of one step, which take equally long; in a rehearsal those of the first minute.
+
+    The seconds of the others count as if they had passed, so that parts may have parts.
+    """
+    began = _now()
+    for done, part in enumerate(parts, start=1):
+        yield part
+        taken = _now() - began
+        if rehearsal() and taken > _LONG and done < len(parts):
+            _skip(taken * (len(parts) - done) / done)
+            return
+
+
+def _skip(seconds: float) -> None:
+    global _skipped
+    _skipped += seconds
+    _note("networks in use", -seconds, 0.0, by_image=True)  # as the notebook's other seconds
 
 
 def _now() -> float:

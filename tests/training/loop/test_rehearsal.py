@@ -65,6 +65,31 @@ def test_of_long_steps_the_first_suffices(clock, noted):
     assert note == {"name": "GAN", "spent": 61.0, "whole": 3001 * 61.0, "by_image": False}
 
 
+def test_parts_of_parts_of_a_long_step_are_left_out_and_counted(clock, noted, monkeypatch):
+    monkeypatch.setattr(rehearsal, "_skipped", 0.0)
+    ran = []
+    for _ in rehearsal.Steps("federated GAN", 0, 100):
+        for client in rehearsal.alike([4, 7]):
+            for part in rehearsal.alike(range(10)):
+                ran.append((client, part))
+                clock.now += 40.0
+    assert ran == [(4, 0), (4, 1)]
+    *left_out, note = noted()
+    assert note == {"name": "federated GAN", "spent": 800.0, "whole": 80_000.0, "by_image": False}
+    assert sum(of["spent"] for of in left_out) == -720.0
+    assert {of["whole"] for of in left_out} == {0.0}
+
+
+@pytest.mark.parametrize("is_rehearsed", [False, True])
+def test_every_part_of_a_short_step_runs(clock, noted, monkeypatch, is_rehearsed):
+    monkeypatch.setenv("SUITE_REHEARSAL", "2" if is_rehearsed else "")
+    ran = []
+    for part in rehearsal.alike([3, 5, 8]):
+        ran.append(part)
+        clock.now += 20.0 if is_rehearsed else 200.0
+    assert ran == [3, 5, 8]
+
+
 def test_on_one_part_the_last_step_runs(noted, monkeypatch):
     monkeypatch.setenv("SUITE_REHEARSAL", "1")
     assert list(rehearsal.Steps("GAN", 0, 3001)) == [3000]
