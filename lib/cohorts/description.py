@@ -50,7 +50,10 @@ def _labels(cohort: Cohort) -> list[tuple[str, str]]:
     splits = {name: cohort.split == code for name, code in SPLITS.items() if (cohort.split == code).any()}
     kind = "finding" if labels.ndim == 2 else "class"
     return [
-        (f"{kind} {name}", ", ".join(f"{part} {int(column[here].sum()):,}" for part, here in splits.items()))
+        (
+            name if name.startswith(kind) else f"{kind} {name}",
+            ", ".join(f"{part} {int(column[here].sum()):,}" for part, here in splits.items()),
+        )
         for name, column in zip(cohort.label_names, has.T, strict=True)
     ]
 

@@ -87,7 +87,8 @@ def convert(
             )
     counts = [1] * len(files) if slices else drawn.counts
     has_split = "split" in own
-    cells = FileTable(table, ("patient", *wanted, *["split"] * has_split)).rows([f.name for f in files], folder)
+    given = FileTable(table, ("patient", *wanted, *["split"] * has_split))
+    cells = given.rows([f.name for f in files], folder)
     patients = np.array([row[0].strip() for row in cells])
     marked = None
     if masks:
@@ -104,9 +105,14 @@ def convert(
         raise ValueError(f"{table}: {counted(len(own_patients), 'patient')}; three splits need as many")
     else:
         split = split_codes(len(own_patients), SHARES, numpy_generator(0, "convert", name))[numbered].astype(np.uint8)
-    deep = sum(facts.bits > 8 for facts in drawn.facts)
-    stretched = f"{counted(deep, 'file')} of more than 8 bits stretched from percentile 1 to 99; " * bool(deep)
-    made_by = f"python -m lib.cohorts convert at {size} px, fit {fit}; {stretched}{split_rule}"
+    told = [
+        (len(given) - len(files), "of the table not in the folder"),
+        (len(drawn.passed), "of the folder passed over as no images"),
+        (sum(facts.is_colour for facts in drawn.facts), "of colour made grey by luma"),
+        (sum(facts.bits > 8 for facts in drawn.facts), "of more than 8 bits stretched from percentile 1 to 99"),
+    ]
+    rules = [f"{counted(n, 'file')} {what}" for n, what in told if n > 0]
+    made_by = "; ".join([f"python -m lib.cohorts convert at {size} px, fit {fit}", *rules, split_rule])
     try:
         return Cohort(
             _Unread(files, counts, size, fit, slices, progress), numbered[each], codes[each], split[each],

@@ -35,7 +35,7 @@ def facts(path: Path) -> Facts:
     high, wide, frames = dicom_files.claimed_size(path, header, mend=MEND)
     dicom_files.require_decoder(path, header)
     patient, study = (str(header.get(name, "") or "").strip() for name in _NAMES)
-    return Facts({(high, wide): frames}, _bits(header), patient, study)
+    return Facts({(high, wide): frames}, _bits(header), patient, study, not _is_grey(header))
 
 
 def read(path: Path) -> Iterator[Shown]:
@@ -47,7 +47,7 @@ def read(path: Path) -> Iterator[Shown]:
     """
     header, padding = _opened(path)
     for number, frame in enumerate(dicom_files.read_frames(path, header, mend=MEND)):  # one at a time is in memory
-        if header.get("PhotometricInterpretation") in _GREY:
+        if _is_grey(header):
             yield _shown_grey(path, header, number, frame, padding)
         else:
             yield _shown_colour(path, header, frame)
@@ -96,6 +96,10 @@ def _is_8_bit(header) -> bool:
 
 def _is_falling(header) -> bool:
     return (header.get("PhotometricInterpretation") == "MONOCHROME1") != (float(header.get("RescaleSlope", 1) or 1) < 0)
+
+
+def _is_grey(header) -> bool:
+    return header.get("PhotometricInterpretation") in _GREY
 
 
 def _shown_colour(path: Path, header, frame: np.ndarray) -> Shown:

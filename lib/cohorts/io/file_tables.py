@@ -38,6 +38,10 @@ class FileTable:
             for start in range(max(1, len(parts) - _DEEPEST), len(parts) - 1):
                 self._ends.setdefault(parts[start:], set()).add(tuple(cells))
 
+    def __len__(self) -> int:
+        """How many files are named, by different paths."""
+        return len(self._rows)
+
     def _parts(self, file: str) -> tuple[str, ...]:
         text = unicodedata.normalize("NFC", file.strip().replace("\\", "/"))
         if text.startswith("../"):  # from the table's folder

@@ -19,6 +19,7 @@ class Facts(NamedTuple):
     bits: int  # of a number, as stored
     patient: str = ""  # PatientID; "" if absent
     study: str = ""  # StudyInstanceUID
+    is_colour: bool = False  # of any image, and so made grey
 
     @property
     def images(self) -> int:

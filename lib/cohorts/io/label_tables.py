@@ -60,17 +60,24 @@ def _own_table(path: Path, columns: Sequence[str]) -> tuple[list[str], list[list
         text = _decoded(path.read_bytes())
         if text.lower().startswith("sep="):  # a line for a spreadsheet
             text = text.partition("\n")[2]
+        found = list[str]()
         for separator in ",;\t":
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
             heads = [head.strip().lower() for head in next(lines, [])]
             if asked <= set(heads) and (rows := [row for row in lines if any(row)]):
                 return heads, rows
+            found = max(found, heads, key=len)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         refuse_unreadable(path, error)
         raise ValueError(
             f"{path}: not a readable table ({error}); give a CSV in UTF-8 with the columns {', '.join(columns)}"
         ) from error
-    raise ValueError(f"{path}: no rows, or no columns {' and '.join(columns)}; give a CSV with both")
+    lacks = ", ".join(column for column in columns if column.lower() not in found)
+    raise ValueError(
+        f"{path}: no column {lacks}; its first line names {', '.join(filter(None, found)) or 'none'}"
+        if lacks
+        else f"{path}: no rows below its first line; add one for each file"
+    )
 
 
 def _decoded(data: bytes) -> str:

@@ -30,7 +30,8 @@ def facts(path: Path) -> Facts:
     plane = int(shape[rows]), int(shape[columns])
     require_bounded(path, (plane[1], plane[0]))
     slices = int(np.prod(volume.shape, dtype=float)) // (plane[0] * plane[1])
-    return Facts({plane: slices}, 8 if _is_8_bit(volume) else 8 * volume.get_data_dtype().itemsize)
+    kind = volume.get_data_dtype()
+    return Facts({plane: slices}, 8 if _is_8_bit(volume) else 8 * kind.itemsize, is_colour=kind.names is not None)
 
 
 def read(path: Path) -> Iterator[Shown]:

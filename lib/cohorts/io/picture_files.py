@@ -33,12 +33,12 @@ _HALVES = {"B": ("B", "L"), "L": ("L", "B"), "N": ("LB" if sys.byteorder == "lit
 def facts(path: Path) -> Facts:
     """Shapes and depth of the pages at `path`, and no patient. Raises ValueError that names the file."""
     with _opened(path) as image:
-        shapes, bits = Counter[tuple[int, int]](), 8
+        shapes, bits, is_colour = Counter[tuple[int, int]](), 8, False
         for _, page in _pages(path, image):
             exif = page.info.get("exif") and _orientation(page)  # only of formats that have it before the pixels
             shapes[page.size if exif in (5, 6, 7, 8) else page.size[::-1]] += 1
-            bits = max(bits, _bits(path, page))
-        return Facts(dict(shapes), bits)
+            bits, is_colour = max(bits, _bits(path, page)), is_colour or _is_colour(page)
+        return Facts(dict(shapes), bits, is_colour=is_colour)
 
 
 def read(path: Path) -> Iterator[Shown]:
@@ -50,7 +50,7 @@ def read(path: Path) -> Iterator[Shown]:
     with _opened(path) as image:
         for number, page in _pages(path, image):
             bits, rules = _bits(path, page), set()
-            is_colour = page.mode[0] not in "1LIF" and _way(page)[:2] != "LA"
+            is_colour = _is_colour(page)
             try:
                 deep = bits == 16 and not page.mode.startswith("I")
                 pixels, alpha = _deep_colour(path, number, _way(page)) if deep else _pixels(page, bits)
@@ -100,6 +100,10 @@ def _pages(path: Path, image: ImageFile.ImageFile) -> Iterator[tuple[int, ImageF
         if not is_other:
             require_bounded(path, image.size)
             yield page, image
+
+
+def _is_colour(page: ImageFile.ImageFile) -> bool:
+    return page.mode[0] not in "1LIF" and _way(page)[:2] != "LA"
 
 
 def _bits(path: Path, page: ImageFile.ImageFile) -> int:

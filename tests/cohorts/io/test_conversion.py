@@ -62,6 +62,16 @@ def test_without_splits_patients_are_drawn_and_none_is_in_two(folder):
     assert convert(folder, table(folder, CLASSES), size=16, name="own").split.tolist() == cohort.split.tolist()
 
 
+def test_what_was_left_out_or_made_grey_is_told(folder):
+    Image.fromarray(IMAGES[0]).convert("RGB").save(folder / "0.png")
+    (folder / "notes.txt").write_text("none")
+    at = table(folder, CLASSES)
+    before = convert(folder, at, size=32, name="own").made_by
+    assert "; 1 file of the folder passed over as no images; 1 file of colour made grey by luma; 70" in before
+    at.write_text(at.read_text() + "\nabsent.png;9;mass\nmore/absent.png;9;mass")
+    assert "; 2 files of the table not in the folder; 1 file" in convert(folder, at, size=32, name="own").made_by
+
+
 def test_several_columns_are_findings_and_classes_take_the_order_that_is_given(folder):
     at = table(folder, {"age": range(8), "edema": [0, 1] * 4, "mass": ["1.0", "0"] * 4})
     cohort = convert(folder, at, size=32, name="own", labels=["Mass", "edema"])

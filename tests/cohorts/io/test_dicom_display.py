@@ -125,6 +125,7 @@ def test_ybr_and_palette_are_read(tmp_path):
         header.add_new(f"{name}PaletteColorLookupTableData", "OW", data)
     header.save_as(path)
     shown = only(path)
+    assert dicom_display.facts(path).is_colour
     np.testing.assert_allclose(shown.pixels, luma, atol=0.1)
     assert (shown.is_8_bit, shown.rules) == (True, {"of colour made grey by luma"})
 

@@ -102,9 +102,10 @@ def test_what_a_table_leaves_open_is_refused(tmp_path, rows, names, sentence):
 @pytest.mark.parametrize(
     ("text", "encoding", "sentence"),
     [
-        ("file,who\na,b\n", "utf-8", "no rows, or no columns file and patient; give a CSV with both"),
-        ("file,patient\n", "utf-8", "no rows"),
-        ("", "utf-8", "no rows"),
+        ("file,who\na,b\n", "utf-8", "no column patient; its first line names file, who$"),
+        ("File;Patient ID\na;b\n", "utf-8", "no column patient; its first line names file, patient id$"),
+        ("file,patient\n", "utf-8", "no rows below its first line; add one for each file"),
+        ("", "utf-8", "no column file, patient; its first line names none"),
         ("file,patient\nMüller.png,p\n", "latin-1", "not a readable table .*; give a CSV in UTF-8 with the columns"),
     ],
 )

@@ -72,6 +72,8 @@ def test_the_plane_of_the_pictures_is_that_of_the_widest_spacing(tmp_path, thick
 
 @needs_nibabel
 def test_scaled_numbers_pictures_and_series(tmp_path):
+    from lib.cohorts.io import nifti_files
+
     deep = saved(tmp_path / "deep.nii", RAS.astype(np.int16), scl_slope=2, scl_inter=-100)
     assert not shown(deep)[0].is_8_bit
     flat = shown(saved(tmp_path / "flat.nii", RAS[..., 0]))
@@ -81,6 +83,7 @@ def test_scaled_numbers_pictures_and_series(tmp_path):
     colour = np.zeros(RAS.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
     colour["R"], colour["G"], colour["B"] = RAS, 10, 20
     first = shown(saved(tmp_path / "colour.nii", colour))[0]
+    assert [nifti_files.facts(tmp_path / name).is_colour for name in ("deep.nii", "colour.nii")] == [False, True]
     np.testing.assert_allclose(first.pixels, (0.299 * RAS[::-1, ::-1, 0] + 5.87 + 2.28).T, atol=1e-3)
 
 
