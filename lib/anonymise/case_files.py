@@ -50,15 +50,18 @@ def train_known(
 ) -> nn.Module:  # fmt: skip
     """Train the classifier of a patient or a finding (TASKS), or finish or fetch the one in `path`; in eval mode.
 
-    ValueError for an unknown task, patients that are not numbered from 0, and what `train_classifier` refuses.
+    ValueError for an unknown task, patients without a training image, and what `train_classifier` refuses.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}: choose one of {', '.join(TASKS)}")
     train, validation = (cases.subset(name) for name in ("train", "validation"))
     truth = [getattr(part, TASKS[task]) for part in (train, validation)]
     classes = int(max(of.max() for of in truth)) + 1
-    if task == "identity" and len(np.unique(truth[0])) < classes:
-        raise ValueError(f"{cases.name}: patients run to {classes - 1}; number those of training from 0, without gaps")
+    if task == "identity" and (unknown := classes - len(np.unique(truth[0]))):
+        raise ValueError(
+            f"{cases.name}: {unknown} of the patients 0 to {classes - 1} have no training image, and a classifier "
+            "knows only those that have; give each some images in every split"
+        )
     sizes = {"image_size": cases.images.shape[-1], "classes": classes, "width": width}
     with initialising(seed, task):
         model = ConvClassifier(**sizes)

@@ -37,6 +37,13 @@ def command(folder, words: str) -> int:
     return main([word.format(folder) for word in words.split()])
 
 
+def test_patients_whom_no_training_image_shows_are_counted(published, tmp_path, capsys):
+    _, cases = published
+    cases.replaced(split=np.where(cases.patient % 4 == 1, 1, 0)).save(tmp_path / "apart.h5")
+    assert command(tmp_path, "known {0}/apart.h5 --task identity --out {0}/id") == 1
+    assert "2 of the patients 0 to 7 have no training image" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_every_step_of_the_released_readme_runs_and_cases_come_out_as_they_came_in(published, capsys):
     folder, cases = published
