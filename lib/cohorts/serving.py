@@ -83,7 +83,8 @@ def _labels(cohort: Cohort, needs: Needs, settings: Mapping[str, Any]) -> tuple[
     """Labels and their names as they are asked for; or None, and what is missing."""
     names, has_findings = cohort.label_names, cohort.labels.ndim == 2
     if needs.labels == "findings":
-        return ((cohort.labels, names), "") if has_findings else (None, "findings, each 0 or 1: these are classes")
+        lacks = "findings, each 0 or 1: these are classes; convert two columns of labels or more"
+        return ((cohort.labels, names), "") if has_findings else (None, lacks)
     if needs.labels == "three regions" and cohort.region is not None:
         known = names if not has_findings and len(names) > cohort.region.max() else ()
         names = known or tuple(f"region {code}" for code in range(int(cohort.region.max()) + 1))

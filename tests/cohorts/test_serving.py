@@ -47,7 +47,7 @@ IN_CLASSES = np.repeat([0, 1, 2], 20)
         ({"labels": IN_CLASSES, "label_names": "abc"}, {}, "two classes: there are 3, a, b, c; convert with 2 of them"),
         ({"labels": IN_CLASSES, "label_names": "abc"}, {"labels": "three regions"}, ""),
         ({}, {"labels": "three regions"}, "three regions: there are 2, benign, malignant; convert with 3 of them"),
-        ({}, {"labels": "findings"}, "findings, each 0 or 1: these are classes"),
+        ({}, {"labels": "findings"}, "findings, each 0 or 1: these are classes; convert two columns of labels or more"),
         (FINDINGS, {}, ""),
         (FINDINGS, {"finding": ""}, "one finding, or two classes: there are mass, clip; convert with --labels"),
         (FINDINGS, {"labels": "findings"}, ""),

@@ -2,13 +2,15 @@
 
 The table has the columns file and patient, and one for each label; a column split is optional. `FileTable` says how its
 paths are matched, `lib.cohorts.io.user_images` which files are read and how. One column of labels: each image is of one
-class, and the classes are its texts, sorted, or in the order that is given. Several: each is a finding, 0 or 1. Splits
-are by patient: as the table says, or, without a column split, at random, 70 % of patients train, 10 % validation, 20 %
-test. Images of 8 bits keep their grey levels; others are stretched from the 1st to the 99th percentile of their
-pixels. Each frame, page or slice of a file is an image; or each file is a volume of so many.
+class, and the classes are its texts, sorted, or in the order that is given; a number is named with its column. Several:
+each is a finding, 0 or 1. Splits are by patient: as the table says, or, without a column split, at random, 70 % of
+patients train, 10 % validation, 20 % test. Images of 8 bits keep their grey levels; others are stretched from the 1st
+to the 99th percentile of their pixels. Each frame, page or slice of a file is an image; or each file is a volume of so
+many.
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -30,6 +32,7 @@ from lib.core.seeding import numpy_generator
 _PERCENTILES = (1, 99)
 _SPLIT_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 _MOST_CLASSES = 50  # of one column: more are names or numbers, not classes
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _MISSING = ("", "nan", "<na>")  # "none" may be a class
 
 
@@ -195,7 +198,8 @@ def _labels(table: Path, files: Sequence[ImageFile], cells: list[tuple[str, ...]
                 f"{table}: {columns[0]} holds {', '.join(names)}, and the classes are {', '.join(classes)}"
             )
         order = list(classes) or names.tolist()
-        return np.array([order.index(name) for name in names])[codes], order
+        own = [f"{columns[0]} {text}" if _NUMBER.fullmatch(text) else text for text in order]  # figures name no column
+        return np.array([order.index(name) for name in names])[codes], own
     if classes:
         raise ValueError(f"{table}: classes are of one column of labels, and there are {len(columns)}: name one")
     numbers = np.where(np.isin(lower, ("1", "1.0")), 1, np.where(np.isin(lower, ("0", "0.0")), 0, -1))

@@ -82,6 +82,14 @@ def test_several_columns_are_findings_and_classes_take_the_order_that_is_given(f
     assert ordered.labels.tolist() == [1, 0] * 4
 
 
+def test_classes_that_are_numbers_are_named_with_their_column(folder):
+    at = table(folder, {"Grade": [0, 2] * 4})
+    assert convert(folder, at, size=32, name="own").label_names == ("grade 0", "grade 2")
+    turned = convert(folder, at, size=32, name="own", classes=["2", "0"])
+    assert turned.label_names == ("grade 2", "grade 0")
+    assert turned.labels.tolist() == [1, 0] * 4
+
+
 def test_deep_images_are_stretched_and_pages_are_images(folder):
     deep = np.linspace(0, 60000, 32 * 32).reshape(32, 32).astype(np.uint16)
     Image.fromarray(deep).save(folder / "0.png")
