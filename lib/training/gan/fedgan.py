@@ -312,9 +312,10 @@ class FedGANTrainer(Trainer):
         """One round; the mean losses of its clients."""
         sizes, states, losses = zip(*self.visits(_copied(self.both), step), strict=True)
         self.both.load_state_dict(aggregate(states, sizes=sizes, weighted=self.settings["weighted"]))
-        if step + 1 in self.settings["keep"]:
-            kept = self.networks["generator"].state_dict()
-            self.values |= {f"round-{step + 1}.{key}": value.clone() for key, value in kept.items()}
+        kept = self.networks["generator"].state_dict()
+        for after in self.settings["keep"]:  # a rehearsal skips rounds: then after several at once
+            if after <= step + 1 and f"round-{after}.{next(iter(kept))}" not in self.values:
+                self.values |= {f"round-{after}.{key}": value.clone() for key, value in kept.items()}
         return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
 
     def images_seen(self, step: int) -> float:

@@ -170,6 +170,14 @@ def test_a_kept_generator_is_that_of_the_shorter_training(tmp_path):
         load(tmp_path / "long", after=1)
 
 
+def test_a_rehearsal_keeps_the_generators_of_the_rounds_that_it_skips(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUITE_REHEARSAL", "1")  # the last round alone
+    _train([_radiographs(6)], tmp_path, keep=[1, 2], **(TINY | {"rounds": 3}))
+    whole = load(tmp_path).sample(2, labels=[0, 1], seed=0)
+    for after in (1, 2):
+        np.testing.assert_array_equal(load(tmp_path, after=after).sample(2, labels=[0, 1], seed=0), whole)
+
+
 @pytest.mark.slow
 def test_learns_the_brightness_of_each_class(tmp_path):
     images, labels = _radiographs(160)
