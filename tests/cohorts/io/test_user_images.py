@@ -165,7 +165,7 @@ def test_patients_of_a_table(tmp_path):
     with pytest.raises(ValueError, match=r"who\.csv: a patient of 100,000 characters for radiographs/00003\.png; give"):
         opened(path, patients=table)
     table.write_text("name,who\nx,y\n")
-    with pytest.raises(ValueError, match="no columns file and patient"):
+    with pytest.raises(ValueError, match="no column file, patient; its first line names name, who"):
         opened(path, patients=table)
 
 
