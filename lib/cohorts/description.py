@@ -51,7 +51,7 @@ def _labels(cohort: Cohort) -> list[tuple[str, str]]:
     kind = "finding" if labels.ndim == 2 else "class"
     return [
         (
-            name if name.startswith(kind) else f"{kind} {name}",
+            name if name.startswith(f"{kind} ") else f"{kind} {name}",
             ", ".join(f"{part} {int(column[here].sum()):,}" for part, here in splits.items()),
         )
         for name, column in zip(cohort.label_names, has.T, strict=True)

@@ -39,8 +39,8 @@ def test_findings_may_be_several_and_a_split_empty():
 
 def test_a_label_that_is_named_by_its_kind_is_named_once():
     toy = made()
-    toy = Cohort(toy.images, toy.patient, toy.labels, toy.split, name="toy", label_names=("class 0", "class 1"))
-    assert [what for what, _ in describe(toy) if "class" in what] == ["class 0", "class 1"]
+    toy = Cohort(toy.images, toy.patient, toy.labels, toy.split, name="toy", label_names=("class 0", "classic"))
+    assert [what for what, _ in describe(toy) if "class" in what] == ["class 0", "class classic"]
 
 
 def test_the_command_says_what_is_wrong_with_a_file(tmp_path, capsys):

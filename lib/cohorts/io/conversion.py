@@ -91,7 +91,8 @@ def convert(
     counts = [1] * len(files) if slices else drawn.counts
     has_split = "split" in own
     given = FileTable(table, ("patient", *wanted, *["split"] * has_split))
-    cells = given.rows([f.name for f in files], folder)
+    paths = [file.name for file in files]
+    cells = given.rows(paths, folder)
     patients = np.array([row[0].strip() for row in cells])
     marked = None
     if masks:
@@ -109,12 +110,12 @@ def convert(
     else:
         split = split_codes(len(own_patients), SHARES, numpy_generator(0, "convert", name))[numbered].astype(np.uint8)
     told = [
-        (len(given) - len(files), "of the table not in the folder"),
+        (given.unmatched(paths, folder), "of the table without an image in the folder"),
         (len(drawn.passed), "of the folder passed over as no images"),
         (sum(facts.is_colour for facts in drawn.facts), "of colour made grey by luma"),
         (sum(facts.bits > 8 for facts in drawn.facts), "of more than 8 bits stretched from percentile 1 to 99"),
     ]
-    rules = [f"{counted(n, 'file')} {what}" for n, what in told if n > 0]
+    rules = [f"{counted(n, 'file')} {what}" for n, what in told if n]
     made_by = "; ".join([f"python -m lib.cohorts convert at {size} px, fit {fit}", *rules, split_rule])
     try:
         return Cohort(

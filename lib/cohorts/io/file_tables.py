@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,6 @@ class FileTable:
             for start in range(max(1, len(parts) - _DEEPEST), len(parts) - 1):
                 self._ends.setdefault(parts[start:], set()).add(tuple(cells))
 
-    def __len__(self) -> int:
-        """How many files are named, by different paths."""
-        return len(self._rows)
-
     def _parts(self, file: str) -> tuple[str, ...]:
         text = unicodedata.normalize("NFC", file.strip().replace("\\", "/"))
         if text.startswith("../"):  # from the table's folder
@@ -57,12 +53,10 @@ class FileTable:
         Raises ValueError, naming table and file, for a file without a row, for rows that disagree, and for a row
         without folders that would name two files.
         """
-        above = tuple(unicodedata.normalize("NFC", part) for part in folder.absolute().parts[1:])
         found, short = list[tuple[str, ...]](), dict[tuple[str, ...], str]()
-        for row, name in enumerate(names):
-            within = tuple(unicodedata.normalize("NFC", name).split("/"))
+        for row, (name, (parts, within)) in enumerate(zip(names, self._paths(names, folder), strict=True)):
             whole = f"{folder.name}/{name}"
-            named, key = self._of(above + within, len(within))
+            named, key = self._of(parts, within)
             if len(named) > 1:
                 column, values = next(
                     (column, sorted(set(values)))
@@ -78,16 +72,32 @@ class FileTable:
                     raise ValueError(f"{self.path}: no {self.columns[0]} for {whole}; add its row")
                 found.append(())
                 continue
-            if len(key) < len(within) and short.setdefault(key, whole) != whole:
+            if len(key) < within and short.setdefault(key, whole) != whole:
                 raise ValueError(
                     f"{self.path}: {'/'.join(key)} is {short[key]} as well as {whole}; give the path with its folders"
                 )
             found += named
         return found
 
+    def unmatched(self, names: Sequence[str], folder: Path) -> int:
+        """How many paths of the table name none of the files `names`, which are as in `rows`."""
+        named, longer = set[tuple[str, ...]](), set[tuple[str, ...]]()
+        for parts, within in self._paths(names, folder):
+            ends = _ends(parts)
+            named.update(ends)
+            longer.update(end for end in ends if len(end) > within)
+        return sum(row not in named and longer.isdisjoint(_ends(row)) for row in self._rows)
+
+    def _paths(self, names: Sequence[str], folder: Path) -> Iterator[tuple[tuple[str, ...], int]]:
+        """The parts of each file's whole path, and how many of them lie within `folder`."""
+        above = tuple(unicodedata.normalize("NFC", part) for part in folder.absolute().parts[1:])
+        for name in names:
+            within = tuple(unicodedata.normalize("NFC", name).split("/"))
+            yield above + within, len(within)
+
     def _of(self, parts: tuple[str, ...], within: int) -> tuple[set[tuple[str, ...]], tuple[str, ...]]:
         """The cells that the table gives a file of this path, and the end of the path by which it does."""
-        ends = [parts[start:] for start in range(max(0, len(parts) - _DEEPEST), len(parts))]  # the longest first
+        ends = _ends(parts)
         holding = [end for end in ends if len(end) >= within]
         if rows := [end for end in holding if end in self._rows]:
             return set().union(*(self._rows[end] for end in rows)), rows[0]
@@ -98,6 +108,11 @@ class FileTable:
             if end in self._rows:
                 return self._rows[end], end
         return set(), parts
+
+
+def _ends(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The ends of a path, the longest first."""
+    return [parts[start:] for start in range(max(0, len(parts) - _DEEPEST), len(parts))]
 
 
 class PatientTable:

@@ -74,7 +74,7 @@ def _own_table(path: Path, columns: Sequence[str]) -> tuple[list[str], list[list
         ) from error
     lacks = ", ".join(column for column in columns if column.lower() not in found)
     raise ValueError(
-        f"{path}: no column {lacks}; its first line names {', '.join(filter(None, found)) or 'none'}"
+        f"{path}: no column {lacks}; its first line names {', '.join(filter(None, found)) or 'none'}: rename or add"
         if lacks
         else f"{path}: no rows below its first line; add one for each file"
     )

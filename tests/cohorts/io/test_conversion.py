@@ -69,7 +69,10 @@ def test_what_was_left_out_or_made_grey_is_told(folder):
     before = convert(folder, at, size=32, name="own").made_by
     assert "; 1 file of the folder passed over as no images; 1 file of colour made grey by luma; 70" in before
     at.write_text(at.read_text() + "\nabsent.png;9;mass\nmore/absent.png;9;mass")
-    assert "; 2 files of the table not in the folder; 1 file" in convert(folder, at, size=32, name="own").made_by
+    assert (
+        "; 2 files of the table without an image in the folder; 1 file"
+        in convert(folder, at, size=32, name="own").made_by
+    )
 
 
 def test_several_columns_are_findings_and_classes_take_the_order_that_is_given(folder):

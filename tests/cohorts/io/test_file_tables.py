@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.cohorts.io.file_tables import PatientTable
+from lib.cohorts.io.file_tables import FileTable, PatientTable
 from tests.cohorts.io.test_user_images import opened
 from tests.cohorts.toy import folder, noise
 
@@ -73,6 +73,23 @@ def test_equal_names_in_two_folders(tmp_path):
     assert of(tmp_path, rows, "x/1.png", "y/1.png", folder="/data/c") == ["cy", "di"]
 
 
+@pytest.mark.parametrize(
+    ("row", "names_none"),
+    [
+        ("images/1.png", 0),  # as well as 1.png, which names the same file
+        ("/elsewhere/images/x/2.png", 0),
+        ("/elsewhere/other/x/2.png", 1),
+        ("other/1.png", 1),
+        ("3.png", 1),
+        ("y/1.png", 1),
+    ],
+)
+def test_rows_that_name_no_file_are_counted(tmp_path, row, names_none):
+    (tmp_path / "who.csv").write_text(f"file,patient\n1.png,p\nx/2.png,q\n{row},p\n")
+    files = FileTable(tmp_path / "who.csv", ("patient",))
+    assert files.unmatched(["1.png", "x/2.png"], Path("/data/a/images")) == names_none
+
+
 def test_both_real_sets_of_one_table(tmp_path):
     for name in ("train", "heldout"):
         folder(tmp_path / name / "images", noise(2))
@@ -102,10 +119,10 @@ def test_what_a_table_leaves_open_is_refused(tmp_path, rows, names, sentence):
 @pytest.mark.parametrize(
     ("text", "encoding", "sentence"),
     [
-        ("file,who\na,b\n", "utf-8", "no column patient; its first line names file, who$"),
-        ("File;Patient ID\na;b\n", "utf-8", "no column patient; its first line names file, patient id$"),
+        ("file,who\na,b\n", "utf-8", "no column patient; its first line names file, who: rename or add$"),
+        ("File;Patient ID\na;b\n", "utf-8", "no column patient; its first line names file, patient id: rename or add$"),
         ("file,patient\n", "utf-8", "no rows below its first line; add one for each file"),
-        ("", "utf-8", "no column file, patient; its first line names none"),
+        ("", "utf-8", "no column file, patient; its first line names none: rename or add$"),
         ("file,patient\nMüller.png,p\n", "latin-1", "not a readable table .*; give a CSV in UTF-8 with the columns"),
     ],
 )
